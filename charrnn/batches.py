@@ -1,0 +1,216 @@
+"""Text blocks to batches (x, y) of B parallel streams; the position in the corpus.
+
+The training text is read in blocks of at most ``block_chars`` characters. A block is cut into B
+contiguous streams, and all streams are read side by side, at most T characters at a time:
+
+    block    a b c d e f g h i j k l m ...                          B = 2 streams
+    stream 0 a b c d e f     x = a b c | d e f     y = b c d | e f g
+    stream 1 g h i j k l     x = g h i | j k l     y = h i j | k l m
+
+so the x of a batch goes on where the last one stopped, in every stream, and the hidden state can be
+carried. It is zero at a block's start only. Every target is the character that follows in the text;
+none wraps around. Blocks overlap by one character, the last target of one being the first input of
+the next. Left out are the last characters of the corpus's training part, fewer than B.
+
+Shapes: T time, B batch, S characters of one stream in a block. Arrays are time-major, (T, B).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.config import DataConfig
+from charrnn.corpus import Corpus, Survey
+from charrnn.vocabulary import Ids, Vocabulary
+
+MAX_VAL_CHARS = 2**20
+"""Characters of the validation tail that are scored at each evaluation, from the tail's start."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in the corpus the next batch starts: this epoch's block, this block's batch."""
+
+    epoch: int = 0
+    block: int = 0
+    batch: int = 0
+
+
+class Batch(NamedTuple):
+    """One training step's text.
+
+    Attributes:
+        x: ids read, (T, B) int64.
+        y: for each of them the id that follows, (T, B) int64.
+        starts_block: the hidden state must be zero before it.
+        after: the position of the next batch.
+    """
+
+    x: npt.NDArray[np.int64]
+    y: npt.NDArray[np.int64]
+    starts_block: bool
+    after: Position
+
+
+def stream_batches(
+    block: Ids, batch_size: int, seq_len: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Cuts one block into B streams and yields them T characters at a time.
+
+    The streams' length S is rarely a multiple of T; instead of one short batch at the end, the
+    batches differ in length by at most one.
+
+    Args:
+        block: ids, (n,). ``(n - 1) % B`` ids at its end are left out.
+        batch_size: B.
+        seq_len: the largest T.
+
+    Yields:
+        x and y, each (T, B) int64.
+    """
+    length = (len(block) - 1) // batch_size  # S
+    used = length * batch_size
+    x, y = (block[i : i + used].reshape(batch_size, length) for i in (0, 1))
+    for start, stop in _cuts(length, seq_len):
+        yield (
+            np.ascontiguousarray(x[:, start:stop].T, dtype=np.int64),
+            np.ascontiguousarray(y[:, start:stop].T, dtype=np.int64),
+        )
+
+
+def _cuts(length: int, seq_len: int) -> list[tuple[int, int]]:
+    pieces = -(-length // seq_len)
+    edges = [length * i // pieces for i in range(pieces + 1)] if pieces else [0]
+    return list(zip(edges, edges[1:], strict=False))
+
+
+class Batches:
+    """A corpus as training batches and a validation text.
+
+    Attributes:
+        vocabulary: the corpus's symbols.
+        train_chars: characters of the training part, the corpus's start.
+        val_chars: characters of the validation part, its tail.
+        batch_size: B.
+        seq_len: the largest T.
+        steps_per_epoch: batches in one pass over the training part.
+    """
+
+    def __init__(
+        self, corpus: Corpus, survey: Survey, config: DataConfig, batch_size: int, seq_len: int
+    ) -> None:
+        """Lays out blocks and streams.
+
+        Args:
+            corpus: where the text comes from; read again for every epoch unless the survey kept it.
+            survey: what the first pass found.
+            config: block size and share of the validation tail.
+            batch_size: B.
+            seq_len: T.
+        """
+        self.vocabulary: Vocabulary = survey.vocabulary
+        self.train_chars = config.train_chars(survey.chars)
+        self.val_chars = survey.chars - self.train_chars
+        self.batch_size, self.seq_len = batch_size, seq_len
+        self._corpus = corpus
+        # targets of one full block: S * B
+        self._stride = max(config.block_chars // batch_size, 1) * batch_size
+        self._ids: Ids | None = None
+        if survey.text is not None:
+            self._ids = np.concatenate([self.vocabulary.encode(piece) for piece in survey.text])
+        self.steps_per_epoch = sum(
+            len(_cuts(targets // batch_size, seq_len)) for targets in self._block_targets()
+        )
+
+    def _block_targets(self) -> list[int]:
+        full, rest = divmod(self.train_chars - 1, self._stride)
+        return [self._stride] * full + ([rest] if rest >= self.batch_size else [])
+
+    def batches(self, start: Position | None = None) -> Iterator[Batch]:
+        """Yields batches without end, epoch after epoch, from a position on.
+
+        Args:
+            start: the position; None is the corpus's start.
+
+        Raises:
+            CorpusError: A source cannot be read.
+        """
+        position = start or Position()
+        skip = position.batch
+        blocks = len(self._block_targets())
+        epoch = position.epoch
+        first = position.block
+        while True:
+            for number, block in enumerate(self._blocks(first), start=first):
+                cuts = len(_cuts((len(block) - 1) // self.batch_size, self.seq_len))
+                for index, (x, y) in enumerate(
+                    stream_batches(block, self.batch_size, self.seq_len)
+                ):
+                    if index < skip:
+                        continue
+                    if index + 1 < cuts:
+                        after = Position(epoch, number, index + 1)
+                    elif number + 1 < blocks:
+                        after = Position(epoch, number + 1)
+                    else:
+                        after = Position(epoch + 1)
+                    yield Batch(x, y, index == 0, after)
+                skip = 0
+            epoch, first = epoch + 1, 0
+
+    def _blocks(self, first: int) -> Iterator[Ids]:
+        """Yields each block's ids, its targets and the one input before them, from a block on."""
+        for number, targets in enumerate(self._block_targets()):
+            if number < first:
+                continue
+            start = number * self._stride
+            if number == first:
+                ids = _Reader(self._encoded(start))
+                block = ids.read(targets + 1)
+            else:
+                block = np.concatenate([block[-1:], ids.read(targets)])
+            yield block
+
+    def validation(self) -> Ids:
+        """Returns the ids of the validation tail, at most :data:`MAX_VAL_CHARS` from its start."""
+        return _Reader(self._encoded(self.train_chars)).read(min(self.val_chars, MAX_VAL_CHARS))
+
+    def _encoded(self, start: int) -> Iterator[Ids]:
+        """Yields the corpus's ids from character ``start`` on."""
+        if self._ids is not None:
+            yield self._ids[start:]
+            return
+        for piece in self._corpus.pieces():
+            if start >= len(piece):
+                start -= len(piece)
+                continue
+            yield self.vocabulary.encode(piece[start:])
+            start = 0
+
+
+class _Reader:
+    """Regroups a stream of arrays into arrays of the sizes that are asked for."""
+
+    def __init__(self, arrays: Iterator[Ids]) -> None:
+        self._arrays = arrays
+        self._rest: Ids | None = None
+
+    def read(self, count: int) -> Ids:
+        """Returns the next ``count`` ids, or as many as there are."""
+        parts, have = [], 0
+        while have < count:
+            part = next(self._arrays, None) if self._rest is None else self._rest
+            self._rest = None
+            if part is None:
+                break
+            take = part[: count - have]
+            if len(take) < len(part):
+                self._rest = part[len(take) :]
+            parts.append(take)
+            have += len(take)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)

@@ -1,0 +1,142 @@
+"""The equation over a sequence: the readable reference and the fast pass.
+
+    h_t = f(W_x x_t + W_h h_{t-1} + b)
+
+Two functions compute it for T time steps and B streams at once, and give the same numbers:
+
+* :func:`rnn_reference`, the equation as it is written, differentiated by autograd;
+* :func:`rnn`, the fast one, with back-propagation through time written by hand.
+
+Shapes: T time, B batch, D input, H hidden. The input ``x`` is either (T, B, D) numbers, or (T, B)
+ids: then x_t is a one-hot vector, and W_x x_t is just the id's column of W_x.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from charrnn.config import Nonlinearity
+
+F = {"tanh": torch.tanh, "relu": torch.relu}
+
+
+def rnn_reference(
+    x: Tensor, h_0: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, nonlinearity: Nonlinearity = "tanh"
+) -> Tensor:
+    """Computes the equation step by step, as plainly as it can be written.
+
+    Args:
+        x: inputs, (T, B, D) floats or (T, B) int64 ids below D.
+        h_0: state before the first step, (B, H).
+        W_x: (H, D).
+        W_h: (H, H).
+        b: (H,).
+        nonlinearity: which f.
+
+    Returns:
+        h_1 ... h_T, (T, B, H).
+    """
+    f = F[nonlinearity]
+    h = h_0
+    hs = []
+    for x_t in x:
+        W_x_x_t = W_x[:, x_t].T if x_t.ndim == 1 else x_t @ W_x.T  # (B, H)
+        h = f(W_x_x_t + h @ W_h.T + b)
+        hs.append(h)
+    return torch.stack(hs)
+
+
+def rnn(
+    x: Tensor, h_0: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, nonlinearity: Nonlinearity = "tanh"
+) -> Tensor:
+    """Computes the equation fast; arguments and result are those of :func:`rnn_reference`."""
+    if torch.is_grad_enabled():
+        result: Tensor = _Rnn.apply(x, h_0, W_x, W_h, b, nonlinearity)  # type: ignore[no-untyped-call]
+        return result
+    return _forward(x, h_0, W_x, W_h, b, nonlinearity)[1:]
+
+
+def _forward(
+    x: Tensor, h_0: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, nonlinearity: Nonlinearity
+) -> Tensor:
+    """Returns h_0, h_1 ... h_T in one buffer, (T + 1, B, H)."""
+    T, B = x.shape[:2]
+    H = len(b)
+    hs = h_0.new_empty(T + 1, B, H)
+    hs[0] = h_0
+    # all W_x x_t + b at once, where h_t will stand
+    inputs = hs[1:].view(T * B, H)
+    if x.ndim == 2:
+        torch.index_select(W_x.T + b, 0, x.reshape(-1), out=inputs)
+    else:
+        torch.addmm(b, x.reshape(T * B, -1), W_x.T, out=inputs)
+    W_hT = W_h.T.contiguous()  # each step's product is faster than with the transposed view
+    f_ = torch.tanh_ if nonlinearity == "tanh" else torch.relu_
+    h, *later = hs.unbind(0)
+    for h_t in later:
+        h = f_(h_t.addmm_(h, W_hT))
+    return hs
+
+
+class _Rnn(torch.autograd.Function):
+    """The equation's fast pass and its gradients.
+
+    With a_t = W_x x_t + W_h h_{t-1} + b and the loss E, back-propagation through time is
+
+        dE/da_t = f'(a_t) * (dE/dh_t + W_h^T dE/da_{t+1})
+
+    from the last step to the first; every other gradient is a sum over time of products with
+    dE/da_t, made in one product after the loop.
+    Source: Werbos, Backpropagation through time, Proceedings of the IEEE 78 (10), 1990.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        h_0: Tensor,
+        W_x: Tensor,
+        W_h: Tensor,
+        b: Tensor,
+        nonlinearity: Nonlinearity,
+    ) -> Tensor:
+        hs = _forward(x, h_0, W_x, W_h, b, nonlinearity)
+        ctx.save_for_backward(x, W_x, W_h, hs)
+        ctx.nonlinearity = nonlinearity
+        return hs[1:]
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, dhs: Tensor) -> tuple[Tensor | None, ...]:
+        x, W_x, W_h, hs = ctx.saved_tensors
+        needs_x, needs_h_0, *_ = ctx.needs_input_grad
+        T, B, H = dhs.shape
+        das = torch.empty_like(hs[1:])  # dE/da_1 ... dE/da_T
+        if ctx.nonlinearity == "tanh":
+            f_backward = torch.ops.aten.tanh_backward.grad_input
+        else:
+            f_backward = _relu_backward
+        da_next = None
+        for da, dh, h in zip(*(t.unbind(0)[::-1] for t in (das, dhs, hs[1:])), strict=True):
+            if da_next is not None:
+                dh = torch.addmm(dh, da_next, W_h, out=da)
+            f_backward(dh, h, grad_input=da)
+            da_next = da
+        flat = das.view(T * B, H)
+        dW_h = flat.T @ hs[:-1].view(T * B, H)
+        db = flat.sum(0)
+        dx = None
+        if x.ndim == 2:
+            # one-hot inputs: add each step's gradient to its character's column
+            dW_x = torch.zeros_like(W_x.T).index_add_(0, x.reshape(-1), flat).T
+        else:
+            dW_x = flat.T @ x.reshape(T * B, -1)
+            dx = (flat @ W_x).view(x.shape) if needs_x else None
+        dh_0 = das[0] @ W_h if needs_h_0 else None
+        return dx, dh_0, dW_x, dW_h, db, None
+
+
+def _relu_backward(dh: Tensor, h: Tensor, grad_input: Tensor) -> Tensor:
+    return torch.mul(dh, h > 0, out=grad_input)

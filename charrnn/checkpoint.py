@@ -1,0 +1,377 @@
+"""The safetensors store: a run's folder, its model file and its training file.
+
+``model.safetensors`` (format version 1) holds the float32 tensors ``layers.{i}.W_x`` (H, D),
+``layers.{i}.W_h`` (H, H), ``layers.{i}.b`` (H,), ``output.W_y`` (V, H), ``output.b_y`` (V,), with
+D = V for i = 0 and D = H above, and these metadata, all strings:
+
+=================  ==================================================================================
+``format``         ``charrnn``
+``format_version``  ``1``
+``model_config``   JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout
+``vocabulary``     JSON array, the symbol of each id: characters, or 0 to 255 where the unit is byte
+``provenance``     JSON object: sources, chars, step, val_nats_per_char, versions, and more
+``checksum``       ``sha256:`` and the hash of all tensors' bytes, in the order of their names
+=================  ==================================================================================
+
+``training.safetensors`` has the same metadata keys and ``training_state``, a JSON object, besides;
+its tensors are named by :mod:`charrnn.training`. Every file is written whole or not at all: to a
+temporary file beside it, flushed to the disk, then renamed over it.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import charrnn
+from charrnn.config import ModelConfig, to_dict
+from charrnn.errors import CharrnnError, CheckpointError, RunNotFoundError
+from charrnn.model import CharRNN
+from charrnn.vocabulary import Vocabulary
+
+FORMAT_VERSION = "1"
+MODEL_FILE = "model.safetensors"
+TRAINING_FILE = "training.safetensors"
+HISTORY_FILE = "history.jsonl"
+STDIN_FILE = "stdin.txt"
+
+
+@dataclass
+class Checkpoint:
+    """A model and what is known of it.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        vocabulary: its symbols.
+        provenance: where it comes from; JSON values.
+        training_state: the rest of a training file; JSON values, empty for a model file.
+        tensors: a training file's further tensors.
+        path: where it was read.
+    """
+
+    model: CharRNN
+    vocabulary: Vocabulary
+    provenance: dict[str, Any] = field(default_factory=dict)
+    training_state: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    path: Path = Path()
+
+
+def library_versions() -> dict[str, str]:
+    """Returns the versions that decide a run's numbers."""
+    return {
+        "charrnn": charrnn.__version__,
+        "torch": torch.__version__,
+        "safetensors": safetensors.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint whole or not at all.
+
+    Args:
+        path: the file; its folder must exist.
+        checkpoint: what to write; its training state only where it has one.
+
+    Raises:
+        CheckpointError: The disk is full, or the folder is gone or read-only.
+    """
+    tensors = {**checkpoint.model.state_dict(), **checkpoint.tensors}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {
+        "format": "charrnn",
+        "format_version": FORMAT_VERSION,
+        "model_config": json.dumps(to_dict(checkpoint.model.config)),
+        "vocabulary": checkpoint.vocabulary.to_json(),
+        "provenance": json.dumps(checkpoint.provenance),
+        "checksum": _checksum(tensors),
+    }
+    if checkpoint.training_state:
+        metadata["training_state"] = json.dumps(checkpoint.training_state)
+    write_whole(path, safetensors.torch.save(tensors, metadata))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader, or a crash, finds the old content or the new, never a part.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself must survive a power loss
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: cannot be written: {error.strerror}: free some space or choose another --runs"
+        ) from None
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a model or training file, and believes nothing that it says before checking it.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or no model of this format.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            config = _read_config(metadata)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            _check_shapes(config, shapes, extra="training_state" in metadata)
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        if metadata.get("checksum") != _checksum(tensors):
+            raise CheckpointError("its tensors are not those that were saved (checksum)")
+        vocabulary = Vocabulary.from_json(config.unit, metadata.get("vocabulary", ""))
+        if len(vocabulary) != config.vocab_size:
+            raise CheckpointError("its vocabulary and its sizes disagree")
+        model, rest = _build(config, tensors)
+        return Checkpoint(
+            model,
+            vocabulary,
+            provenance=_json_object(metadata, "provenance"),
+            training_state=_json_object(metadata, "training_state"),
+            tensors=rest,
+            path=path,
+        )
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file: check the path") from None
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise CheckpointError(f"{path}: cannot be read: {reason}: check the path") from None
+    except (CharrnnError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: not a charrnn model: {error}: name a model.safetensors that charrnn wrote"
+        ) from None
+
+
+def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
+    if metadata.get("format") != "charrnn":
+        raise CheckpointError("its metadata do not say that charrnn wrote it")
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"its format version is {version}, and charrnn {charrnn.__version__} reads {FORMAT_VERSION}"
+        )
+    fields = _json_object(metadata, "model_config")
+    known = {name: kind for name, kind in ModelConfig.__annotations__.items()}
+    if set(fields) != set(known):
+        raise CheckpointError("its model_config has missing or unknown fields")
+    for name, value in fields.items():
+        wanted = (int, float) if name == "dropout" else known[name] if known[name] is int else str
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise CheckpointError(f"its model_config has a {name} of {value!r}")
+    return ModelConfig(**fields)
+
+
+def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    try:
+        value = json.loads(metadata.get(key, "{}"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"its {key} is not a JSON object")
+    return value
+
+
+def _check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], extra: bool) -> None:
+    """Compares the file's tensors with what the configuration says, before any is allocated."""
+    wanted = dict(parameter_shapes(config))
+    for name, shape in wanted.items():
+        if name not in shapes:
+            raise CheckpointError(f"tensor {name} is missing")
+        if shapes[name] != shape:
+            raise CheckpointError(f"tensor {name} has shape {shapes[name]}, not {shape}")
+    unknown = sorted(set(shapes) - set(wanted))
+    if unknown and not extra:
+        raise CheckpointError(f"tensor {unknown[0]} is unknown")
+
+
+def parameter_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yields each parameter's name in a file and its shape."""
+    v, h = config.vocab_size, config.hidden_size
+    for i in range(config.num_layers):
+        yield f"layers.{i}.W_x", (h, v if i == 0 else h)
+        yield f"layers.{i}.W_h", (h, h)
+        yield f"layers.{i}.b", (h,)
+    yield "output.W_y", (v, h)
+    yield "output.b_y", (v,)
+
+
+def _build(config: ModelConfig, tensors: dict[str, Tensor]) -> tuple[CharRNN, dict[str, Tensor]]:
+    names = [name for name, _ in parameter_shapes(config)]
+    for name in names:
+        if tensors[name].dtype != torch.float32 or not bool(tensors[name].isfinite().all()):
+            raise CheckpointError(f"tensor {name} holds values that are no finite float32 numbers")
+    model = CharRNN(config)
+    model.load_state_dict({name: tensors[name] for name in names})
+    model.eval()
+    return model, {name: t for name, t in tensors.items() if name not in names}
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].numpy().data)
+    return "sha256:" + digest.hexdigest()
+
+
+def transfer(source: Checkpoint, model: CharRNN, vocabulary: Vocabulary) -> str:
+    """Copies another model's weights; characters are matched by name.
+
+    A character that only the new vocabulary has keeps its fresh weights; one that only the old
+    model knew is dropped.
+
+    Args:
+        source: the other model; of the same layers and hidden size.
+        model: the new model; changed in place.
+        vocabulary: the new model's.
+
+    Returns:
+        One line for the user that counts the characters.
+    """
+    old = {symbol: i for i, symbol in enumerate(source.vocabulary.symbols)}
+    pairs = [(i, old[s]) for i, s in enumerate(vocabulary.symbols) if s in old]
+    new_ids, old_ids = (
+        torch.tensor([pair[k] for pair in pairs], dtype=torch.int64) for k in (0, 1)
+    )
+    given = source.model.state_dict()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name == "layers.0.W_x":
+                parameter[:, new_ids] = given[name][:, old_ids]
+            elif name.startswith("output."):
+                parameter[new_ids] = given[name][old_ids]
+            else:
+                parameter.copy_(given[name])
+    return (
+        f"{source.path}: {len(pairs)} characters taken over, {len(vocabulary) - len(pairs)} new, "
+        f"{len(old) - len(pairs)} dropped"
+    )
+
+
+def create_run(runs: Path, name: str) -> Path:
+    """Creates a new run's folder: ``name``, or ``name-2``, ``name-3`` ... where it exists.
+
+    Raises:
+        CheckpointError: The folder cannot be made.
+    """
+    number = 1
+    while True:
+        folder = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not runs.is_dir():
+                raise CheckpointError(f"{runs}: not a folder: choose another --runs") from None
+            number += 1
+        except OSError as error:
+            raise CheckpointError(
+                f"{folder}: cannot be made: {error.strerror}: choose another --runs"
+            ) from None
+
+
+def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
+    """Finds a run's file.
+
+    Args:
+        runs: the folder of all runs.
+        name: a file, a run's folder or a run's name; None is the newest run.
+        file: which of the run's files.
+
+    Returns:
+        The file's path; it exists.
+
+    Raises:
+        RunNotFoundError: There is none.
+    """
+    if name is None:
+        found = sorted(runs.glob(f"*/{file}"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise RunNotFoundError(
+                f"{runs}: no run there: train one first, or name it with --model"
+            )
+        return found[-1]
+    path = Path(name)
+    if path.is_file():
+        return path
+    for folder in (path, runs / name):
+        if (folder / file).is_file():
+            return folder / file
+    if path.is_dir() or (runs / name).is_dir():
+        raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
+    names = ", ".join(sorted(p.parent.name for p in runs.glob(f"*/{file}"))) or "none"
+    raise RunNotFoundError(f"{name}: no such run or file; runs in {runs}: {names}")
+
+
+class History:
+    """A run's ``history.jsonl``: one JSON object a line, appended as training goes on."""
+
+    def __init__(self, folder: Path, upto_step: int = 0) -> None:
+        """Opens the file for appending; lines past a step, or cut short, are dropped.
+
+        Args:
+            folder: the run's folder.
+            upto_step: the last step to keep; 0 starts afresh.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        self.path = folder / HISTORY_FILE
+        kept = [line for line in self._lines() if 0 < json.loads(line)["step"] <= upto_step]
+        write_whole(self.path, "".join(kept).encode())
+        self._stream = self.path.open("a", encoding="utf-8")
+
+    def _lines(self) -> Iterator[str]:
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    json.loads(line)["step"]
+                    if line.endswith("\n"):
+                        yield line
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Appends one line."""
+        self._stream.write(json.dumps(entry) + "\n")
+
+    def flush(self) -> None:
+        """Hands the lines to the system.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path}: cannot be written: {error.strerror}: free some space"
+            ) from None
+
+    def close(self) -> None:
+        """Closes the file; what a full disk refuses is lost."""
+        with contextlib.suppress(OSError):
+            self._stream.close()

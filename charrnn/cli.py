@@ -1,0 +1,549 @@
+"""Typer: parse, call, exit code.
+
+Each command builds a configuration, calls the library and renders the answer. Text goes to standard
+output, everything else to standard error. An option that is not given is ``None`` here; the defaults
+live in :mod:`charrnn.config`.
+
+Exit codes: 0 done; 1 a named error; 2 wrong usage; 128 + n after signal n (130 for Ctrl-C).
+"""
+
+import functools
+import json
+import re
+import secrets
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, cast, get_args
+
+import typer
+
+import charrnn
+from charrnn import display
+from charrnn.config import DataConfig, ModelConfig, OnUnknown, SamplingConfig, TrainingConfig
+from charrnn.errors import CharrnnError, OptionError
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.training import Evaluated, Finished, Trainer
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Train character-level RNN language models, sample from them, score texts with them.",
+    epilog="A first session: charrnn train corpus.txt; charrnn sample --prompt 'I had'; "
+    "charrnn eval corpus.txt",
+)
+
+
+def _named_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turns errors into one line on standard error and an exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except CharrnnError as error:
+            display.note(f"charrnn: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(128 + signal.SIGINT) from None
+
+    return wrapped
+
+
+# --- values with units -----------------------------------------------------------------------------
+
+
+def _count(text: str) -> int:
+    """Reads ``5000``, ``5k`` or ``1.5M``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKM]?)", text.strip())
+    number = float(found[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6}[found[2]] if found else 0.5
+    if number != int(number):
+        raise typer.BadParameter(f"{text!r} is no count; write 5000, 5k or 1.5M")
+    return int(number)
+
+
+def _seconds(text: str) -> float:
+    """Reads ``90``, ``90s``, ``5m``, ``1h`` or ``1h30m``."""
+    units = {"h": 3600, "m": 60, "s": 1, "": 1}
+    if not re.fullmatch(r"(\d+(\.\d+)?[hms])+|\d+(\.\d+)?", text.strip()):
+        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 5m or 1h30m")
+    return sum(float(n) * units[u] for n, _, u in re.findall(r"(\d+(\.\d+)?)([hms]?)", text))
+
+
+def _steps_or_seconds(text: str) -> int | float:
+    """Reads ``200`` or ``5k`` as steps (int), ``30s`` or ``2m`` as seconds (float)."""
+    return _seconds(text) if text.strip()[-1:] in "hms" and text.strip() else _count(text)
+
+
+# --- options ---------------------------------------------------------------------------------------
+
+
+def _option(name: str, text: str, panel: str, default: Any = None, **more: Any) -> Any:
+    shown = "" if default is None else f" [dim]\\[default: {default}][/dim]"
+    return typer.Option(f"--{name}", help=text + shown, rich_help_panel=panel, **more)
+
+
+_TEXT, _MODEL, _TRAIN, _STOP, _RUN = "Text", "Model", "Training", "When to stop", "Run"
+_DRAW, _OUT = "Drawing", "Output"
+_T, _M, _D, _S = TrainingConfig, ModelConfig, DataConfig, SamplingConfig
+
+RunsOption = Annotated[
+    Path,
+    _option("runs", "The folder of all runs.", _RUN, envvar="CHARRNN_RUNS", show_default=True),
+]
+ModelOption = Annotated[
+    str | None,
+    _option("model", "A model file, a run's folder or a run's name.", _RUN, "the newest run"),
+]
+ThreadsOption = Annotated[
+    int | None, _option("threads", "Threads to compute with.", _RUN, "torch's choice")
+]
+OnUnknownOption = Annotated[
+    str,
+    _option(
+        "on-unknown",
+        "What to do with characters that the model does not know: error, or skip (leave them out).",
+        _TEXT,
+        show_default=True,
+    ),
+]
+EncodingOption = Annotated[
+    str | None, _option("encoding", "Encoding of plain text.", _TEXT, _D.encoding)
+]
+ColumnOption = Annotated[
+    str | None,
+    _option("column", "Text column of a structured source.", _TEXT, "the only text column"),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.")
+    ] = False,
+) -> None:
+    if version:
+        print(f"charrnn {charrnn.__version__}")
+        raise typer.Exit()
+
+
+@app.command()
+@_named_errors
+def train(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders, globs, [bold]-[/bold] for standard input, or hf:NAME; "
+            "with --resume, a run's folder.",
+            show_default=False,
+        ),
+    ] = None,
+    unit: Annotated[
+        str | None, _option("unit", "What to model: char or byte.", _TEXT, _D.unit)
+    ] = None,
+    encoding: EncodingOption = None,
+    column: ColumnOption = None,
+    val_fraction: Annotated[
+        float | None,
+        _option(
+            "val-fraction",
+            "Share of the text, its tail, kept for validation; 0 keeps none.",
+            _TEXT,
+            _D.val_fraction,
+        ),
+    ] = None,
+    hidden_size: Annotated[
+        int | None,
+        _option(
+            "hidden-size", "Numbers in each layer's memory.", _MODEL, _M.hidden_size, parser=_count
+        ),
+    ] = None,
+    num_layers: Annotated[
+        int | None, _option("num-layers", "Layers of the equation.", _MODEL, _M.num_layers)
+    ] = None,
+    nonlinearity: Annotated[
+        str | None,
+        _option("nonlinearity", "The equation's f: tanh or relu.", _MODEL, _M.nonlinearity),
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        _option("dropout", "Share of a layer's outputs silenced in training.", _MODEL, _M.dropout),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        _option(
+            "batch-size", "Streams of text read side by side.", _TRAIN, _T.batch_size, parser=_count
+        ),
+    ] = None,
+    seq_len: Annotated[
+        int | None,
+        _option("seq-len", "Characters between two updates.", _TRAIN, _T.seq_len, parser=_count),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        _option("learning-rate", "The peak of its schedule.", _TRAIN, _T.learning_rate),
+    ] = None,
+    grad_clip: Annotated[
+        float | None,
+        _option("grad-clip", "Largest norm of the gradient; 0: any.", _TRAIN, _T.grad_clip),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, _option("weight-decay", "Of matrices.", _TRAIN, _T.weight_decay)
+    ] = None,
+    seed: Annotated[int | None, _option("seed", "Of weights and dropout.", _TRAIN, _T.seed)] = None,
+    init_from: Annotated[
+        str | None,
+        _option("init-from", "Start from this model's weights; characters match by name.", _TRAIN),
+    ] = None,
+    epochs: Annotated[
+        float | None, _option("epochs", "End after so many passes over the text.", _STOP)
+    ] = None,
+    steps: Annotated[
+        int | None, _option("steps", "End after so many updates.", _STOP, parser=_count)
+    ] = None,
+    max_time: Annotated[
+        float | None,
+        _option(
+            "max-time", "End after so long: 90s, 5m, 1h.", _STOP, parser=_seconds, metavar="TIME"
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        _option("patience", "Evaluations without a better one; 0: any number.", _STOP, _T.patience),
+    ] = None,
+    name: Annotated[str | None, _option("name", "The run's name.", _RUN, "the source's")] = None,
+    runs: RunsOption = Path("runs"),
+    resume: Annotated[
+        bool,
+        _option(
+            "resume", "Go on with a run exactly where it stopped; without --name the newest.", _RUN
+        ),
+    ] = False,
+    eval_every: Annotated[
+        int | None,
+        _option(
+            "eval-every", "Steps between evaluations.", _RUN, "by the text's size", parser=_count
+        ),
+    ] = None,
+    save_every: Annotated[
+        Any,
+        _option(
+            "save-every",
+            "Time (30s, 5m) or steps (500) between saves.",
+            _RUN,
+            f"{_T.save_every_s:.0f}s",
+            parser=_steps_or_seconds,
+            metavar="TIME|STEPS",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, _option("device", "Where to compute: cpu, cuda ...", _RUN, _T.device)
+    ] = None,
+    threads: ThreadsOption = None,
+    quiet: Annotated[bool, _option("quiet", "Say nothing but errors.", _RUN)] = False,
+) -> None:
+    """Learn a text.
+
+    Prints the path of the best model on standard output, and progress on standard error. Ctrl-C
+    saves, and says how to go on.
+
+    Examples: charrnn train corpus.txt; cat *.log | charrnn train - --max-time 5m
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    if isinstance(save_every, float):
+        given |= {"save_every": None, "save_every_s": save_every}
+    changes = _pick(TrainingConfig, given), _pick(DataConfig, given), _pick(ModelConfig, given)
+    if not (sources or resume):
+        raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
+    training, data = TrainingConfig(**changes[0]), DataConfig(**changes[1])
+    ModelConfig(vocab_size=2, **changes[2])
+    _set_threads(threads)  # the first import of torch: wrong usage has shown before it
+    from charrnn import checkpoint, evaluation
+    from charrnn.training import new_trainer, resumed_trainer
+
+    validate = evaluation.nats_per_char
+    if resume:
+        if len(sources or []) > 1 or (sources and name):
+            raise OptionError("--resume: name one run, not several")
+        run = name or (sources[0] if sources else None)
+        path = checkpoint.find_run(runs, run, checkpoint.TRAINING_FILE)
+        flat = {key: value for change in changes for key, value in change.items()}
+        trainer = resumed_trainer(path, flat, validate=validate)
+        _set_threads(trainer.config.threads)
+    else:
+        start = checkpoint.load(checkpoint.find_run(runs, init_from)) if init_from else None
+        model_options = {key: value for key, value in changes[2].items() if key != "unit"}
+        trainer = new_trainer(
+            sources or [],
+            runs,
+            name,
+            data,
+            training,
+            model_options,
+            validate=validate,
+            init_from=start,
+        )
+    finished, signal_number = _run(trainer, quiet)
+    if signal_number:
+        display.note(f"go on with: charrnn train --resume {shlex.quote(str(trainer.folder))}")
+        raise typer.Exit(128 + signal_number)
+    _write(f"{finished.model_path}\n")
+
+
+def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
+    """Trains with signals and screen attached; returns how it ended and the signal that ended it."""
+    from charrnn.training import Evaluated, Stepped
+
+    config, batches = trainer.model.config, trainer.batches
+    summary = display.RunSummary(
+        folder=trainer.folder,
+        chars=batches.train_chars + batches.val_chars,
+        symbols=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
+        parameters=config.parameter_count(),
+        batch_size=batches.batch_size,
+        seq_len=batches.seq_len,
+        unit="byte" if config.unit == "byte" else "character",
+    )
+    if not quiet:
+        for line in trainer.notes:
+            display.note(line)
+    with _Signals() as signals, display.TrainingDisplay(summary, quiet=quiet) as screen:
+        for event in trainer.events(stop=lambda: signals.received != 0):
+            if isinstance(event, Stepped):
+                screen.stepped(event)
+            elif isinstance(event, Evaluated):
+                screen.evaluated(event, _short_sample(trainer, event) if screen.live else "")
+            else:
+                finished = event
+                screen.finished(event)
+    return finished, signals.received if finished.reason == "interrupted" else 0
+
+
+def _short_sample(trainer: "Trainer", event: "Evaluated") -> str:
+    from charrnn.sampling import generate
+
+    config = SamplingConfig(length=240, seed=event.step)
+    return "".join(generate(event.model, trainer.batches.vocabulary, "", config)).strip("\n")
+
+
+class _Signals:
+    """Notes the first signal that asks to stop; a second one acts as if nothing were installed."""
+
+    wanted = tuple(
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    )
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Signals":
+        self._before = {number: signal.signal(number, self._handle) for number in self.wanted}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        for other in self.wanted:
+            signal.signal(other, signal.SIG_DFL)
+
+
+@app.command()
+@_named_errors
+def sample(
+    model: ModelOption = None,
+    runs: RunsOption = Path("runs"),
+    prompt: Annotated[
+        str, _option("prompt", "Text to go on from; [bold]-[/bold] reads standard input.", _TEXT)
+    ] = "",
+    on_unknown: OnUnknownOption = "error",
+    length: Annotated[
+        int | None,
+        _option("length", "Characters to write; 0: endless.", _TEXT, _S.length, parser=_count),
+    ] = None,
+    stop: Annotated[
+        list[str] | None, _option("stop", "End before this text; may be given again.", _TEXT)
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        _option("temperature", "Below 1 bolder; 0: the most probable.", _DRAW, _S.temperature),
+    ] = None,
+    top_k: Annotated[
+        int | None, _option("top-k", "Draw from the k most probable; 0: all.", _DRAW, _S.top_k)
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        _option("top-p", "Draw from the fewest that reach probability p.", _DRAW, _S.top_p),
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        _option("min-p", "Draw from those p times as probable as the best.", _DRAW, _S.min_p),
+    ] = None,
+    seed: Annotated[
+        int | None, _option("seed", "Of the draws; the same text again.", _DRAW, "drawn, and said")
+    ] = None,
+    count: Annotated[
+        int | None, _option("count", "Samples to write, a newline between.", _OUT, _S.count)
+    ] = None,
+    no_echo: Annotated[bool, _option("no-echo", "Do not print the prompt.", _OUT)] = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Write text that goes on from a prompt.
+
+    Only the text goes to standard output, as it is made.
+
+    Examples: charrnn sample --prompt "I had"; charrnn sample --length 0 | head -c 1000
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    given |= {"stop": tuple(stop or ()), "seed": secrets.randbits(32) if seed is None else seed}
+    config = SamplingConfig(**_pick(SamplingConfig, given))
+    unknown = _on_unknown(on_unknown)
+    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if prompt == "-" else prompt
+    _set_threads(threads)
+    loaded = _load(runs, model)
+    from charrnn.sampling import generate, generate_batch
+
+    if seed is None and config.temperature > 0:
+        display.note(f"seed {config.seed}")
+    echo = "" if no_echo else text
+    if config.count == 1:
+        _stream(echo, generate(loaded.model, loaded.vocabulary, text, config, unknown))
+    else:
+        texts = generate_batch(loaded.model, loaded.vocabulary, text, config, unknown)
+        _stream("", iter(["\n".join(echo + made for made in texts)]))
+
+
+@app.command("eval")
+@_named_errors
+def evaluate(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE...]", help="Texts to score.  [dim]\\[default: standard input][/dim]"
+        ),
+    ] = None,
+    model: ModelOption = None,
+    runs: RunsOption = Path("runs"),
+    encoding: EncodingOption = None,
+    column: ColumnOption = None,
+    on_unknown: OnUnknownOption = "error",
+    as_json: Annotated[bool, _option("json", "Print JSON.", _OUT)] = False,
+    per_line: Annotated[
+        bool, _option("per-line", "Score each line by itself: bits per character, tab, line.", _OUT)
+    ] = False,
+    per_char: Annotated[
+        bool,
+        _option(
+            "per-char", "A row per character: offset, character, bits, rank, most probable.", _OUT
+        ),
+    ] = False,
+    context_curve: Annotated[
+        bool, _option("context-curve", "Bits per character by how much the model has read.", _OUT)
+    ] = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Say in bits how surprised a model is by a text.
+
+    Examples: charrnn eval book.txt; charrnn eval access.log --per-line | sort -rn | head
+    """
+    if per_line + per_char + context_curve > 1:
+        raise OptionError("--per-line, --per-char, --context-curve: give one of them")
+    data = {"encoding": encoding or DataConfig.encoding, "column": column}
+    DataConfig(**data)
+    unknown = _on_unknown(on_unknown)
+    _set_threads(threads)
+    loaded = _load(runs, model)
+    from charrnn import evaluation
+    from charrnn.corpus import Corpus
+
+    corpus = Corpus(sources or ["-"], DataConfig(unit=loaded.vocabulary.unit, **data))
+    network, vocabulary, pieces = loaded.model, loaded.vocabulary, corpus.pieces()
+    if per_line:
+        lines = evaluation.split_lines(pieces)
+        for bits, line in evaluation.score_lines(network, vocabulary, lines, unknown):
+            shown = line if isinstance(line, bytes) else line.encode("utf-8", "surrogateescape")
+            _write(b"%.4f\t%s\n" % (bits, shown))
+    elif per_char:
+        for one in evaluation.score_chars(network, vocabulary, pieces, unknown):
+            _write(display.char_row(one) + "\n")
+    elif context_curve:
+        ids = evaluation.read_ids(vocabulary, pieces, unknown)
+        curve = evaluation.context_curve(network, vocabulary, ids)
+        points = json.dumps([asdict(point) for point in curve])
+        _write((points if as_json else display.context_lines(curve)) + "\n")
+    else:
+        result = evaluation.score(network, vocabulary, pieces, unknown)
+        render = display.score_json if as_json else display.score_lines
+        _write(render(result, str(loaded.path)) + "\n")
+
+
+def _pick(config: type, given: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(config)}
+    return {key: value for key, value in given.items() if key in names}
+
+
+def _on_unknown(value: str) -> OnUnknown:
+    if value not in get_args(OnUnknown):
+        raise OptionError(f"--on-unknown: {value} is neither error nor skip")
+    return cast("OnUnknown", value)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None and threads < 1:
+        raise OptionError(f"--threads: {threads} is out of range; it must be 1 or more")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _load(runs: Path, model: str | None) -> "Checkpoint":
+    from charrnn import checkpoint
+
+    path = checkpoint.find_run(runs, model)
+    if model is None:
+        display.note(f"model {path}")
+    return checkpoint.load(path)
+
+
+def _write(text: str | bytes) -> None:
+    """Writes to standard output at once, as UTF-8 whatever the locale, line ends as they are."""
+    sys.stdout.buffer.write(
+        text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    )
+    sys.stdout.buffer.flush()
+
+
+def _stream(echo: str, pieces: Iterator[str]) -> None:
+    last = echo
+    _write(echo)
+    for piece in pieces:
+        _write(piece)
+        last = piece or last
+    if sys.stdout.isatty() and not last.endswith("\n"):
+        _write("\n")  # the shell's prompt should not stand behind the text
+
+
+def main() -> None:
+    """Runs the command line."""
+    if hasattr(signal, "SIGPIPE") and "train" not in sys.argv[1:2]:
+        # a reader that goes away ends us quietly, as it ends any filter; training must survive it
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    app()

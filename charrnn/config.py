@@ -1,0 +1,284 @@
+"""Every setting, its default and its range, in one place.
+
+Four frozen dataclasses: what the model is, where its text comes from, how it is trained, how it is
+sampled. The command line, the documentation and the tests read the defaults here. No torch.
+
+A field ``hidden_size`` is the option ``--hidden-size``. A value out of range raises
+:class:`~charrnn.errors.OptionError`, which names the option, the value and the range.
+"""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from charrnn.errors import CorpusError, OptionError
+
+Unit = Literal["char", "byte"]
+Nonlinearity = Literal["tanh", "relu"]
+OnUnknown = Literal["error", "skip"]
+
+MIN_CORPUS_CHARS = 32
+"""Characters (or bytes) below which there is nothing to learn and nothing to validate on."""
+
+
+def _require(name: str, value: object, ok: bool, wanted: str) -> None:
+    if not ok:
+        raise OptionError(
+            f"--{name.replace('_', '-')}: {value} is out of range; it must be {wanted}"
+        )
+
+
+def _require_one_of(name: str, value: str, choices: object) -> None:
+    _require(name, value, value in get_args(choices), "one of " + ", ".join(get_args(choices)))
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the model is: enough to build it and to name its tensors' shapes.
+
+    Attributes:
+        vocab_size: V, the number of symbols.
+        unit: what a symbol is, a character or a byte.
+        hidden_size: H, numbers in each layer's memory.
+        num_layers: L, layers of the equation, each reading the one below.
+        nonlinearity: the f of the equation.
+        dropout: share of each layer's outputs that is silenced while training.
+    """
+
+    vocab_size: int
+    unit: Unit = "char"
+    hidden_size: int = 256
+    num_layers: int = 2
+    nonlinearity: Nonlinearity = "tanh"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks every field's range.
+
+        Raises:
+            OptionError: A value is out of range.
+        """
+        _require("vocab_size", self.vocab_size, self.vocab_size >= 2, "2 or more")
+        _require_one_of("unit", self.unit, Unit)
+        _require("hidden_size", self.hidden_size, 1 <= self.hidden_size <= 2**16, "1 to 65536")
+        _require("num_layers", self.num_layers, 1 <= self.num_layers <= 64, "1 to 64")
+        _require_one_of("nonlinearity", self.nonlinearity, Nonlinearity)
+        _require("dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and below 1")
+
+    def parameter_count(self) -> int:
+        """Returns the number of trained numbers: all W_x, W_h, b, W_y and b_y."""
+        v, h = self.vocab_size, self.hidden_size
+        first, upper = h * v + h * h + h, 2 * h * h + h
+        return first + (self.num_layers - 1) * upper + v * h + v
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where text comes from and how it is cut.
+
+    Attributes:
+        unit: what one symbol is, a character or a byte.
+        encoding: the encoding of plain text.
+        column: the text column of a structured source; None finds the only one.
+        val_fraction: share of the corpus, its tail, kept for validation.
+        block_chars: characters held in memory at once.
+    """
+
+    unit: Unit = "char"
+    encoding: str = "utf-8"
+    column: str | None = None
+    val_fraction: float = 0.1
+    block_chars: int = 2**24
+
+    def __post_init__(self) -> None:
+        """Checks every field's range.
+
+        Raises:
+            OptionError: A value is out of range, or the encoding is not known.
+        """
+        _require_one_of("unit", self.unit, Unit)
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError):
+            raise OptionError(
+                f"--encoding: {self.encoding!r} is not an encoding that Python knows; "
+                "try utf-8, utf-16, latin-1 or cp1252"
+            ) from None
+        _require("val_fraction", self.val_fraction, 0 <= self.val_fraction <= 0.9, "0 to 0.9")
+        _require("block_chars", self.block_chars, self.block_chars >= 1024, "1024 or more")
+
+    def train_chars(self, chars: int) -> int:
+        """Returns how many of a corpus's ``chars`` characters train; the rest validate.
+
+        A fraction above 0 leaves at least 2 characters for validation.
+        """
+        split = int((1 - self.val_fraction) * chars)
+        return min(split, chars - 2) if self.val_fraction else chars
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Attributes:
+        batch_size: B, streams of text read side by side.
+        seq_len: T, characters between two updates; gradients reach no further back.
+        learning_rate: the peak of the schedule.
+        final_learning_rate: the schedule's end, as a share of the peak.
+        warmup: share of the training over which the rate rises to its peak.
+        grad_clip: the gradient's norm is cut to this; 0 leaves it alone.
+        weight_decay: AdamW's decay, of matrices only.
+        epochs: end after so many passes over the text.
+        steps: end after so many updates.
+        max_time: end after so many seconds.
+        patience: end after so many evaluations in a row without a better one; 0 never does.
+        eval_every: steps between evaluations; None chooses by the size of the texts.
+        save_every: steps between saves of the training state; None saves by the clock.
+        save_every_s: seconds between saves where ``save_every`` is None.
+        seed: of the initial weights and of dropout.
+        threads: of torch; None leaves torch's own choice.
+        device: where to train, in torch's words.
+    """
+
+    batch_size: int = 32
+    seq_len: int = 64
+    learning_rate: float = 4e-3
+    final_learning_rate: float = 0.2
+    warmup: float = 0.02
+    grad_clip: float = 1.0
+    weight_decay: float = 0.01
+    epochs: float | None = None
+    steps: int | None = None
+    max_time: float | None = None
+    patience: int = 10
+    eval_every: int | None = None
+    save_every: int | None = None
+    save_every_s: float = 30.0
+    seed: int = 0
+    threads: int | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Checks every field's range.
+
+        Raises:
+            OptionError: A value is out of range, or more than one limit is given.
+        """
+        _require("batch_size", self.batch_size, 1 <= self.batch_size <= 2**16, "1 to 65536")
+        _require("seq_len", self.seq_len, 1 <= self.seq_len <= 2**16, "1 to 65536")
+        rate = self.learning_rate
+        _require("learning_rate", rate, _finite(rate) and rate > 0, "above 0")
+        clip, decay = self.grad_clip, self.weight_decay
+        _require("grad_clip", clip, _finite(clip) and clip >= 0, "0 (no clipping) or more")
+        _require("weight_decay", decay, _finite(decay) and decay >= 0, "0 or more")
+        limits = {"epochs": self.epochs, "steps": self.steps, "max_time": self.max_time}
+        given = {name: value for name, value in limits.items() if value is not None}
+        if len(given) > 1:
+            names = " and ".join("--" + name.replace("_", "-") for name in given)
+            raise OptionError(f"{names}: give one of them, not {len(given)}")
+        for name, value in given.items():
+            _require(name, value, _finite(value) and value > 0, "above 0")
+        _require("patience", self.patience, self.patience >= 0, "0 (never stop early) or more")
+        for name in ("eval_every", "save_every", "threads"):
+            number = getattr(self, name)
+            _require(name, number, number is None or number >= 1, "1 or more")
+        save_s = self.save_every_s
+        _require("save_every", save_s, _finite(save_s) and save_s > 0, "above 0")
+        _require("seed", self.seed, 0 <= self.seed < 2**63, "0 to 2**63 - 1")
+
+    def fitted(self, train_chars: int) -> "TrainingConfig":
+        """Returns the settings, with batch and sequence shrunk to fit a small text.
+
+        Each stream should be at least four sequences long, or carrying its state means nothing:
+        first the batch shrinks, then, for one stream, the sequence.
+
+        Args:
+            train_chars: characters of the training text.
+        """
+        batch_size = max(1, min(self.batch_size, train_chars // (4 * self.seq_len)))
+        seq_len = max(1, min(self.seq_len, (train_chars - 1) // (4 * batch_size)))
+        return replace(self, batch_size=batch_size, seq_len=seq_len)
+
+    def total_steps(self, steps_per_epoch: int) -> int | None:
+        """Returns the steps of the whole training; None where the clock decides.
+
+        Without a limit it is 20 passes over the text and at least 3000 steps; patience usually
+        ends it before.
+        """
+        if self.max_time is not None:
+            return None
+        if self.steps is not None:
+            return self.steps
+        if self.epochs is not None:
+            return max(1, round(self.epochs * steps_per_epoch))
+        return max(20 * steps_per_epoch, 3000)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How characters are drawn from the model's probabilities.
+
+    Attributes:
+        temperature: divides the logits; below 1 is bolder, 0 always takes the most probable.
+        top_k: keep the k most probable; 0 keeps all.
+        top_p: keep the fewest most probable whose probabilities reach p; 1 keeps all.
+        min_p: keep those at least p times as probable as the most probable; 0 keeps all.
+        length: characters to write after the prompt; 0 writes for ever.
+        stop: texts that end a sample; they are not printed.
+        count: samples to write.
+        seed: of the draws; None draws one.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    length: int = 500
+    stop: tuple[str, ...] = ()
+    count: int = 1
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks every field's range.
+
+        Raises:
+            OptionError: A value is out of range.
+        """
+        heat = self.temperature
+        _require("temperature", heat, _finite(heat) and heat >= 0, "0 (most probable) or more")
+        _require("top_k", self.top_k, self.top_k >= 0, "0 (all) or more")
+        _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
+        _require("min_p", self.min_p, 0 <= self.min_p <= 1, "0 to 1")
+        _require("length", self.length, self.length >= 0, "0 (endless) or more")
+        _require("stop", repr(""), "" not in self.stop, "a text of at least one character")
+        _require("count", self.count, 1 <= self.count <= 2**16, "1 to 65536")
+        seed = self.seed
+        _require("seed", seed, seed is None or 0 <= seed < 2**63, "0 to 2**63 - 1")
+        if self.length == 0 and self.count > 1:
+            raise OptionError("--count: an endless sample (--length 0) has no second one")
+
+
+def check_corpus_size(name: str, chars: int) -> None:
+    """Checks that a corpus is large enough to train on at all.
+
+    Args:
+        name: how to call the corpus in the message.
+        chars: its size, in characters (or bytes).
+
+    Raises:
+        CorpusError: It is too small; says how much is needed.
+    """
+    if chars < MIN_CORPUS_CHARS:
+        raise CorpusError(
+            f"{name}: {chars} characters; training needs at least {MIN_CORPUS_CHARS}: "
+            "use a longer text"
+        )
+
+
+def to_dict(config: ModelConfig | DataConfig | TrainingConfig | SamplingConfig) -> dict[str, Any]:
+    """Returns a configuration as plain values, for JSON."""
+    return asdict(config)

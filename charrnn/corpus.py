@@ -1,0 +1,331 @@
+"""Where text comes from: files, folders, compressed files, standard input, `datasets`.
+
+A :class:`Corpus` is a list of sources read in order as pieces of text, each at most about a million
+characters, in constant memory. It knows nothing of ids, batches or models beyond the vocabulary that
+its first pass collects.
+
+Plain text is read as it is: line ends are kept, files are joined by nothing, a leading byte-order
+mark is dropped. Structured files and the Hub go through `datasets`, streamed as Arrow tables, and
+their rows are joined by newlines.
+"""
+
+import bz2
+import codecs
+import glob
+import gzip
+import hashlib
+import io
+import lzma
+import re
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+
+from charrnn.config import DataConfig, check_corpus_size
+from charrnn.errors import CorpusError, EncodingError
+from charrnn.vocabulary import CharacterSet, Vocabulary
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
+Piece = str | bytes
+"""Some consecutive text: characters, or bytes where the unit is the byte."""
+
+STDIN = "-"
+HUB_PREFIX = "hf:"
+READ_BYTES = 2**20
+STRUCTURED = {
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+
+
+def _open_zstd(path: Path) -> IO[bytes]:
+    import pyarrow
+
+    return cast("IO[bytes]", pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd"))
+
+
+COMPRESSED: dict[str, Callable[[Path], IO[bytes]]] = {
+    ".gz": lambda path: gzip.open(path, "rb"),
+    ".bz2": lambda path: bz2.open(path, "rb"),
+    ".xz": lambda path: lzma.open(path, "rb"),
+    ".zst": _open_zstd,
+}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first pass over a corpus found.
+
+    Attributes:
+        chars: characters of the corpus (bytes where the unit is the byte).
+        vocabulary: its symbols.
+        sha256: hash of the whole text, as UTF-8; tells whether a corpus changed.
+        text: the pieces themselves where the corpus fits in one block, else None.
+    """
+
+    chars: int
+    vocabulary: Vocabulary
+    sha256: str
+    text: tuple[Piece, ...] | None
+
+
+class Corpus:
+    """Sources of text, read in order.
+
+    Attributes:
+        sources: what the user named, in order.
+        files: each source's files (standard input and Hub names stand for themselves).
+        skipped: binary files of folders and globs that were left out.
+    """
+
+    def __init__(self, sources: Sequence[str | Path], config: DataConfig | None = None) -> None:
+        """Finds every file; reads none of them.
+
+        Args:
+            sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``.
+            config: unit, encoding and column.
+
+        Raises:
+            CorpusError: A source does not exist or holds no text.
+        """
+        self.config = config or DataConfig()
+        self.sources = [str(source) for source in sources]
+        if not self.sources:
+            raise CorpusError("no source of text: name a file, a folder or - for standard input")
+        self.files: list[str] = []
+        self.skipped: list[str] = []
+        for source in self.sources:
+            self.files.extend(self._find(source))
+
+    @property
+    def name(self) -> str:
+        """What to call the corpus in a message."""
+        return self.sources[0] if len(self.sources) == 1 else f"{len(self.files)} files"
+
+    def _find(self, source: str) -> list[str]:
+        if source == STDIN or source.startswith(HUB_PREFIX):
+            return [source]
+        path = Path(source)
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p, path))
+        elif path.exists():
+            return [source]
+        elif glob.has_magic(source):
+            found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())
+        else:
+            raise CorpusError(f"{source}: no such file or folder: check the path")
+        texts = [str(p) for p in found if not _is_binary(p)]
+        self.skipped += [str(p) for p in found if _is_binary(p)]
+        if not texts:
+            raise CorpusError(f"{source}: no text files in it: name a file or another folder")
+        return texts
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yields the text from its start, in pieces that are never empty.
+
+        Raises:
+            EncodingError: Bytes are not valid in the encoding.
+            CorpusError: A source cannot be read.
+        """
+        for file in self.files:
+            yield from (piece for piece in self._read(file) if piece)
+
+    def survey(self) -> Survey:
+        """Reads the whole corpus once: counts it, hashes it and collects its vocabulary.
+
+        Raises:
+            CorpusError: It is empty, too small, or has only one distinct character.
+        """
+        chars, digest, characters = 0, hashlib.sha256(), CharacterSet()
+        kept: list[Piece] | None = []
+        for piece in self.pieces():
+            chars += len(piece)
+            if isinstance(piece, str):
+                characters.add(piece)
+            digest.update(piece.encode("utf-8", "replace") if isinstance(piece, str) else piece)
+            if kept is not None:
+                kept.append(piece)
+                if chars > self.config.block_chars:
+                    kept = None
+        if chars == 0:
+            raise CorpusError(f"{self.name}: it is empty: name a source that holds text")
+        check_corpus_size(self.name, chars)
+        byte = self.config.unit == "byte"
+        vocabulary = Vocabulary.of_bytes() if byte else characters.vocabulary()
+        if len(vocabulary) < 2:
+            raise CorpusError(
+                f"{self.name}: its {chars} characters are all {vocabulary.symbols[0]!r}: "
+                "there is nothing to learn; use a text of at least two distinct characters"
+            )
+        return Survey(chars, vocabulary, digest.hexdigest(), None if kept is None else tuple(kept))
+
+    def _read(self, file: str) -> Iterator[Piece]:
+        suffix = Path(file).suffix.lower()
+        if file.startswith(HUB_PREFIX) or suffix in STRUCTURED:
+            return self._read_rows(file)
+        return self._read_plain(file)
+
+    def _read_plain(self, file: str) -> Iterator[Piece]:
+        blocks = _byte_blocks(file)
+        return blocks if self.config.unit == "byte" else _decode(file, blocks, self.config.encoding)
+
+    def _read_rows(self, file: str) -> Iterator[Piece]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows = _open_rows(file)
+        try:
+            column = None
+            for table in rows.with_format("arrow").iter(batch_size=4096):
+                column = column or _text_column(file, table.schema, self.config.column)
+                texts = pc.fill_null(table.column(column).cast(pa.large_string()), "")
+                # one newline after every row: join in Arrow, not row by row in Python
+                joined = pc.binary_join_element_wise(texts, "", "\n").combine_chunks()
+                text = "".join(joined.to_pylist())
+                yield text.encode() if self.config.unit == "byte" else text
+        except CorpusError:
+            raise
+        except Exception as error:
+            # datasets lets through the errors of every format's own reader
+            raise CorpusError(f"{file}: cannot be read: {_one_line(error)}") from None
+
+
+def keep_stdin(path: Path) -> Path:
+    """Copies standard input to a file, whole; returns its path.
+
+    Raises:
+        CorpusError: It cannot be written.
+    """
+    try:
+        with path.open("wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream)
+    except OSError as error:
+        raise CorpusError(
+            f"{path}: cannot keep standard input: {error.strerror}: choose another --runs"
+        ) from None
+    return path
+
+
+def run_name(sources: Sequence[str]) -> str:
+    """Returns a run's name for its sources: the first one's, without folder and suffixes."""
+    first = sources[0]
+    if first == STDIN:
+        return "stdin"
+    stem = Path(first.removeprefix(HUB_PREFIX)).resolve().name.split(".")[0]
+    return re.sub(r"[^\w-]+", "-", stem).strip("-") or "corpus"
+
+
+def _byte_blocks(file: str) -> Iterator[bytes]:
+    try:
+        if file == STDIN:
+            # read1 returns what has come; read would wait for a whole block
+            yield from iter(
+                lambda: cast("io.BufferedReader", sys.stdin.buffer).read1(READ_BYTES), b""
+            )
+            return
+        path = Path(file)
+        opener = COMPRESSED.get(path.suffix.lower())
+        with opener(path) if opener else path.open("rb") as stream:
+            yield from iter(lambda: cast("BinaryIO", stream).read(READ_BYTES), b"")
+    except _DAMAGED as error:
+        raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
+    except OSError as error:
+        reason = error.strerror or _one_line(error)
+        raise CorpusError(f"{file}: cannot be read: {reason}: check the path") from None
+
+
+def _decode(file: str, blocks: Iterator[bytes], encoding: str) -> Iterator[str]:
+    """Decodes blocks of bytes; a character may straddle two of them."""
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    offset, first = 0, True  # bytes of the file before this block
+    block = b""
+    while True:
+        last = (block := next(blocks, b"")) == b""
+        pending = decoder.getstate()[0]
+        try:
+            text = decoder.decode(block, final=last)
+        except UnicodeError as error:
+            start = error.start if isinstance(error, UnicodeDecodeError) else 0
+            shown = "standard input" if file == STDIN else file
+            raise EncodingError(
+                f"{shown}: not valid {encoding} at byte {offset - len(pending) + start}: "
+                "name its encoding with --encoding (latin-1, utf-16, ...) or use --unit byte"
+            ) from None
+        offset += len(block)
+        if first and text:
+            text, first = text.removeprefix("\ufeff"), False
+        yield text
+        if last:
+            return
+
+
+def _open_rows(file: str) -> "IterableDataset":
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        if file.startswith(HUB_PREFIX):
+            name, _, config = file.removeprefix(HUB_PREFIX).partition(":")
+            opened: Any = datasets.load_dataset(name, config or None, split="train", streaming=True)
+        else:
+            suffix = Path(file).suffix.lower()
+            options = {"delimiter": "\t"} if suffix == ".tsv" else {}
+            opened = datasets.load_dataset(
+                STRUCTURED[suffix], data_files=file, split="train", streaming=True, **options
+            )
+    except Exception as error:
+        # datasets documents no exception tree; whatever it is, the user needs one line
+        raise CorpusError(
+            f"{file}: cannot be opened: {_one_line(error)}: check the name and the network"
+        ) from None
+    return cast("IterableDataset", opened)
+
+
+def _text_column(file: str, schema: Any, wanted: str | None) -> str:
+    import pyarrow as pa
+
+    names = list(schema.names)
+    texts = [
+        field.name
+        for field in schema
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    ]
+    if wanted is not None:
+        if wanted not in names:
+            raise CorpusError(f"{file}: no column {wanted!r}: choose --column from {names}")
+        return wanted
+    if len(texts) != 1:
+        raise CorpusError(
+            f"{file}: {len(texts)} text columns: choose --column from {texts or names}"
+        )
+    return str(texts[0])
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _is_binary(path: Path) -> bool:
+    """Tells whether a file is neither text nor a kind of file that is read as text."""
+    if path.suffix.lower() in STRUCTURED or path.suffix.lower() in COMPRESSED:
+        return False
+    try:
+        with path.open("rb") as stream:
+            return b"\0" in stream.read(8192)
+    except OSError:
+        return False  # reading it later names the reason
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

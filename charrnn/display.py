@@ -1,0 +1,279 @@
+"""Everything drawn with rich; consumes events.
+
+Notes, progress and errors go to standard error. On a terminal training is a live panel, elsewhere
+one plain line per evaluation. A terminal that goes away ends the drawing, never the training.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from charrnn.evaluation import CharScore, ContextScore, Score
+    from charrnn.training import Evaluated, Finished, Stepped
+
+LN_2 = math.log(2)
+BLOCKS = "▁▂▃▄▅▆▇█"
+REFRESH_S = 0.25
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """Draws numbers as a row of blocks, the largest highest; keeps the last ``width`` of them."""
+    shown = [v for v in values if math.isfinite(v)][-width:]
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((value - low) * scale)] for value in shown)
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, s = divmod(max(round(seconds), 0), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+
+def printable(text: str) -> str:
+    """Returns a text that cannot upset a terminal: control characters but newlines become ``·``."""
+    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
+
+
+def note(message: str) -> None:
+    """Prints one line for the user on standard error."""
+    try:
+        print(printable(message).replace("\n", " "), file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody reads it any more
+    except UnicodeEncodeError:
+        print(message.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What is said of a training before it starts."""
+
+    folder: Path
+    chars: int
+    symbols: int
+    hidden_size: int
+    num_layers: int
+    parameters: int
+    batch_size: int
+    seq_len: int
+    unit: str
+
+    def line(self) -> str:
+        """Returns it as one line."""
+        return (
+            f"{self.folder}: {self.chars:,} {self.unit}s, {self.symbols:,} distinct; "
+            f"{self.hidden_size} x {self.num_layers} model, {self.parameters:,} parameters; "
+            f"{self.batch_size} streams x {self.seq_len}"
+        )
+
+
+class TrainingDisplay:
+    """Shows a training's events; a context manager."""
+
+    def __init__(self, summary: RunSummary, *, quiet: bool = False) -> None:
+        """Chooses between a live panel, plain lines and silence.
+
+        Args:
+            summary: what to say first.
+            quiet: say nothing but errors.
+        """
+        self._console = Console(stderr=True)
+        self._quiet = quiet
+        terminal = self._console.is_terminal and not self._console.is_dumb_terminal
+        self.live = terminal and not quiet
+        self._summary = summary
+        self._stepped: Stepped | None = None
+        self._val_bits: list[float] = []
+        self._sample = ""
+        self._drawn_s = 0.0
+        self._panel: Live | None = None
+
+    def __enter__(self) -> "TrainingDisplay":
+        """Says what will be trained."""
+        if not self._quiet:
+            note(self._summary.line())
+        if self.live:
+            self._panel = Live(console=self._console, auto_refresh=False, transient=False)
+            self._panel.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the last picture on the screen."""
+        self._draw(last=True)
+        if self._panel is not None:
+            try:
+                self._panel.stop()
+            except OSError:
+                self._panel = None
+
+    def stepped(self, event: "Stepped") -> None:
+        """Shows the bar, the speed and the training figure."""
+        self._stepped = event
+        self._draw()
+
+    def evaluated(self, event: "Evaluated", sample: str) -> None:
+        """Shows the validation figure and, on a terminal, a sample of the model."""
+        if event.val_nats_per_char is not None:
+            self._val_bits.append(event.val_nats_per_char / LN_2)
+        self._sample = sample
+        if self.live:
+            self._draw(last=True)
+        elif not self._quiet:
+            note(self._plain_line(event))
+
+    def finished(self, event: "Finished") -> None:
+        """Says how training ended."""
+        if self._quiet:
+            return
+        self._draw(last=True)
+        reasons = {
+            "done": "done",
+            "patience": "stopped: validation no longer improves",
+            "interrupted": "interrupted, saved",
+        }
+        nats = event.val_nats_per_char
+        best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/char"
+        elapsed = duration(event.elapsed_s)
+        line = f"{reasons[event.reason]} after {event.step:,} steps, {elapsed}{best}"
+        if self._panel is None:
+            note(line)
+        else:
+            self._panel.console.print(line, highlight=False, markup=False)
+
+    def _plain_line(self, event: "Evaluated") -> str:
+        parts = [f"step {event.step:,}"]
+        if self._stepped is not None:
+            s = self._stepped
+            if s.total_steps is not None:
+                parts[0] += f"/{s.total_steps:,}"
+            parts.append(f"train {s.train_nats_per_char / LN_2:.3f}")
+        if event.val_nats_per_char is not None:
+            best = " (best)" if event.best else ""
+            parts.append(f"val {event.val_nats_per_char / LN_2:.3f} bits/char{best}")
+        if self._stepped is not None:
+            parts.append(f"{self._stepped.chars_per_second:,.0f} chars/s")
+            parts.append(f"{duration(event.elapsed_s)} elapsed")
+            parts.append(f"{duration(_remaining_s(self._stepped))} left")
+        return "  ".join(parts)
+
+    def _draw(self, last: bool = False) -> None:
+        now = time.monotonic()
+        if self._panel is None or self._stepped is None:
+            return
+        if last or now - self._drawn_s >= REFRESH_S:
+            self._drawn_s = now
+            try:
+                self._panel.update(self._picture(self._stepped), refresh=True)
+            except OSError:
+                self._panel = None  # the terminal is gone; training goes on
+
+    def _picture(self, s: "Stepped") -> RenderableType:
+        total = f"/{s.total_steps:,}" if s.total_steps is not None else ""
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(
+            ProgressBar(total=1.0, completed=s.progress, width=30),
+            f"{s.progress:4.0%}",
+            f"step {s.step:,}{total}",
+            f"{s.chars_per_second:,.0f} chars/s",
+            f"{duration(s.elapsed_s)} elapsed",
+            f"{duration(_remaining_s(s))} left",
+        )
+        figures = Text(f"train {s.train_nats_per_char / LN_2:.3f}")
+        if self._val_bits:
+            best = min(self._val_bits)
+            figures.append(f"   validation {self._val_bits[-1]:.3f}", style="bold")
+            figures.append(f"   best {best:.3f} bits/char   ")
+            if not self._console.options.ascii_only:
+                figures.append(sparkline(self._val_bits), style="cyan")
+        else:
+            figures.append(" bits/char")
+        parts: list[RenderableType] = [bar, figures]
+        if self._sample:
+            shown = Text(printable(self._sample))
+            parts.append(Panel(shown, title="sample", title_align="left", border_style="dim"))
+        return Group(*parts)
+
+
+def _remaining_s(event: "Stepped") -> float:
+    done = max(event.progress, 1e-9)
+    return event.elapsed_s * (1 - done) / done
+
+
+def score_lines(score: "Score", model: str) -> str:
+    """Returns a score as lines of name and figure."""
+    rows = [
+        ("bits per character", f"{score.bits_per_char:.4f}"),
+        ("bits per byte", f"{score.bits_per_byte:.4f}"),
+        ("nats per character", f"{score.nats_per_char:.4f}"),
+        ("perplexity", f"{score.perplexity:.3f}"),
+        ("characters", f"{score.chars:,}"),
+        ("bytes", f"{score.bytes:,}"),
+        ("unknown characters", f"{score.unknown_chars:,}"),
+        ("model", model),
+    ]
+    return "\n".join(f"{name:<20}{figure}" for name, figure in rows)
+
+
+def score_json(score: "Score", model: str) -> str:
+    """Returns a score as one JSON object."""
+    return json.dumps(
+        {
+            "chars": score.chars,
+            "bytes": score.bytes,
+            "nats_per_char": score.nats_per_char,
+            "bits_per_char": score.bits_per_char,
+            "bits_per_byte": score.bits_per_byte,
+            "perplexity": score.perplexity,
+            "unknown_chars": score.unknown_chars,
+            "model": model,
+        }
+    )
+
+
+def context_lines(curve: Sequence["ContextScore"]) -> str:
+    """Returns a context curve as a table with bars."""
+    high = max(point.bits_per_char for point in curve)
+    lines = ["context  bits/char  std error"]
+    for point in curve:
+        bar = "#" * round(40 * point.bits_per_char / high)
+        figures = f"{point.bits_per_char:>9.4f}  {point.standard_error:>9.4f}"
+        lines.append(f"{point.context:>7}  {figures}  {bar}")
+    return "\n".join(lines)
+
+
+def char_row(score: "CharScore") -> str:
+    """Returns a character's score as tab-separated fields; characters are escaped."""
+    bits = score.nats / LN_2
+    symbols = (_escaped(score.symbol), _escaped(score.most_probable))
+    return f"{score.offset}\t{symbols[0]}\t{bits:.4f}\t{score.rank}\t{symbols[1]}"
+
+
+def _escaped(symbol: str | int) -> str:
+    if isinstance(symbol, int):
+        symbol = chr(symbol) if symbol < 128 else f"\\x{symbol:02x}"
+        if len(symbol) > 1:
+            return symbol
+    return symbol if symbol.isprintable() and symbol != "\\" else repr(symbol)[1:-1]

@@ -1,0 +1,50 @@
+"""The exception tree: every error a user can cause.
+
+Each message is one line that names what went wrong, where, and the remedy. The command line
+prints it and leaves with the class's exit code; nothing here is ever shown as a traceback.
+
+    CharrnnError                exit code 1
+    ├── OptionError             exit code 2: an option's value is out of range
+    ├── CorpusError             a source of text cannot be used
+    │   └── EncodingError       its bytes are not valid in the encoding
+    ├── UnknownCharacterError   a text holds characters that the model never saw
+    ├── CheckpointError         a model or training file cannot be read or written
+    │   └── RunNotFoundError    there is no such run
+    └── TrainingError           training cannot go on
+"""
+
+
+class CharrnnError(Exception):
+    """Base of every error a user can cause; its text is one line for the user."""
+
+    exit_code = 1
+
+
+class OptionError(CharrnnError):
+    """An option's value is out of range, or two options contradict each other."""
+
+    exit_code = 2
+
+
+class CorpusError(CharrnnError):
+    """A source of text is missing, unreadable, empty or too small."""
+
+
+class EncodingError(CorpusError):
+    """Bytes that are not valid in the encoding; names the file and the byte offset."""
+
+
+class UnknownCharacterError(CharrnnError):
+    """Characters that are not in the model's vocabulary; names them."""
+
+
+class CheckpointError(CharrnnError):
+    """A model or training file is missing, damaged, of another format, or cannot be written."""
+
+
+class RunNotFoundError(CheckpointError):
+    """There is no run, or none of that name."""
+
+
+class TrainingError(CharrnnError):
+    """Training cannot go on; what was saved stays."""

@@ -1,0 +1,125 @@
+"""The stack of cells and the output layer.
+
+    h^1_t = f(W_x x_t + W_h h^1_{t-1} + b)          layer 1 reads characters
+    h^l_t = f(W_x h^{l-1}_t + W_h h^l_{t-1} + b)    layer l reads the layer below
+    logits_t = W_y h^L_t + b_y
+
+Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden, L layers.
+The state of all layers, (L, B, H), is an argument and a result; the model keeps none.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from charrnn.cell import rnn
+from charrnn.config import ModelConfig, Nonlinearity
+
+
+class Layer(nn.Module):
+    """One layer's W_x (H, D), W_h (H, H) and b (H,)."""
+
+    def __init__(self, inputs: int, hidden_size: int, nonlinearity: Nonlinearity) -> None:
+        """Draws the weights from torch's generator.
+
+        W_h starts orthogonal: it keeps the length of what it relays, so the memory neither fades
+        nor explodes at first. Source: Saxe et al. 2014; Le et al. 2015 for relu's identity-like
+        start.
+
+        Args:
+            inputs: D.
+            hidden_size: H.
+            nonlinearity: which f.
+        """
+        super().__init__()
+        self.nonlinearity: Nonlinearity = nonlinearity
+        # stored transposed: the look-up of a character's column then reads one contiguous row
+        self.W_x = nn.Parameter(torch.empty(inputs, hidden_size).T)
+        self.W_h = nn.Parameter(torch.empty(hidden_size, hidden_size))
+        self.b = nn.Parameter(torch.zeros(hidden_size))
+        nn.init.uniform_(self.W_x, -(hidden_size**-0.5), hidden_size**-0.5)
+        nn.init.orthogonal_(self.W_h)
+
+    def forward(self, x: Tensor, h_0: Tensor) -> Tensor:
+        """Returns h_1 ... h_T, (T, B, H), for x, (T, B) ids or (T, B, D), and h_0, (B, H)."""
+        return rnn(x, h_0, self.W_x, self.W_h, self.b, self.nonlinearity)
+
+
+class Output(nn.Module):
+    """The output layer's W_y (V, H) and b_y (V,)."""
+
+    def __init__(self, hidden_size: int, vocab_size: int) -> None:
+        """Draws W_y small, so that at the start all characters are about equally probable."""
+        super().__init__()
+        self.W_y = nn.Parameter(torch.empty(vocab_size, hidden_size))
+        self.b_y = nn.Parameter(torch.zeros(vocab_size))
+        nn.init.normal_(self.W_y, std=0.1 * hidden_size**-0.5)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Returns logits, (..., V), for h, (..., H)."""
+        return nn.functional.linear(h, self.W_y, self.b_y)
+
+
+class CharRNN(nn.Module):
+    """A character-level RNN language model."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Builds the layers and draws their weights from torch's generator.
+
+        Args:
+            config: sizes and non-linearity.
+        """
+        super().__init__()
+        self.config = config
+        sizes = [config.vocab_size] + [config.hidden_size] * (config.num_layers - 1)
+        self.layers = nn.ModuleList(
+            Layer(inputs, config.hidden_size, config.nonlinearity) for inputs in sizes
+        )
+        self.output = Output(config.hidden_size, config.vocab_size)
+
+    def zero_state(self, batch_size: int) -> Tensor:
+        """Returns the state of having read nothing, zeros of (L, B, H)."""
+        shape = (self.config.num_layers, batch_size, self.config.hidden_size)
+        return self.output.b_y.new_zeros(shape)
+
+    def start_state(self, batch_size: int, newline_id: int | None) -> Tensor:
+        """Returns the state in which every text starts, (L, B, H).
+
+        It is the state after reading a newline, or the zero state where the vocabulary has none.
+        """
+        state = self.zero_state(batch_size)
+        if newline_id is None:
+            return state
+        with torch.no_grad():
+            newline = torch.full((1, batch_size), newline_id, device=state.device)
+            return self.hidden(newline, state)[1]
+
+    def hidden(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Runs the layers over a sequence.
+
+        Args:
+            x: ids, (T, B) int64.
+            state: (L, B, H).
+
+        Returns:
+            The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
+        """
+        h, last = x, []
+        for layer, h_0 in zip(self.layers, state, strict=True):
+            h = layer(h, h_0)
+            last.append(h[-1])
+            if self.training and self.config.dropout:
+                h = h * self._dropout_mask(h)
+        return h, torch.stack(last)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns logits, (T, B, V), and the state after the last step; arguments as `hidden`."""
+        h, state = self.hidden(x, state)
+        return self.output(h), state
+
+    def _dropout_mask(self, h: Tensor) -> Tensor:
+        """Returns one mask for all time steps, (B, H), scaled so that the mean stays.
+
+        Source: Gal and Ghahramani 2016. A mask per step would cost a third of the step's time.
+        """
+        keep = 1 - self.config.dropout
+        return torch.empty_like(h[0]).bernoulli_(keep).div_(keep)

@@ -1,0 +1,643 @@
+"""The loop; yields typed events, knows no screen.
+
+One step reads B streams T characters further, predicts each next character, and follows the
+gradient of the mean surprise with AdamW. The hidden state is carried from batch to batch, and
+gradients stop there (truncated back-propagation through time). What is evaluated and kept is not the
+last weights but their exponential average, which wanders less.
+
+Validation is a function handed in, so the loop knows nothing of scoring.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from charrnn import checkpoint
+from charrnn.batches import Batch, Batches, Position
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import DataConfig, ModelConfig, TrainingConfig
+from charrnn.corpus import STDIN, Corpus, Survey, keep_stdin, run_name
+from charrnn.errors import CheckpointError, CorpusError, OptionError, TrainingError
+from charrnn.model import CharRNN
+from charrnn.vocabulary import Ids, Vocabulary
+
+Validate = Callable[[CharRNN, Vocabulary, Ids], float]
+"""Scores a model on a text, nats/char."""
+
+RESUMABLE = {"epochs", "steps", "max_time", "patience", "eval_every", "save_every", "save_every_s"}
+"""Training settings that a resumed run may change."""
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Some updates were made.
+
+    Attributes:
+        step: updates so far.
+        chars: characters read so far.
+        elapsed_s: seconds of training so far, evaluations included.
+        train_nats_per_char: mean over the updates since the last such event.
+        learning_rate: of the last update.
+        chars_per_second: since the last such event, evaluations and saves excluded.
+        progress: share of the training that is done, 0 to 1.
+        total_steps: updates of the whole training; None where the clock decides.
+    """
+
+    step: int
+    chars: int
+    elapsed_s: float
+    train_nats_per_char: float
+    learning_rate: float
+    chars_per_second: float
+    progress: float
+    total_steps: int | None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The averaged model was scored on the validation text.
+
+    Attributes:
+        step: updates so far.
+        chars: characters read so far.
+        elapsed_s: seconds of training so far.
+        val_nats_per_char: its surprise; None where the corpus keeps no validation text.
+        best: whether it is the best so far, and was saved.
+        model: the averaged model, to sample from at once; it goes on changing.
+    """
+
+    step: int
+    chars: int
+    elapsed_s: float
+    val_nats_per_char: float | None
+    best: bool
+    model: CharRNN
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Training has ended, and everything is saved.
+
+    Attributes:
+        reason: ``"done"``, ``"patience"`` or ``"interrupted"``.
+        step: updates in all.
+        elapsed_s: seconds of training in all.
+        val_nats_per_char: the best model's; None where none was scored.
+        model_path: the best model.
+    """
+
+    reason: str
+    step: int
+    elapsed_s: float
+    val_nats_per_char: float | None
+    model_path: Path
+
+
+Event = Stepped | Evaluated | Finished
+
+
+@dataclass
+class _Progress:
+    """What changes while training, but for tensors; goes into the training file as JSON."""
+
+    step: int = 0
+    chars: int = 0
+    elapsed_s: float = 0.0
+    position: Position = Position()
+    best_nats: float | None = None
+    evaluations_since_best: int = 0
+    averaged: int = 0
+
+
+def learning_rate(config: TrainingConfig, progress: float) -> float:
+    """Returns the rate at a share of the training: a linear rise, then half a cosine down.
+
+    Args:
+        config: peak, warm-up and final share.
+        progress: 0 at the start, 1 at the end.
+    """
+    if progress < config.warmup:
+        return config.learning_rate * (0.01 + 0.99 * progress / config.warmup)
+    fall = min((progress - config.warmup) / (1 - config.warmup), 1.0)
+    low = config.final_learning_rate
+    return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+@torch.no_grad()
+def _average(averages: Any, weights: Any, count: Tensor | int) -> None:
+    """Moves the averages towards the weights; the memory grows with the training, to 7 % of it."""
+    window = 10 + 0.07 * int(count)
+    torch._foreach_lerp_(list(averages), list(weights), 1 / window)
+
+
+class Trainer:
+    """One training: model, optimiser, place in the text, and the run's folder.
+
+    Attributes:
+        model: the network that is updated.
+        batches: the text.
+        config: the settings, fitted to the text.
+        folder: the run's folder.
+        total_steps: updates of the whole training; None where the clock decides.
+        notes: what the user should know before it starts, a line each.
+    """
+
+    def __init__(
+        self,
+        model: CharRNN,
+        batches: Batches,
+        config: TrainingConfig,
+        folder: Path,
+        *,
+        validate: Validate,
+        origin: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+        resume_from: Checkpoint | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Prepares the training; nothing runs yet.
+
+        Args:
+            model: the network, on its device.
+            batches: the text. Where it has no validation part, the newest model counts as the best.
+            config: the settings.
+            folder: where to save; it must exist.
+            validate: scores a model on the validation part.
+            origin: what the training file must tell to find the text again; JSON values.
+            provenance: what every file tells of the text; JSON values.
+            resume_from: a training file's content, to go on exactly from there.
+            notes: what the user should know.
+        """
+        self.model, self.batches, self.config, self.folder = model, batches, config, folder
+        self.total_steps = config.total_steps(batches.steps_per_epoch)
+        self.notes = list(notes)
+        self._validate, self._val_ids = validate, batches.validation()
+        self._origin, self._provenance = dict(origin), dict(provenance)
+        self._parameters = list(model.parameters())
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for p in self._parameters if p.ndim > 1]},
+                {"params": [p for p in self._parameters if p.ndim == 1], "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self._averaged = AveragedModel(model, multi_avg_fn=_average)
+        self._averaged.eval()
+        self._state = model.zero_state(batches.batch_size)
+        self._progress = _Progress()
+        if resume_from is not None:
+            self._restore(resume_from)
+        self._history = checkpoint.History(folder, upto_step=self._progress.step)
+        self._eval_every = config.eval_every or self._default_eval_every()
+        # what the last evaluation took; the clock's budget keeps this much for the final one
+        self._eval_s = 0.0
+        self._clock = 0.0
+
+    def _default_eval_every(self) -> int:
+        """Returns steps between evaluations, so that they take a few percent of the time.
+
+        Scoring a character costs about a third of learning it.
+        """
+        per_step = self.batches.train_chars / self.batches.steps_per_epoch
+        affordable = math.ceil(5 * len(self._val_ids) / per_step)
+        wanted = (self.total_steps or 0) // 20
+        return max(affordable, min(wanted, 1000), 10)
+
+    def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Trains to the end, or until told to stop, saving as it goes.
+
+        Args:
+            stop: asked after each step; once true, everything is saved and training ends.
+
+        Yields:
+            What happened, as it happens; :class:`Finished` last.
+
+        Raises:
+            TrainingError: The loss is no number any more.
+            CheckpointError: Nothing can be saved.
+            CorpusError: The text cannot be read any more.
+        """
+        try:
+            yield from self._run(stop)
+        finally:
+            self._history.close()
+
+    def _run(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        progress = self._progress
+        self._clock = time.perf_counter() - progress.elapsed_s
+        self.model.train()
+        if progress.step == 0:
+            # from the first moment on there is something to resume and to sample from
+            self._save_model(None)
+            self.save()
+        saved_s, evaluated_s = self._elapsed(), self._elapsed()
+        evaluated_step = progress.step
+        logged = _Log(self._elapsed())
+        reason = "done"
+        if self._share_done() < 1:
+            for batch in self.batches.batches(progress.position):
+                rate = self._step(batch, logged)
+                now = self._elapsed()
+                done = self._share_done()
+                stopping = stop()
+                ending = done >= 1 or stopping
+                if ending or progress.step % _log_interval(progress.step) == 0:
+                    yield self._log(logged, rate, now)
+                if stopping:
+                    reason = "interrupted"
+                    break
+                if ending or self._evaluation_is_due(now - evaluated_s):
+                    yield self._evaluate()
+                    evaluated_s, evaluated_step = self._elapsed(), progress.step
+                    logged.start_s += evaluated_s - now
+                    if self._out_of_patience():
+                        reason = "patience"
+                        break
+                if ending:
+                    break
+                if self._save_is_due(self._elapsed() - saved_s):
+                    before = self._elapsed()
+                    self.save()
+                    saved_s = self._elapsed()
+                    logged.start_s += saved_s - before
+        if reason == "done" and evaluated_step == 0:
+            yield self._evaluate()
+        self.save()
+        yield Finished(
+            reason,
+            progress.step,
+            progress.elapsed_s,
+            progress.best_nats,
+            self.folder / checkpoint.MODEL_FILE,
+        )
+
+    def _elapsed(self) -> float:
+        self._progress.elapsed_s = time.perf_counter() - self._clock
+        return self._progress.elapsed_s
+
+    def _share_done(self) -> float:
+        if self.total_steps is not None:
+            return self._progress.step / self.total_steps
+        assert self.config.max_time is not None
+        return self._progress.elapsed_s / max(self.config.max_time - self._eval_s, 1e-9)
+
+    def _step(self, batch: Batch, logged: "_Log") -> float:
+        """Makes one update; returns its learning rate."""
+        progress = self._progress
+        rate = learning_rate(self.config, self._share_done())
+        device = self._state.device
+        x = torch.from_numpy(batch.x).to(device)  # (T, B)
+        y = torch.from_numpy(batch.y).to(device)
+        if batch.starts_block:
+            self._state.zero_()
+        # the state comes back detached: truncated BPTT stops here
+        logits, state = self.model(x, self._state)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+        nats = float(loss)
+        if not math.isfinite(nats):
+            raise TrainingError(
+                f"step {progress.step + 1}: the loss is {nats}: the best model so far is kept in "
+                f"{self.folder}; train again with a lower --learning-rate or --grad-clip"
+            )
+        loss.backward()
+        if self.config.grad_clip:
+            nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._averaged.update_parameters(self.model)
+        self._state = state.detach()
+        progress.step += 1
+        progress.chars += batch.x.size
+        progress.position = batch.after
+        progress.averaged = int(self._averaged.n_averaged)
+        logged.nats += nats * batch.x.size
+        logged.chars += batch.x.size
+        return rate
+
+    def _log(self, logged: "_Log", rate: float, now: float) -> Stepped:
+        progress = self._progress
+        event = Stepped(
+            step=progress.step,
+            chars=progress.chars,
+            elapsed_s=progress.elapsed_s,
+            train_nats_per_char=logged.nats / logged.chars,
+            learning_rate=rate,
+            chars_per_second=logged.chars / max(now - logged.start_s, 1e-9),
+            progress=min(self._share_done(), 1.0),
+            total_steps=self.total_steps,
+        )
+        logged.nats, logged.chars, logged.start_s = 0.0, 0, now
+        self._write_history("step", event, without=("progress", "total_steps"))
+        return event
+
+    def _evaluation_is_due(self, since_s: float) -> bool:
+        if self.config.max_time is None or self.config.eval_every is not None:
+            return self._progress.step % self._eval_every == 0
+        # a tenth of the budget, at most a minute, and never more than a tenth of the time
+        return since_s >= max(min(self.config.max_time / 10, 60.0), 10 * self._eval_s)
+
+    def _evaluate(self) -> Evaluated:
+        progress = self._progress
+        before = self._elapsed()
+        model = self._average_model()
+        nats = None
+        if len(self._val_ids):
+            nats = self._validate(model, self.batches.vocabulary, self._val_ids)
+        best = nats is None or progress.best_nats is None or nats < progress.best_nats
+        if nats is not None and not math.isfinite(nats):
+            best = False
+        progress.evaluations_since_best = 0 if best else progress.evaluations_since_best + 1
+        if best:
+            progress.best_nats = nats
+            self._save_model(nats)
+        self._eval_s = self._elapsed() - before
+        event = Evaluated(progress.step, progress.chars, progress.elapsed_s, nats, best, model)
+        self._write_history("eval", event, without=("model",))
+        self._history.flush()
+        return event
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.patience
+        return patience > 0 and self._progress.evaluations_since_best >= patience
+
+    def _save_is_due(self, since_s: float) -> bool:
+        if self.config.save_every is not None:
+            return self._progress.step % self.config.save_every == 0
+        return since_s >= self.config.save_every_s
+
+    def _average_model(self) -> CharRNN:
+        model = self._averaged.module
+        assert isinstance(model, CharRNN)
+        return model
+
+    def _write_history(self, name: str, event: Any, without: Iterable[str]) -> None:
+        fields = {k: v for k, v in vars(event).items() if k not in without}
+        self._history.append({"event": name, **fields})
+
+    def _provenance_now(self, nats: float | None) -> dict[str, Any]:
+        return {
+            **self._provenance,
+            "step": self._progress.step,
+            "train_chars_read": self._progress.chars,
+            "elapsed_s": round(self._progress.elapsed_s, 3),
+            "val_nats_per_char": nats,
+            "versions": checkpoint.library_versions(),
+        }
+
+    def _save_model(self, nats: float | None) -> None:
+        model, vocabulary = self._average_model(), self.batches.vocabulary
+        kept = Checkpoint(model, vocabulary, provenance=self._provenance_now(nats))
+        checkpoint.save(self.folder / checkpoint.MODEL_FILE, kept)
+
+    def save(self) -> None:
+        """Saves the whole training, so that it can go on exactly from here.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        self._history.flush()
+        tensors = {"state": self._state, "random_state": torch.get_rng_state()}
+        for (name, parameter), average in zip(
+            self.model.named_parameters(), self._average_model().parameters(), strict=True
+        ):
+            tensors[f"average.{name}"] = average
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        progress = asdict(self._progress)
+        kept = Checkpoint(
+            self.model,
+            self.batches.vocabulary,
+            provenance=self._provenance_now(self._progress.best_nats),
+            training_state={
+                "training_config": asdict(self.config),
+                "progress": progress,
+                **self._origin,
+            },
+            tensors=tensors,
+        )
+        checkpoint.save(self.folder / checkpoint.TRAINING_FILE, kept)
+
+    def _restore(self, saved: Checkpoint) -> None:
+        try:
+            progress = saved.training_state["progress"]
+            position = Position(**progress.pop("position"))
+            self._progress = replace(_Progress(**progress), position=position)
+            tensors = saved.tensors
+            self._state = tensors["state"].to(self._state.device)
+            pairs = zip(
+                self.model.named_parameters(), self._averaged.module.parameters(), strict=True
+            )
+            with torch.no_grad():
+                for (name, parameter), average in pairs:
+                    average.copy_(tensors[f"average.{name}"])
+                    state = {}
+                    for key in ("step", "exp_avg", "exp_avg_sq"):
+                        value = tensors.get(f"optimizer.{name}.{key}")
+                        if value is not None:
+                            # like the parameter: the fused update walks both in memory order
+                            like = parameter if key != "step" else value
+                            state[key] = torch.empty_like(like).copy_(value)
+                    if state:
+                        self._optimizer.state[parameter] = state
+            self._averaged.n_averaged.fill_(self._progress.averaged)
+            torch.set_rng_state(tensors["random_state"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{saved.path}: not a whole training file ({error}): start a new run"
+            ) from None
+
+
+@dataclass
+class _Log:
+    """Sums since the last :class:`Stepped`."""
+
+    start_s: float
+    nats: float = 0.0
+    chars: int = 0
+
+
+def _log_interval(step: int) -> int:
+    """Returns steps between log lines: ten, and more in long runs, so that the file stays small."""
+    return max(10, int(10 ** (len(str(step)) - 3)))
+
+
+def new_trainer(
+    sources: Sequence[str],
+    runs: Path,
+    name: str | None,
+    data: DataConfig,
+    training: TrainingConfig,
+    model_options: Mapping[str, Any],
+    *,
+    validate: Validate,
+    init_from: Checkpoint | None = None,
+) -> Trainer:
+    """Starts a new run: reads the text once, fits the settings to it, builds the model.
+
+    Args:
+        sources: as :class:`~charrnn.corpus.Corpus` takes them.
+        runs: the folder of all runs.
+        name: the run's name; None takes the source's.
+        data: where the text comes from and how it is cut.
+        training: the settings wished for.
+        model_options: fields of :class:`~charrnn.config.ModelConfig` that are not its defaults.
+        validate: scores a model.
+        init_from: a model to take the weights from.
+
+    Raises:
+        CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
+    """
+    folder = None
+    name = name or run_name(sources)
+    try:
+        found = list(sources)
+        if STDIN in found:
+            # kept, so that it can be read more than once
+            folder = checkpoint.create_run(runs, name)
+            kept = keep_stdin(folder / checkpoint.STDIN_FILE)
+            found = [str(kept) if source == STDIN else source for source in found]
+        corpus = Corpus(found, data)
+        survey = corpus.survey()
+        notes = []
+        if corpus.skipped:
+            notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
+        train_chars = data.train_chars(survey.chars)
+        fitted = training.fitted(train_chars)
+        if (fitted.batch_size, fitted.seq_len) != (training.batch_size, training.seq_len):
+            notes.append(
+                f"small text: {fitted.batch_size} streams x {fitted.seq_len} characters instead of "
+                f"{training.batch_size} x {training.seq_len}, "
+                f"{survey.chars - train_chars} characters validate"
+            )
+        torch.manual_seed(training.seed)
+        if init_from is not None:
+            model_options = {**_shape_of(init_from.model.config, model_options)}
+        model_config = ModelConfig(
+            vocab_size=len(survey.vocabulary), unit=data.unit, **model_options
+        )
+        model = CharRNN(model_config)
+        if init_from is not None:
+            notes.append(checkpoint.transfer(init_from, model, survey.vocabulary))
+        device = find_device(training.device)
+        folder = folder or checkpoint.create_run(runs, name)
+        return Trainer(
+            model.to(device),
+            Batches(corpus, survey, data, fitted.batch_size, fitted.seq_len),
+            fitted,
+            folder,
+            validate=validate,
+            origin={
+                "data_config": asdict(data),
+                "sources": [_absolute(source) for source in found],
+                "corpus_chars": survey.chars,
+                "corpus_sha256": survey.sha256,
+            },
+            provenance={"sources": list(sources), "chars": survey.chars},
+            notes=notes,
+        )
+    except BaseException:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validate) -> Trainer:
+    """Goes on with a run exactly where its training file says.
+
+    Args:
+        path: the training file.
+        changes: settings that the user gave anew. The limits may change; any other must be as saved.
+        validate: scores a model.
+
+    Raises:
+        CheckpointError: The file cannot be used, a setting differs, or the text has changed.
+        CorpusError: The text is not there any more.
+    """
+    saved = checkpoint.load(path)
+    state = saved.training_state
+    try:
+        data = DataConfig(**state["data_config"])
+        config = TrainingConfig(**state["training_config"])
+        sources, chars, sha256 = state["sources"], state["corpus_chars"], state["corpus_sha256"]
+    except (KeyError, TypeError, OptionError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole training file ({error}): start a new run"
+        ) from None
+    model_config = saved.model.config
+    fixed = {**asdict(model_config), **asdict(data), **asdict(config)}
+    for key, value in changes.items():
+        if key in fixed and key not in RESUMABLE | {"threads", "device"} and fixed[key] != value:
+            option = "--" + key.replace("_", "-")
+            raise CheckpointError(
+                f"{path}: trained with {option} {fixed[key]}, not {value}: "
+                f"leave {option} out, or start a new run"
+            )
+    config = _with_changes(config, changes)
+    corpus = Corpus(sources, data)
+    survey: Survey = corpus.survey()
+    if (survey.chars, survey.sha256) != (chars, sha256):
+        now = f"{survey.chars:,} characters" if survey.chars != chars else "other characters"
+        raise CorpusError(
+            f"{corpus.name}: the text has changed since the run began ({chars:,} characters then, "
+            f"{now} now): restore it, or start a new run"
+        )
+    return Trainer(
+        saved.model.to(find_device(config.device)),
+        Batches(corpus, survey, data, config.batch_size, config.seq_len),
+        config,
+        path.parent,
+        validate=validate,
+        origin={key: state[key] for key in state if key not in ("training_config", "progress")},
+        provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
+        resume_from=saved,
+    )
+
+
+def find_device(name: str) -> torch.device:
+    """Returns torch's device of that name.
+
+    Raises:
+        OptionError: There is none, or not on this machine.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise OptionError(
+            f"--device: {name!r} is not a device that torch finds here; try cpu"
+        ) from None
+    return device
+
+
+def _with_changes(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
+    new = {key: changes[key] for key in RESUMABLE | {"threads", "device"} if key in changes}
+    if new.keys() & {"epochs", "steps", "max_time"}:
+        new = {"epochs": None, "steps": None, "max_time": None, **new}
+    return replace(config, **new)
+
+
+def _shape_of(config: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a model that takes over another's weights."""
+    shape = {key: getattr(config, key) for key in ("hidden_size", "num_layers", "nonlinearity")}
+    for key, value in shape.items():
+        if options.get(key, value) != value:
+            option = "--" + key.replace("_", "-")
+            raise OptionError(f"{option}: --init-from's model has {value}: leave {option} out")
+    return {**options, **shape}
+
+
+def _absolute(source: str) -> str:
+    return str(Path(source).absolute()) if Path(source).exists() else source

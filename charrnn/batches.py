@@ -15,6 +15,7 @@ the next. Left out are the last characters of the corpus's training part, fewer 
 Shapes: T time, B batch, S characters of one stream in a block. Arrays are time-major, (T, B).
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -84,7 +85,7 @@ def stream_batches(
 def _cuts(length: int, seq_len: int) -> list[tuple[int, int]]:
     pieces = -(-length // seq_len)
     edges = [length * i // pieces for i in range(pieces + 1)] if pieces else [0]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 class Batches:

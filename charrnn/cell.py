@@ -11,6 +11,7 @@ Shapes: T time, B batch, D input, H hidden. The input ``x`` is either (T, B, D) 
 ids: then x_t is a one-hot vector, and W_x x_t is just the id's column of W_x.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,18 @@ from torch.autograd.function import once_differentiable
 from charrnn.config import Nonlinearity
 
 F = {"tanh": torch.tanh, "relu": torch.relu}
+F_IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
+
+
+def _relu_backward(dh: Tensor, h: Tensor, *, grad_input: Tensor) -> Tensor:
+    return torch.mul(dh, h > 0, out=grad_input)
+
+
+# dE/da from dE/dh and h = f(a): both f' can be had from h alone
+F_BACKWARD: dict[str, Callable[..., Tensor]] = {
+    "tanh": torch.ops.aten.tanh_backward.grad_input,
+    "relu": _relu_backward,
+}
 
 
 def rnn_reference(
@@ -73,7 +86,7 @@ def _forward(
     else:
         torch.addmm(b, x.reshape(T * B, -1), W_x.T, out=inputs)
     W_hT = W_h.T.contiguous()  # each step's product is faster than with the transposed view
-    f_ = torch.tanh_ if nonlinearity == "tanh" else torch.relu_
+    f_ = F_IN_PLACE[nonlinearity]
     h, *later = hs.unbind(0)
     for h_t in later:
         h = f_(h_t.addmm_(h, W_hT))
@@ -108,16 +121,13 @@ class _Rnn(torch.autograd.Function):
         return hs[1:]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dhs: Tensor) -> tuple[Tensor | None, ...]:
         x, W_x, W_h, hs = ctx.saved_tensors
         needs_x, needs_h_0, *_ = ctx.needs_input_grad
         T, B, H = dhs.shape
         das = torch.empty_like(hs[1:])  # dE/da_1 ... dE/da_T
-        if ctx.nonlinearity == "tanh":
-            f_backward = torch.ops.aten.tanh_backward.grad_input
-        else:
-            f_backward = _relu_backward
+        f_backward = F_BACKWARD[ctx.nonlinearity]
         da_next = None
         for da, dh, h in zip(*(t.unbind(0)[::-1] for t in (das, dhs, hs[1:])), strict=True):
             if da_next is not None:
@@ -136,7 +146,3 @@ class _Rnn(torch.autograd.Function):
             dx = (flat @ W_x).view(x.shape) if needs_x else None
         dh_0 = das[0] @ W_h if needs_h_0 else None
         return dx, dh_0, dW_x, dW_h, db, None
-
-
-def _relu_backward(dh: Tensor, h: Tensor, grad_input: Tensor) -> Tensor:
-    return torch.mul(dh, h > 0, out=grad_input)

@@ -4,17 +4,17 @@
 ``layers.{i}.W_h`` (H, H), ``layers.{i}.b`` (H,), ``output.W_y`` (V, H), ``output.b_y`` (V,), with
 D = V for i = 0 and D = H above, and these metadata, all strings:
 
-=================  ==================================================================================
-``format``         ``charrnn``
+==================  ============================================================================
+``format``          ``charrnn``
 ``format_version``  ``1``
-``model_config``   JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout
-``vocabulary``     JSON array, the symbol of each id: characters, or 0 to 255 where the unit is byte
-``provenance``     JSON object: sources, chars, step, val_nats_per_char, versions, and more
-``checksum``       ``sha256:`` and the hash of all tensors' bytes, in the order of their names
-=================  ==================================================================================
+``model_config``    JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout
+``vocabulary``      JSON array, the symbol of each id: characters, or 0 to 255 for bytes
+``provenance``      JSON object: sources, chars, step, val_nats_per_char, versions ...
+``checksum``        ``sha256:`` and the hash of all tensors' bytes, in the order of their names
+==================  ============================================================================
 
-``training.safetensors`` has the same metadata keys and ``training_state``, a JSON object, besides;
-its tensors are named by :mod:`charrnn.training`. Every file is written whole or not at all: to a
+``training.safetensors`` has, besides, ``training_state``, a JSON object, and the tensors that
+:mod:`charrnn.training` names. Every file is written whole or not at all: to a
 temporary file beside it, flushed to the disk, then renamed over it.
 """
 
@@ -172,10 +172,10 @@ def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"its format version is {version}, and charrnn {charrnn.__version__} reads {FORMAT_VERSION}"
+            f"its format version is {version}; this charrnn reads version {FORMAT_VERSION}"
         )
     fields = _json_object(metadata, "model_config")
-    known = {name: kind for name, kind in ModelConfig.__annotations__.items()}
+    known = ModelConfig.__annotations__
     if set(fields) != set(known):
         raise CheckpointError("its model_config has missing or unknown fields")
     for name, value in fields.items():

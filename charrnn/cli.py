@@ -1,8 +1,8 @@
 """Typer: parse, call, exit code.
 
-Each command builds a configuration, calls the library and renders the answer. Text goes to standard
-output, everything else to standard error. An option that is not given is ``None`` here; the defaults
-live in :mod:`charrnn.config`.
+Each command builds a configuration, calls the library and renders the answer. Text goes to
+standard output, everything else to standard error. An option that is not given is ``None`` here;
+the defaults live in :mod:`charrnn.config`.
 
 Exit codes: 0 done; 1 a named error; 2 wrong usage; 128 + n after signal n (130 for Ctrl-C).
 """
@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, cast, get_args
@@ -61,7 +61,7 @@ def _named_errors(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-# --- values with units -----------------------------------------------------------------------------
+# --- values with units
 
 
 def _count(text: str) -> int:
@@ -86,7 +86,7 @@ def _steps_or_seconds(text: str) -> int | float:
     return _seconds(text) if text.strip()[-1:] in "hms" and text.strip() else _count(text)
 
 
-# --- options ---------------------------------------------------------------------------------------
+# --- options
 
 
 def _option(name: str, text: str, panel: str, default: Any = None, **more: Any) -> Any:
@@ -303,7 +303,7 @@ def train(
 
 
 def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
-    """Trains with signals and screen attached; returns how it ended and the signal that ended it."""
+    """Trains with signals and screen attached; returns the end and the signal that caused it."""
     from charrnn.training import Evaluated, Stepped
 
     config, batches = trainer.model.config, trainer.batches
@@ -465,15 +465,14 @@ def evaluate(
     """
     if per_line + per_char + context_curve > 1:
         raise OptionError("--per-line, --per-char, --context-curve: give one of them")
-    data = {"encoding": encoding or DataConfig.encoding, "column": column}
-    DataConfig(**data)
+    data = DataConfig(encoding=encoding or DataConfig.encoding, column=column)
     unknown = _on_unknown(on_unknown)
     _set_threads(threads)
     loaded = _load(runs, model)
     from charrnn import evaluation
     from charrnn.corpus import Corpus
 
-    corpus = Corpus(sources or ["-"], DataConfig(unit=loaded.vocabulary.unit, **data))
+    corpus = Corpus(sources or ["-"], replace(data, unit=loaded.vocabulary.unit))
     network, vocabulary, pieces = loaded.model, loaded.vocabulary, corpus.pieces()
     if per_line:
         lines = evaluation.split_lines(pieces)

@@ -1,8 +1,8 @@
 """Where text comes from: files, folders, compressed files, standard input, `datasets`.
 
 A :class:`Corpus` is a list of sources read in order as pieces of text, each at most about a million
-characters, in constant memory. It knows nothing of ids, batches or models beyond the vocabulary that
-its first pass collects.
+characters, in constant memory. Its first pass counts the text and collects its vocabulary; it knows
+nothing of ids, batches or models.
 
 Plain text is read as it is: line ends are kept, files are joined by nothing, a leading byte-order
 mark is dropped. Structured files and the Hub go through `datasets`, streamed as Arrow tables, and
@@ -11,6 +11,7 @@ their rows are joined by newlines.
 
 import bz2
 import codecs
+import functools
 import glob
 import gzip
 import hashlib
@@ -23,7 +24,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from charrnn.config import DataConfig, check_corpus_size
 from charrnn.errors import CorpusError, EncodingError
@@ -49,16 +50,16 @@ STRUCTURED = {
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
-def _open_zstd(path: Path) -> IO[bytes]:
+def _open_zstd(path: Path) -> Any:
     import pyarrow
 
-    return cast("IO[bytes]", pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd"))
+    return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
 
 
-COMPRESSED: dict[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": lambda path: gzip.open(path, "rb"),
-    ".bz2": lambda path: bz2.open(path, "rb"),
-    ".xz": lambda path: lzma.open(path, "rb"),
+COMPRESSED: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
     ".zst": _open_zstd,
 }
 
@@ -237,7 +238,7 @@ def _byte_blocks(file: str) -> Iterator[bytes]:
         path = Path(file)
         opener = COMPRESSED.get(path.suffix.lower())
         with opener(path) if opener else path.open("rb") as stream:
-            yield from iter(lambda: cast("BinaryIO", stream).read(READ_BYTES), b"")
+            yield from iter(functools.partial(stream.read, READ_BYTES), b"")
     except _DAMAGED as error:
         raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
     except OSError as error:

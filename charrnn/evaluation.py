@@ -3,8 +3,8 @@
 The surprise of a character is -ln of the probability that the model gave it, having read all before
 it; a text's figure is the mean. Every character is scored exactly once, the first one too.
 
-A long text runs as parallel streams. Each starts from the state after the :data:`WARM_UP` characters
-before it, since what an RNN still remembers of anything older is far too little to move a mean.
+A long text runs as parallel streams. Each starts from the state after the :data:`WARM_UP`
+characters before it: what a trained RNN remembers of anything older is too little to move a mean.
 
 Shapes: n characters, K streams, S characters of one stream, V vocabulary, L layers, H hidden.
 """
@@ -90,7 +90,7 @@ class Scorer:
         self.state = self._start
 
     def nats(self, ids: Ids) -> Nats:
-        """Returns the surprise of each of the next characters, (n,), and reads them."""
+        """Returns the surprise of each of the next characters, (n,), and reads them; n > 0."""
         n = len(ids)
         streams = max(1, min(MAX_STREAMS, n // (4 * WARM_UP)))  # K
         length = n // streams  # S
@@ -106,8 +106,10 @@ class Scorer:
             surprise, state = self._run(main, state)
             parts = [surprise.T.reshape(-1)]
             # the last n - S K characters go on from the last stream
-            rest, self.state = self._run(x[streams * length :, None], state[:, -1:])
-            parts.append(rest[:, 0])
+            self.state = state[:, -1:]
+            if streams * length < n:
+                rest, self.state = self._run(x[streams * length :, None], self.state)
+                parts.append(rest[:, 0])
             return np.asarray(torch.cat(parts).cpu().numpy())
 
     def _run(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,14 +118,14 @@ class Scorer:
         # bounds the logits' size: 2^22 numbers
         steps = max(1, 2**22 // (streams * self._model.config.vocab_size))
         parts = []
-        for part in x.split(min(steps, 4096)):
+        for part in torch.split(x, min(steps, 4096)):
             logits, state = self.logits(part, state)
             parts.append(
                 nn.functional.cross_entropy(
                     logits.flatten(0, 1), part.flatten(), reduction="none"
                 ).view(part.shape)
             )
-        return (torch.cat(parts) if parts else x.new_empty(x.shape, dtype=torch.float32)), state
+        return torch.cat(parts), state
 
     def logits(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts each symbol from all before it, then reads it.
@@ -164,7 +166,8 @@ def score(
         unknown += missing
         known = vocabulary.decode(ids) if missing else text
         size += len(known) if isinstance(known, bytes) else len(known.encode("utf-8", "replace"))
-        nats += float(scorer.nats(ids).sum(dtype=np.float64))
+        if len(ids):
+            nats += float(scorer.nats(ids).sum(dtype=np.float64))
     if chars == 0:
         raise CorpusError("nothing to score: the text is empty or wholly unknown to the model")
     return Score(chars, size, nats, unknown)
@@ -300,7 +303,7 @@ def context_curve(
             if k:
                 windows = ids[at[None, :] + np.arange(-k, 0)[:, None]]  # (k, positions)
                 x = torch.from_numpy(windows.astype(np.int64))
-                for part in x.split(64):
+                for part in torch.split(x, 64):
                     hs, state = model.hidden(part, state)
                 h = hs[-1]
             bits = nn.functional.cross_entropy(model.output(h), targets, reduction="none")

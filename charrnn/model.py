@@ -15,20 +15,26 @@ from charrnn.cell import rnn
 from charrnn.config import ModelConfig, Nonlinearity
 
 
+CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
+"""Standard deviation of layer 1's W_x at the start."""
+
+
 class Layer(nn.Module):
     """One layer's W_x (H, D), W_h (H, H) and b (H,)."""
 
-    def __init__(self, inputs: int, hidden_size: int, nonlinearity: Nonlinearity) -> None:
+    def __init__(
+        self, inputs: int, hidden_size: int, nonlinearity: Nonlinearity, scale: float
+    ) -> None:
         """Draws the weights from torch's generator.
 
-        W_h starts orthogonal: it keeps the length of what it relays, so the memory neither fades
-        nor explodes at first. Source: Saxe et al. 2014; Le et al. 2015 for relu's identity-like
-        start.
+        W_h starts orthogonal: it keeps the length of what it relays, so that the memory neither
+        fades nor explodes at first. Source: Saxe et al. 2014.
 
         Args:
             inputs: D.
             hidden_size: H.
             nonlinearity: which f.
+            scale: standard deviation of W_x.
         """
         super().__init__()
         self.nonlinearity: Nonlinearity = nonlinearity
@@ -36,7 +42,7 @@ class Layer(nn.Module):
         self.W_x = nn.Parameter(torch.empty(inputs, hidden_size).T)
         self.W_h = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.b = nn.Parameter(torch.zeros(hidden_size))
-        nn.init.uniform_(self.W_x, -(hidden_size**-0.5), hidden_size**-0.5)
+        nn.init.normal_(self.W_x, std=scale)
         nn.init.orthogonal_(self.W_h)
 
     def forward(self, x: Tensor, h_0: Tensor) -> Tensor:
@@ -52,7 +58,7 @@ class Output(nn.Module):
         super().__init__()
         self.W_y = nn.Parameter(torch.empty(vocab_size, hidden_size))
         self.b_y = nn.Parameter(torch.zeros(vocab_size))
-        nn.init.normal_(self.W_y, std=0.1 * hidden_size**-0.5)
+        nn.init.normal_(self.W_y, std=0.3 * hidden_size**-0.5)
 
     def forward(self, h: Tensor) -> Tensor:
         """Returns logits, (..., V), for h, (..., H)."""
@@ -70,10 +76,11 @@ class CharRNN(nn.Module):
         """
         super().__init__()
         self.config = config
-        sizes = [config.vocab_size] + [config.hidden_size] * (config.num_layers - 1)
-        self.layers = nn.ModuleList(
-            Layer(inputs, config.hidden_size, config.nonlinearity) for inputs in sizes
-        )
+        V, H, f = config.vocab_size, config.hidden_size, config.nonlinearity
+        # a character's column is all that W_x x_t adds, so it may be large; an h has H numbers
+        first = Layer(V, H, f, scale=CHARACTER_SCALE[f])
+        upper = (Layer(H, H, f, scale=H**-0.5) for _ in range(config.num_layers - 1))
+        self.layers = nn.ModuleList([first, *upper])
         self.output = Output(config.hidden_size, config.vocab_size)
 
     def zero_state(self, batch_size: int) -> Tensor:

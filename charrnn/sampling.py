@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charrnn.cell import F_IN_PLACE
 from charrnn.config import OnUnknown, SamplingConfig
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Ids, Vocabulary
@@ -26,7 +27,7 @@ def probabilities(logits: Floats, config: SamplingConfig) -> Floats:
     """Returns what each symbol is drawn with, after all of the decoding's options.
 
     They apply in the order of the field: temperature, top-k, top-p, min-p; each sees what the ones
-    before it left, renormalised. Source of top-p: Holtzman et al. 2020; of min-p: Nguyen et al. 2024.
+    before it left, renormalised. Source: Holtzman et al. 2020 (top-p), Nguyen et al. 2024 (min-p).
 
     Args:
         logits: (V,).
@@ -39,7 +40,7 @@ def probabilities(logits: Floats, config: SamplingConfig) -> Floats:
         certain = np.zeros_like(logits)
         certain[logits.argmax()] = 1.0
         return certain
-    p = np.exp((logits - logits.max()) / config.temperature)
+    p: Floats = np.exp((logits - logits.max()) / config.temperature)
     if 0 < config.top_k < len(p):
         p[np.argsort(-p, kind="stable")[config.top_k :]] = 0.0
     p /= p.sum()
@@ -75,15 +76,15 @@ class Stepper:
         with torch.inference_mode():
             self._layers = []
             for layer in model.layers:
-                W_x, W_h, b = (p.detach().cpu() for p in (layer.W_x, layer.W_h, layer.b))
-                self._layers.append((W_x.clone(), W_h.clone(), b.clone()))
+                weights = [p.detach().cpu().clone() for p in layer.parameters()]
+                self._layers.append((weights[0], weights[1], weights[2]))
             first = self._layers[0]
             self._columns = (first[0].T + first[2]).contiguous()  # (V, H): W_x x_t + b of each id
             self._W_y, self._b_y = (
                 model.output.W_y.detach().clone(),
                 model.output.b_y.detach().clone(),
             )
-            self._f_ = torch.tanh_ if model.config.nonlinearity == "tanh" else torch.relu_
+            self._f_ = F_IN_PLACE[model.config.nonlinearity]
             single = state.shape[1] == 1
             self._hs = [h[0].clone() if single else h.clone() for h in state.cpu()]
             self._single = single

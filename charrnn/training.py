@@ -2,8 +2,8 @@
 
 One step reads B streams T characters further, predicts each next character, and follows the
 gradient of the mean surprise with AdamW. The hidden state is carried from batch to batch, and
-gradients stop there (truncated back-propagation through time). What is evaluated and kept is not the
-last weights but their exponential average, which wanders less.
+gradients stop there (truncated back-propagation through time). What is evaluated and kept are not
+the last weights but their exponential average, which wanders less.
 
 Validation is a function handed in, so the loop knows nothing of scoring.
 """
@@ -12,7 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ class _Progress:
     step: int = 0
     chars: int = 0
     elapsed_s: float = 0.0
-    position: Position = Position()
+    position: Position = field(default_factory=Position)
     best_nats: float | None = None
     evaluations_since_best: int = 0
     averaged: int = 0
@@ -182,11 +182,10 @@ class Trainer:
         self._validate, self._val_ids = validate, batches.validation()
         self._origin, self._provenance = dict(origin), dict(provenance)
         self._parameters = list(model.parameters())
+        matrices: dict[str, Any] = {"params": [p for p in self._parameters if p.ndim > 1]}
+        biases: dict[str, Any] = {"params": [p for p in self._parameters if p.ndim == 1]}
         self._optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in self._parameters if p.ndim > 1]},
-                {"params": [p for p in self._parameters if p.ndim == 1], "weight_decay": 0.0},
-            ],
+            [matrices, {**biases, "weight_decay": 0.0}],
             lr=config.learning_rate,
             betas=(0.9, 0.99),
             weight_decay=config.weight_decay,
@@ -304,13 +303,13 @@ class Trainer:
         # the state comes back detached: truncated BPTT stops here
         logits, state = self.model(x, self._state)
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
-        nats = float(loss)
+        nats = loss.item()
         if not math.isfinite(nats):
             raise TrainingError(
                 f"step {progress.step + 1}: the loss is {nats}: the best model so far is kept in "
                 f"{self.folder}; train again with a lower --learning-rate or --grad-clip"
             )
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.config.grad_clip:
             nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
         for group in self._optimizer.param_groups:
@@ -559,7 +558,7 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
 
     Args:
         path: the training file.
-        changes: settings that the user gave anew. The limits may change; any other must be as saved.
+        changes: settings that the user gave anew; all but :data:`RESUMABLE` must be as saved.
         validate: scores a model.
 
     Raises:

@@ -136,7 +136,7 @@ class Vocabulary:
     def decode_bytes(self, ids: Iterable[int] | Ids) -> bytes:
         """Returns the raw bytes of ids: the bytes themselves, or characters as UTF-32-LE."""
         codes = self._codes[np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), int)]
-        return codes.astype(np.uint8).tobytes() if self.unit == "byte" else codes.tobytes()
+        return bytes(codes.astype(np.uint8) if self.unit == "byte" else codes.astype("<u4"))
 
     def to_json(self) -> str:
         """Returns the symbols as a JSON array in the order of their ids, for a checkpoint."""

@@ -256,8 +256,7 @@ def train(
 ) -> None:
     """Learn a text.
 
-    Prints the path of the best model on standard output, and progress on standard error. Ctrl-C
-    saves, and says how to go on.
+    Standard output gets the best model's path, at the end. Ctrl-C saves and says how to go on.
 
     Examples: charrnn train corpus.txt; cat *.log | charrnn train - --max-time 5m
     """
@@ -422,6 +421,8 @@ def sample(
 
     if seed is None and config.temperature > 0:
         display.note(f"seed {config.seed}")
+    if unknown == "skip":
+        _say_skipped(text, loaded)
     echo = "" if no_echo else text
     if config.count == 1:
         _stream(echo, generate(loaded.model, loaded.vocabulary, text, config, unknown))
@@ -528,6 +529,13 @@ def _write(text: str | bytes) -> None:
         text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     )
     sys.stdout.buffer.flush()
+
+
+def _say_skipped(text: str, loaded: "Checkpoint") -> None:
+    if loaded.vocabulary.unit == "char":
+        left_out = len(text) - len(loaded.vocabulary.encode(text, "skip"))
+        if left_out:
+            display.note(f"unknown characters of the prompt left out: {left_out}")
 
 
 def _stream(echo: str, pieces: Iterator[str]) -> None:

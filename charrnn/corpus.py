@@ -191,9 +191,8 @@ class Corpus:
             for table in rows.with_format("arrow").iter(batch_size=4096):
                 column = column or _text_column(file, table.schema, self.config.column)
                 texts = pc.fill_null(table.column(column).cast(pa.large_string()), "")
-                # one newline after every row: join in Arrow, not row by row in Python
-                joined = pc.binary_join_element_wise(texts, "", "\n").combine_chunks()
-                text = "".join(joined.to_pylist())
+                # every row ends in a newline
+                text = "\n".join([*texts.to_pylist(), ""])
                 yield text.encode() if self.config.unit == "byte" else text
         except CorpusError:
             raise

@@ -81,7 +81,7 @@ class RunSummary:
         return (
             f"{self.folder}: {self.chars:,} {self.unit}s, {self.symbols:,} distinct; "
             f"{self.hidden_size} x {self.num_layers} model, {self.parameters:,} parameters; "
-            f"{self.batch_size} streams x {self.seq_len}"
+            f"batch {self.batch_size} x {self.seq_len}"
         )
 
 

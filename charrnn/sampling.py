@@ -183,19 +183,26 @@ def generate(
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
 ) -> Iterator[str]:
-    """Yields one sample's text, a few characters at a time, as they are made.
+    """Reads a prompt, and returns an iterator over the text that goes on from it.
 
     Args:
         model: the network, in evaluation mode.
         vocabulary: its symbols.
-        prompt: what the sample goes on from; it is not yielded.
+        prompt: what the sample goes on from; it is not part of the text.
         config: the options; ``seed`` must be set, ``count`` is ignored.
         on_unknown: what to do with characters of the prompt that the model does not know.
 
+    Returns:
+        The text, a few characters at a time, as they are made.
+
     Raises:
-        UnknownCharacterError: The prompt holds unknown characters.
+        UnknownCharacterError: The prompt holds unknown characters; nothing was made yet.
     """
-    stepper = Stepper(model, prompt_state(model, vocabulary, vocabulary.encode(prompt, on_unknown)))
+    state = prompt_state(model, vocabulary, vocabulary.encode(prompt, on_unknown))
+    return _write_on(Stepper(model, state), vocabulary, config)
+
+
+def _write_on(stepper: Stepper, vocabulary: Vocabulary, config: SamplingConfig) -> Iterator[str]:
     random = _random(config, 0)
     assembler = TextAssembler(vocabulary, config.stop)
     made = 0

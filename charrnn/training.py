@@ -517,8 +517,8 @@ def new_trainer(
         fitted = training.fitted(train_chars)
         if (fitted.batch_size, fitted.seq_len) != (training.batch_size, training.seq_len):
             notes.append(
-                f"small text: {fitted.batch_size} streams x {fitted.seq_len} characters instead of "
-                f"{training.batch_size} x {training.seq_len}, "
+                f"small text: batch size {fitted.batch_size} and sequence length {fitted.seq_len} "
+                f"instead of {training.batch_size} and {training.seq_len}; "
                 f"{survey.chars - train_chars} characters validate"
             )
         torch.manual_seed(training.seed)
@@ -602,6 +602,7 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
         origin={key: state[key] for key in state if key not in ("training_config", "progress")},
         provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
         resume_from=saved,
+        notes=[f"resumed at step {state['progress']['step']:,}"],
     )
 
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from charrnn.cell import rnn
 from charrnn.config import ModelConfig, Nonlinearity
 
-
 CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
 """Standard deviation of layer 1's W_x at the start."""
 

@@ -1,0 +1,29 @@
+"""What every test shares: texts made on the spot, and small models."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# nothing here may reach for a network, or for another test's runs
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("CHARRNN_RUNS", None)
+
+DATA = Path(__file__).parents[1] / "data"
+SENTENCE = "I had coffee today with Anna.\nShe said so, and I said no!\n"
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """Seeds torch, and computes on one thread: sums come out the same every time."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    """A text of 6,000 characters that a small model can learn."""
+    path = tmp_path / "story.txt"
+    path.write_text((DATA / "coffee.txt").read_text()[:6000])
+    return path

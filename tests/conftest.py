@@ -9,6 +9,8 @@ import torch
 # nothing here may reach for a network, or for another test's runs
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("CHARRNN_RUNS", None)
+# sums come out the same every time, and tests that run side by side do not wait for each other
+torch.set_num_threads(1)
 
 DATA = Path(__file__).parents[1] / "data"
 SENTENCE = "I had coffee today with Anna.\nShe said so, and I said no!\n"
@@ -16,7 +18,7 @@ SENTENCE = "I had coffee today with Anna.\nShe said so, and I said no!\n"
 
 @pytest.fixture(autouse=True)
 def _same_numbers() -> None:
-    """Seeds torch, and computes on one thread: sums come out the same every time."""
+    """Seeds torch; a test that sets other threads does not change the next one."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
 

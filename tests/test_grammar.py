@@ -1,31 +1,16 @@
 """Laws of data/grammar.py: one derivation per sentence, and an entropy that is exact."""
 
-import importlib.util
 import itertools
 import math
 import random
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from pathlib import Path
-from types import ModuleType
 
 import pytest
+from grammar_module import DATA, load_grammar
 
-DATA = Path(__file__).parents[1] / "data"
-
-
-def load() -> ModuleType:
-    """Import data/grammar.py, which is a script and in no package."""
-    spec = importlib.util.spec_from_file_location("grammar", DATA / "grammar.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["grammar"] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-grammar = load()
+grammar = load_grammar()
 RULES = grammar.GRAMMAR.rules
 CORPUS = (DATA / "grammar.txt").read_bytes().decode("ascii")
 LINES = CORPUS.splitlines(keepends=True)

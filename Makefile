@@ -1,0 +1,46 @@
+# Everything starts here: `make demo` and `make test` need nothing but Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench clean
+
+help:  ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+install: $(READY)  ## Make the environment and install charrnn into it
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "charrnn needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)  ## Learn the shipped text for a minute, write, and score
+	@echo '$$ charrnn train data/coffee.txt --max-time 60s'
+	@model=$$($(BIN)/charrnn train data/coffee.txt --name demo --max-time 60s) && \
+	echo "$$model" && echo && \
+	echo '$$ charrnn sample --prompt "I had"' && \
+	$(BIN)/charrnn sample --model "$$model" --prompt "I had" --seed 1 && echo && echo && \
+	echo '$$ tail -c 15937 data/coffee.txt | charrnn eval      # the end, which it was not trained on' && \
+	tail -c 15937 data/coffee.txt | $(BIN)/charrnn eval --model "$$model"
+
+test: $(READY)  ## Run all tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## Format, lint, types, and all tests with coverage
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+bench: $(READY)  ## Measure speed against torch's own RNN
+	$(BIN)/python -m tests.bench
+
+clean:  ## Remove the environment and caches; runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist build

@@ -1,0 +1,591 @@
+"""The store: what is written is read again, and nothing else is ever read."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+from numpy_model import parse
+from torch import Tensor
+
+from charrnn import checkpoint
+from charrnn.checkpoint import Checkpoint, History, create_run, find_run, load, save, transfer
+from charrnn.config import ModelConfig
+from charrnn.errors import CheckpointError, RunNotFoundError
+from charrnn.model import CharRNN
+from charrnn.vocabulary import Vocabulary
+
+TEXT = "A small text.\n"
+Metadata = dict[str, str]
+Tensors = dict[str, Tensor]
+
+
+def checkpoint_of(vocabulary: Vocabulary, **options: Any) -> Checkpoint:
+    config = ModelConfig(len(vocabulary), vocabulary.unit, hidden_size=6, **options)
+    return Checkpoint(CharRNN(config).eval(), vocabulary, provenance={"sources": ["a.txt"]})
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save(path, checkpoint_of(Vocabulary.of_text(TEXT)))
+    return path
+
+
+def same(one: Checkpoint, other: Checkpoint) -> bool:
+    """Tells whether two checkpoints are the same model of the same origin, bit for bit."""
+    ours, theirs = one.model.state_dict(), other.model.state_dict()
+    return (
+        list(ours) == list(theirs)
+        and all(torch.equal(ours[name], theirs[name]) for name in ours)
+        and one.model.config == other.model.config
+        and (one.vocabulary.unit, one.vocabulary.symbols)
+        == (other.vocabulary.unit, other.vocabulary.symbols)
+        and one.provenance == other.provenance
+    )
+
+
+def checksum(tensors: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return "sha256:" + digest.hexdigest()
+
+
+def rewrite(
+    path: Path,
+    change_tensors: Callable[[Tensors], Tensors] = dict,
+    change_metadata: Callable[[Metadata], Metadata] = dict,
+) -> None:
+    """Writes a model file with other contents, and a checksum that fits them."""
+    metadata = parse(path.read_bytes())[0]
+    tensors = change_tensors(safetensors.torch.load_file(path))
+    metadata = change_metadata({**metadata, "checksum": checksum(tensors)})
+    path.write_bytes(safetensors.torch.save(tensors, metadata))
+
+
+def refused(path: Path) -> str:
+    """Loads a file that must be refused; returns the message."""
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert len(message.splitlines()) == 1
+    return message
+
+
+# --- what is written
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize(
+    "vocabulary",
+    [Vocabulary.of_bytes(), Vocabulary.of_text('é漢\U0001f600"\\\0\ud800\n')],
+    ids=["byte", "char"],
+)
+def test_what_is_saved_is_read_again(
+    tmp_path: Path, vocabulary: Vocabulary, nonlinearity: str
+) -> None:
+    saved = checkpoint_of(vocabulary, num_layers=3, nonlinearity=nonlinearity, dropout=0.25)
+    saved.provenance = {"sources": ["a.txt", "ü"], "chars": 14, "val_nats_per_char": None}
+    path = tmp_path / "any-name"
+    save(path, saved)
+    read = load(path)
+    assert same(read, saved)
+    assert read.path == path
+    assert not read.model.training
+    assert (read.training_state, read.tensors) == ({}, {})
+
+
+def test_a_training_file_keeps_its_state_and_tensors(tmp_path: Path) -> None:
+    saved = checkpoint_of(Vocabulary.of_text(TEXT))
+    saved.training_state = {"progress": {"step": 3, "rate": 0.1}, "sources": ["é"]}
+    saved.tensors = {"state": torch.randn(2, 3, 6), "random_state": torch.get_rng_state()}
+    save(tmp_path / "t", saved)
+    read = load(tmp_path / "t")
+    assert same(read, saved)
+    assert read.training_state == saved.training_state
+    assert read.tensors.keys() == saved.tensors.keys()
+    assert all(torch.equal(read.tensors[name], saved.tensors[name]) for name in saved.tensors)
+
+
+def test_format_version_1(model_file: Path) -> None:
+    metadata, tensors = parse(model_file.read_bytes())
+    H, V = 6, len(set(TEXT))
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "layers.0.W_x": (H, V),
+        "layers.0.W_h": (H, H),
+        "layers.0.b": (H,),
+        "layers.1.W_x": (H, H),
+        "layers.1.W_h": (H, H),
+        "layers.1.b": (H,),
+        "output.W_y": (V, H),
+        "output.b_y": (V,),
+    }
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float32)}
+    assert metadata.keys() == {
+        "format",
+        "format_version",
+        "model_config",
+        "vocabulary",
+        "provenance",
+        "checksum",
+    }
+    assert (metadata["format"], metadata["format_version"]) == ("charrnn", "1")
+    assert json.loads(metadata["vocabulary"]) == sorted(set(TEXT))
+    assert json.loads(metadata["provenance"]) == {"sources": ["a.txt"]}
+    assert json.loads(metadata["model_config"]) == {
+        "vocab_size": V,
+        "unit": "char",
+        "hidden_size": H,
+        "num_layers": 2,
+        "nonlinearity": "tanh",
+        "dropout": 0.0,
+    }
+
+
+def test_other_readers_see_the_model(model_file: Path) -> None:
+    ours = load(model_file).model.state_dict()
+    parsed = parse(model_file.read_bytes())[1]
+    theirs = safetensors.numpy.load_file(model_file)
+    assert ours.keys() == theirs.keys() == parsed.keys()
+    for name, tensor in ours.items():
+        np.testing.assert_array_equal(tensor.numpy(), theirs[name])
+        np.testing.assert_array_equal(tensor.numpy(), parsed[name])
+
+
+# --- damage
+
+
+def test_a_file_that_ends_anywhere_else_is_refused(model_file: Path) -> None:
+    whole = model_file.read_bytes()
+    for length in np.linspace(0, len(whole) - 1, 100).astype(int):
+        model_file.write_bytes(whole[:length])
+        refused(model_file)
+
+
+def test_a_file_with_more_at_its_end_is_refused(model_file: Path) -> None:
+    model_file.write_bytes(model_file.read_bytes() + b"\0")
+    refused(model_file)
+
+
+@pytest.mark.parametrize("part", ["header", "tensors"])
+def test_a_flipped_bit_is_refused_or_changes_nothing(model_file: Path, part: str) -> None:
+    whole = model_file.read_bytes()
+    original = load(model_file)
+    body = 8 + int.from_bytes(whole[:8], "little")
+    places = range(body) if part == "header" else range(body, len(whole))
+    dice = random.Random(1)
+    believed = []
+    for place in dice.choices(places, k=150):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << dice.randrange(8)
+        model_file.write_bytes(damaged)
+        try:
+            if not same(load(model_file), original):
+                believed.append(bytes(damaged[place - 12 : place + 12]))
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+    assert believed == []
+
+
+def without(name: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {key: value for key, value in tensors.items() if key != name}
+
+
+def with_tensor(name: str, value: Tensor) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {**tensors, name: value}
+
+
+def with_metadata(key: str, value: str) -> Callable[[Metadata], Metadata]:
+    return lambda metadata: {**metadata, key: value}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("layers.0.W_h"),
+        without("output.b_y"),
+        with_tensor("layers.2.b", torch.zeros(6)),
+        with_tensor("a\nb", torch.zeros(6)),
+        with_tensor("layers.1.W_x", torch.zeros(6, 7)),
+        with_tensor("layers.0.b", torch.zeros(6, 1)),
+        with_tensor("layers.0.b", torch.full((6,), torch.nan)),
+        with_tensor("layers.0.b", torch.full((6,), torch.inf)),
+        with_tensor("layers.0.b", torch.zeros(6, dtype=torch.float64)),
+        with_tensor("layers.0.b", torch.zeros(6, dtype=torch.int64)),
+        with_tensor("layers.0.b", torch.zeros(6, dtype=torch.bfloat16)),
+    ],
+    ids=[
+        "missing",
+        "missing output",
+        "unknown",
+        "unknown name of two lines",
+        "wide",
+        "dimensions",
+        "NaN",
+        "infinity",
+        "float64",
+        "int64",
+        "bfloat16",
+    ],
+)
+def test_other_tensors_are_refused(model_file: Path, change: Callable[[Tensors], Tensors]) -> None:
+    rewrite(model_file, change_tensors=change)
+    refused(model_file)
+
+
+CONFIG = {
+    "vocab_size": len(set(TEXT)),
+    "unit": "char",
+    "hidden_size": 6,
+    "num_layers": 2,
+    "nonlinearity": "tanh",
+    "dropout": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", "other"),
+        ("format_version", "2"),
+        ("format_version", "1\n"),
+        ("checksum", ""),
+        ("checksum", "sha256:" + "0" * 64),
+        ("provenance", "{"),
+        ("provenance", "[]"),
+        ("provenance", "[" * 100_000),
+        ("training_state", "7"),
+        ("vocabulary", "no JSON"),
+        ("vocabulary", "[" * 100_000),
+        ("vocabulary", '"abcdefghijkl"'),
+        ("vocabulary", "[]"),
+        ("vocabulary", '["a", "b"]'),
+        ("vocabulary", json.dumps([*sorted(set(TEXT))[1:], "zz"])),
+        ("vocabulary", json.dumps([*sorted(set(TEXT))[1:], 7])),
+        ("vocabulary", json.dumps([*sorted(set(TEXT))[1:], "t"])),
+        ("model_config", "no JSON"),
+        ("model_config", "{}"),
+        ("model_config", json.dumps({**CONFIG, "more": 1})),
+        ("model_config", json.dumps({**CONFIG, "unit": "byte"})),
+        ("model_config", json.dumps({**CONFIG, "unit": ["char"]})),
+        ("model_config", json.dumps({**CONFIG, "nonlinearity": "sin"})),
+        ("model_config", json.dumps({**CONFIG, "hidden_size": 0})),
+        ("model_config", json.dumps({**CONFIG, "hidden_size": "6"})),
+        ("model_config", json.dumps({**CONFIG, "hidden_size": 7})),
+        ("model_config", json.dumps({**CONFIG, "num_layers": True})),
+        ("model_config", json.dumps({**CONFIG, "num_layers": 10**30})),
+        ("model_config", json.dumps({**CONFIG, "vocab_size": 10**30})),
+        ("model_config", json.dumps({**CONFIG, "dropout": float("nan")})),
+    ],
+)
+def test_other_metadata_are_refused(model_file: Path, key: str, value: str) -> None:
+    rewrite(model_file, change_metadata=with_metadata(key, value))
+    refused(model_file)
+
+
+@pytest.mark.parametrize(
+    "key", ["format", "format_version", "model_config", "vocabulary", "checksum"]
+)
+def test_missing_metadata_are_refused(model_file: Path, key: str) -> None:
+    rewrite(model_file, change_metadata=lambda m: {k: v for k, v in m.items() if k != key})
+    refused(model_file)
+
+
+def test_an_unchanged_rewrite_is_read(model_file: Path) -> None:
+    """The tests above damage what they say, and nothing else."""
+    original = load(model_file)
+    rewrite(model_file, change_metadata=with_metadata("model_config", json.dumps(CONFIG)))
+    assert same(load(model_file), original)
+
+
+def make_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"layers.0.b": [0.0]}))
+
+
+def make_text(path: Path) -> None:
+    path.write_text("I had coffee today.\n" * 50)
+
+
+def make_other_safetensors(path: Path) -> None:
+    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(2)}))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: None,
+        Path.mkdir,
+        Path.touch,
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("nowhere"),
+        make_pickle,
+        make_text,
+        make_other_safetensors,
+    ],
+    ids=[
+        "missing",
+        "folder",
+        "empty",
+        "loop",
+        "dangling link",
+        "pickle",
+        "text",
+        "other safetensors",
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "model.safetensors"
+    make(path)
+    refused(path)
+
+
+# --- whole or not at all
+
+
+def no_space(*_: object) -> int:
+    raise OSError(28, "No space left on device")
+
+
+class FullDisk(io.FileIO):
+    def write(self, data: Any) -> int:
+        super().write(bytes(data)[:3])
+        return no_space()
+
+
+def fail(*_: object) -> None:
+    raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("moment", ["write", "fsync", "rename"])
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        if moment == "write":
+            patch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode))
+        elif moment == "fsync":
+            patch.setattr(os, "fsync", fail)
+        else:
+            patch.setattr(Path, "replace", fail)
+        with pytest.raises(CheckpointError, match=r"file: cannot be written: (No space|Input)"):
+            checkpoint.write_whole(path, b"something new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_write_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.write_whole(tmp_path / "file", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_fsync_of_folders_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems refuse it; the file itself is whole by then."""
+    fsync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(22, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    checkpoint.write_whole(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_the_new_file_is_on_the_disk_before_it_takes_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("rename"), replace(a, b))[1])
+    checkpoint.write_whole(tmp_path / "file", b"new")
+    assert done[:2] == ["fsync", "rename"]
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_missing_folder_is_a_named_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No such file or directory"):
+        save(tmp_path / "gone" / "m", checkpoint_of(Vocabulary.of_text(TEXT)))
+
+
+# --- runs
+
+
+def make_run(runs: Path, name: str, age_s: int = 0) -> Path:
+    path = runs / name / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.utime(path, (10**9 - age_s, 10**9 - age_s))
+    return path
+
+
+def test_a_run_is_found_by_file_folder_and_name(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "runs", "corpus")
+    for name in (str(path), str(path.parent), "corpus"):
+        assert find_run(tmp_path / "runs", name) == path
+
+
+def test_the_newest_run_is_found(tmp_path: Path) -> None:
+    make_run(tmp_path, "z", age_s=9)
+    newest = make_run(tmp_path, "b", age_s=1)
+    make_run(tmp_path, "c", age_s=5)
+    (tmp_path / "unsaved").mkdir()
+    assert find_run(tmp_path, None) == newest
+    with pytest.raises(RunNotFoundError):
+        find_run(tmp_path, None, checkpoint.TRAINING_FILE)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no-such", "no-such: no such run or file; runs in .*: corpus"),
+        ("unsaved", "unsaved: no model.safetensors in this folder"),
+        ("x" * 300, "no such run or file"),
+        ("corpus/no", "no such run or file"),
+    ],
+    ids=["unknown", "unsaved", "long", "inside"],
+)
+def test_a_wrong_name_is_a_named_error(tmp_path: Path, name: str, message: str) -> None:
+    make_run(tmp_path, "corpus")
+    (tmp_path / "unsaved").mkdir()
+    with pytest.raises(RunNotFoundError, match=message):
+        find_run(tmp_path, name)
+
+
+def test_no_run_is_a_named_error(tmp_path: Path) -> None:
+    for runs in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(RunNotFoundError, match="train one first"):
+            find_run(runs, None)
+        with pytest.raises(RunNotFoundError, match="none"):
+            find_run(runs, "corpus")
+
+
+def test_a_new_run_never_takes_a_folder_that_exists(tmp_path: Path) -> None:
+    runs = tmp_path / "deep" / "runs"
+    made = [create_run(runs, "corpus") for _ in range(3)]
+    assert [folder.name for folder in made] == ["corpus", "corpus-2", "corpus-3"]
+    assert all(folder.is_dir() for folder in made)
+    made[1].rmdir()
+    made[1].touch()
+    assert create_run(runs, "corpus").name == "corpus-4"
+
+
+def test_runs_that_is_a_file_is_a_named_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(CheckpointError, match="choose another --runs"):
+        create_run(tmp_path / "runs", "corpus")
+
+
+@pytest.mark.parametrize("name", ["../corpus", "a/b", ".", "..", "nul\0", "x" * 300])
+def test_a_run_is_a_folder_of_its_name_in_runs_or_none(tmp_path: Path, name: str) -> None:
+    """Elsewhere, the newest run would not be found."""
+    runs = tmp_path / "runs"
+    with pytest.raises(CheckpointError):
+        create_run(runs, name)
+    assert [path for path in tmp_path.rglob("*") if path != runs] == []
+
+
+# --- history
+
+
+def steps_of(folder: Path) -> list[int]:
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_history_is_cut_back_to_a_step(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    for step in (10, 20, 20, 30, 40):
+        history.append({"event": "step", "step": step})
+    history.flush()
+    assert steps_of(tmp_path) == [10, 20, 20, 30, 40]
+    history.close()
+    history = History(tmp_path, upto_step=30)
+    history.append({"event": "step", "step": 31})
+    history.close()
+    assert steps_of(tmp_path) == [10, 20, 20, 30, 31]
+    History(tmp_path).close()
+    assert steps_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "torn",
+    ['{"step": 2', '{"step": 2}', "\0\0\0\n", "7\n", "[]\n", "{}\n", '{"step": "2"}\n', "\n"],
+)
+def test_torn_lines_of_a_history_are_dropped(tmp_path: Path, torn: str) -> None:
+    (tmp_path / "history.jsonl").write_text('{"step": 1}\n' + torn)
+    history = History(tmp_path, upto_step=9)
+    history.append({"step": 3})
+    history.close()
+    assert steps_of(tmp_path) == [1, 3]
+
+
+@pytest.mark.parametrize("moment", ["write", "flush"])
+def test_a_full_disk_is_a_named_error_of_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """A long line of a full buffer is written at once, a short one when it is flushed."""
+    with contextlib.closing(History(tmp_path)) as history, monkeypatch.context() as patch:
+        stream = io.StringIO()
+        patch.setattr(stream, moment, no_space, raising=False)
+        patch.setattr(history, "_stream", stream)
+        with pytest.raises(CheckpointError, match=r"history.jsonl: cannot be written: No space"):
+            history.append({"event": "step", "step": 1})
+            history.flush()
+
+
+# --- weights of another model
+
+
+def test_characters_are_transferred_by_name() -> None:
+    old = checkpoint_of(Vocabulary.of_text("abc\n"))
+    old.path = Path("old")
+    new = Vocabulary.of_text("\nbcxyé")
+    model = checkpoint_of(new).model
+    fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    message = transfer(old, model, new)
+    assert message == "old: 3 characters taken over, 3 new, 1 dropped"
+    given, now = old.model.state_dict(), model.state_dict()
+    for i, symbol in enumerate(new.symbols):
+        known = symbol in old.vocabulary.symbols
+        source = given if known else fresh
+        j = old.vocabulary.symbols.index(symbol) if known else i
+        assert torch.equal(now["layers.0.W_x"][:, i], source["layers.0.W_x"][:, j])
+        assert torch.equal(now["output.W_y"][i], source["output.W_y"][j])
+        assert torch.equal(now["output.b_y"][i], source["output.b_y"][j])
+    for name in ("layers.0.W_h", "layers.0.b", "layers.1.W_x", "layers.1.W_h", "layers.1.b"):
+        assert torch.equal(now[name], given[name])
+
+
+def test_a_transfer_between_equal_vocabularies_copies_the_model() -> None:
+    old = checkpoint_of(Vocabulary.of_text(TEXT))
+    other = checkpoint_of(old.vocabulary)
+    assert not same(other, old)
+    transfer(old, other.model, other.vocabulary)
+    assert same(other, old)

@@ -1,0 +1,235 @@
+"""Laws of the settings: each range is kept and named, and a small text gets small batches."""
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.config import (
+    MIN_CORPUS_CHARS,
+    DataConfig,
+    ModelConfig,
+    SamplingConfig,
+    TrainingConfig,
+    check_corpus_size,
+    to_dict,
+)
+from charrnn.errors import CorpusError, OptionError
+
+few = settings(max_examples=60, deadline=None)
+NAN, INF = math.nan, math.inf
+
+MODEL = {"vocab_size": 2}
+BAD: dict[type, dict[str, list[Any]]] = {
+    ModelConfig: {
+        "vocab_size": [1, 0, -1, NAN],
+        "unit": ["", "word", "Char"],
+        "hidden_size": [0, -1, 2**16 + 1, NAN, INF],
+        "num_layers": [0, -1, 65, NAN, INF],
+        "nonlinearity": ["", "sigmoid", "TANH"],
+        "dropout": [-0.1, 1.0, 2.0, NAN, INF, -INF],
+    },
+    DataConfig: {
+        "unit": ["", "word"],
+        "encoding": ["", "utf-9", "é", "a\0b", "rot13", "undefined"],
+        "val_fraction": [-0.1, 0.91, 1.0, NAN, INF, -INF],
+        "block_chars": [0, -1, 1023, NAN],
+    },
+    TrainingConfig: {
+        "batch_size": [0, -1, 2**16 + 1, NAN, INF],
+        "seq_len": [0, -1, 2**16 + 1, NAN, INF],
+        "learning_rate": [0.0, -1e-3, NAN, INF],
+        "final_learning_rate": [-0.1, NAN, INF],
+        "warmup": [-0.1, 1.1, NAN, INF],
+        "grad_clip": [-1.0, NAN, INF],
+        "weight_decay": [-1.0, NAN, INF],
+        "epochs": [0.0, -1.0, NAN, INF],
+        "steps": [0, -1, NAN, INF],
+        "max_time": [0.0, -1.0, NAN, INF],
+        "patience": [-1, NAN],
+        "eval_every": [0, -1, NAN],
+        "save_every": [0, -1, NAN],
+        "save_every_s": [0.0, -1.0, NAN, INF],
+        "seed": [-1, 2**63, NAN, INF],
+        "threads": [0, -1, 10**5, NAN, INF],
+    },
+    SamplingConfig: {
+        "temperature": [-0.1, NAN, INF],
+        "top_k": [-1, NAN],
+        "top_p": [0.0, -0.1, 1.1, NAN, INF],
+        "min_p": [-0.1, 1.1, NAN, INF],
+        "length": [-1, NAN],
+        "stop": [("",), ("a", "")],
+        "count": [0, -1, 2**16 + 1, NAN, INF],
+        "seed": [-1, 2**63, NAN, INF],
+    },
+}
+WITHOUT_RANGE = {"column", "device"}
+
+
+def make(config: type, **changes: Any) -> Any:
+    """Returns a configuration with its defaults but for some fields."""
+    return config(**(MODEL if config is ModelConfig else {}) | changes)
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "value"),
+    [
+        pytest.param(config, field, value, id=f"{field}={value!r:.20}")
+        for config, ranges in BAD.items()
+        for field, values in ranges.items()
+        for value in values
+    ],
+)
+def test_a_value_out_of_range_names_its_option(config: type, field: str, value: Any) -> None:
+    option = "--" + field.removesuffix("_s").replace("_", "-")
+    with pytest.raises(OptionError) as raised:
+        make(config, **{field: value})
+    assert str(raised.value).startswith(f"{option}: ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("config", BAD)
+def test_each_field_has_a_range_that_is_tested(config: type) -> None:
+    assert {field.name for field in fields(config)} - WITHOUT_RANGE == set(BAD[config])
+
+
+@pytest.mark.parametrize("config", BAD)
+def test_the_defaults_are_valid_and_come_back_from_plain_values(config: type) -> None:
+    assert config(**to_dict(make(config))) == make(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes"),
+    [
+        (ModelConfig, {"hidden_size": 1, "num_layers": 1, "nonlinearity": "relu", "unit": "byte"}),
+        (ModelConfig, {"hidden_size": 2**16, "num_layers": 64, "dropout": 0.999}),
+        (DataConfig, {"val_fraction": 0.0, "block_chars": 1024, "encoding": "latin-1"}),
+        (DataConfig, {"val_fraction": 0.9, "unit": "byte", "column": "text"}),
+        (TrainingConfig, {"batch_size": 1, "seq_len": 1, "grad_clip": 0.0, "patience": 0}),
+        (TrainingConfig, {"steps": 1, "eval_every": 1, "save_every": 1, "threads": 1}),
+        (TrainingConfig, {"epochs": 0.01, "seed": 2**63 - 1, "weight_decay": 0.0}),
+        (TrainingConfig, {"warmup": 0.0, "final_learning_rate": 0.0}),
+        (SamplingConfig, {"temperature": 0.0, "length": 0, "seed": 0, "stop": ("\n", "END")}),
+        (SamplingConfig, {"top_k": 1, "top_p": 1e-9, "min_p": 1.0, "length": 1, "count": 2}),
+    ],
+)
+def test_the_ends_of_the_ranges_are_valid(config: type, changes: dict[str, Any]) -> None:
+    made = make(config, **changes)
+    assert {name: getattr(made, name) for name in changes} == changes
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"epochs": 1.0, "steps": 1},
+        {"epochs": 1.0, "max_time": 1.0},
+        {"steps": 1, "max_time": 1.0},
+        {"epochs": 1.0, "steps": 1, "max_time": 1.0},
+    ],
+)
+def test_training_has_one_limit(limits: dict[str, Any]) -> None:
+    with pytest.raises(OptionError) as raised:
+        TrainingConfig(**limits)
+    assert all("--" + name.replace("_", "-") in str(raised.value) for name in limits)
+
+
+def test_an_endless_sample_is_the_only_one() -> None:
+    with pytest.raises(OptionError, match=r"^--count: .*--length 0"):
+        SamplingConfig(length=0, count=2)
+
+
+def test_parameter_count_of_a_model_counted_by_hand() -> None:
+    # layer 1: 3*2 + 3*3 + 3; layers 2 and 3: 3*3 + 3*3 + 3; output: 2*3 + 2
+    assert ModelConfig(vocab_size=2, hidden_size=3, num_layers=3).parameter_count() == 68
+
+
+# Where the validation text starts.
+
+
+@few
+@given(st.integers(MIN_CORPUS_CHARS, 10**12))
+def test_by_default_nine_tenths_train(chars: int) -> None:
+    assert DataConfig().train_chars(chars) == int(0.9 * chars)
+
+
+@few
+@given(st.integers(MIN_CORPUS_CHARS, 10**6), st.floats(0, 0.9, exclude_min=True))
+def test_a_share_is_left_for_validation(chars: int, val_fraction: float) -> None:
+    train = DataConfig(val_fraction=val_fraction).train_chars(chars)
+    assert 2 <= train <= chars - 2
+    assert abs(chars - train - val_fraction * chars) <= 2
+
+
+@few
+@given(st.integers(MIN_CORPUS_CHARS, 10**12))
+def test_without_validation_everything_trains(chars: int) -> None:
+    assert DataConfig(val_fraction=0).train_chars(chars) == chars
+
+
+@pytest.mark.parametrize("chars", [0, 1, MIN_CORPUS_CHARS - 1])
+def test_a_corpus_may_be_too_small(chars: int) -> None:
+    check_corpus_size("a.txt", MIN_CORPUS_CHARS)
+    with pytest.raises(CorpusError, match=f"^a.txt: {chars} characters; .* at least 32: use a"):
+        check_corpus_size("a.txt", chars)
+
+
+# Settings fitted to a small text.
+
+training_chars = st.one_of(st.integers(3, 3000), st.integers(3, 10**6))
+
+
+@few
+@given(training_chars, st.integers(1, 200), st.integers(1, 200))
+def test_fitted_streams_are_four_sequences_long(chars: int, batch: int, seq: int) -> None:
+    fitted = TrainingConfig(batch_size=batch, seq_len=seq).fitted(chars)
+    assert 1 <= fitted.batch_size <= batch
+    assert 1 <= fitted.seq_len <= seq
+    targets = chars - 1
+    if targets >= 4:
+        assert targets // fitted.batch_size >= 4 * fitted.seq_len
+    # what shrank could not be larger
+    if fitted.batch_size < batch:
+        assert targets // (fitted.batch_size + 1) < 4 * seq
+    if fitted.seq_len < seq:
+        assert targets // fitted.batch_size < 4 * (fitted.seq_len + 1)
+
+
+@few
+@given(training_chars, st.integers(1, 200), st.integers(1, 200))
+def test_fitted_is_settled_and_changes_nothing_else(chars: int, batch: int, seq: int) -> None:
+    fitted = TrainingConfig(batch_size=batch, seq_len=seq, seed=7).fitted(chars)
+    assert fitted.fitted(chars) == fitted
+    assert fitted.fitted(10**9) == fitted
+    same = {"batch_size": 1, "seq_len": 1}
+    assert to_dict(fitted) | same == to_dict(TrainingConfig(seed=7)) | same
+
+
+@pytest.mark.parametrize("chars", [8192, 8193, 4 * 64 * 5, 4 * 64 * 5 + 1])
+def test_the_sequence_shrinks_for_a_single_stream_only(chars: int) -> None:
+    fitted = TrainingConfig(batch_size=32, seq_len=64).fitted(chars)
+    assert fitted.batch_size > 1
+    assert fitted.seq_len == 64
+
+
+# How long a training is.
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps_per_epoch", "steps"),
+    [
+        ({"steps": 7}, 100, 7),
+        ({"epochs": 2.0}, 100, 200),
+        ({"epochs": 0.5}, 100, 50),
+        ({"epochs": 1e-6}, 100, 1),
+        ({"max_time": 60.0}, 100, None),
+        ({}, 1, 3000),
+        ({}, 150, 3000),
+        ({}, 1000, 20_000),
+    ],
+)
+def test_total_steps(limits: dict[str, Any], steps_per_epoch: int, steps: int | None) -> None:
+    assert TrainingConfig(**limits).total_steps(steps_per_epoch) == steps

@@ -1,0 +1,62 @@
+"""The ruler: a model of the grammar's corpus comes near its known entropy, and never below it.
+
+If it does come below, something leaks: a target in the input, a validation text in training, a
+character that is not scored.
+"""
+
+from pathlib import Path
+
+import pytest
+from grammar_module import DATA, load_grammar
+
+from charrnn.checkpoint import load
+from charrnn.config import DataConfig, TrainingConfig
+from charrnn.evaluation import nats_per_char, score
+from charrnn.training import Finished, new_trainer
+
+grammar = load_grammar()
+STEPS = 4500
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    trainer = new_trainer(
+        [str(DATA / "grammar.txt")],
+        tmp_path_factory.mktemp("runs"),
+        None,
+        DataConfig(),
+        TrainingConfig(batch_size=16, learning_rate=5e-3, steps=STEPS, eval_every=STEPS // 3),
+        {"hidden_size": 96},
+        validate=nats_per_char,
+    )
+    *_, last = trainer.events()
+    assert isinstance(last, Finished)
+    return last.model_path
+
+
+def held_out() -> str:
+    """The whole sentences of the corpus's tail, which the model was not trained on."""
+    text = (DATA / "grammar.txt").read_text()
+    cut = DataConfig().train_chars(len(text))
+    return text[text.index("\n", cut) + 1 :]
+
+
+@pytest.mark.parametrize("text", [held_out(), grammar.draw_corpus(seed=1, chars=100_000)])
+def test_a_trained_model_comes_within_5_percent_above_the_true_entropy_and_never_below(
+    trained: Path, text: str
+) -> None:
+    kept = load(trained)
+    bits_per_char = score(kept.model, kept.vocabulary, [text]).bits_per_char
+    # the grammar's own code length of this very text: nothing can beat it but by chance
+    true_bits_per_char = grammar.bits(text) / len(text)
+    assert true_bits_per_char * 0.998 < bits_per_char < true_bits_per_char * 1.05
+    # the sampling error of a text of this size is below 2 %
+    assert grammar.entropy_bits_per_char() * 0.98 < bits_per_char
+
+
+def test_what_training_said_of_validation_is_what_scoring_says(trained: Path) -> None:
+    kept = load(trained)
+    text = (DATA / "grammar.txt").read_text()
+    tail = text[DataConfig().train_chars(len(text)) :]
+    nats = score(kept.model, kept.vocabulary, [tail]).nats_per_char
+    assert kept.provenance["val_nats_per_char"] == pytest.approx(nats, abs=1e-5)

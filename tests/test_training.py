@@ -1,0 +1,662 @@
+"""The loop: it learns, it stops when told, and going on is as if it had never stopped."""
+
+import contextlib
+import io
+import itertools
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from conftest import DATA, SENTENCE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy_model import NumpyModel, parse
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from charrnn import checkpoint, training
+from charrnn.config import DataConfig, TrainingConfig
+from charrnn.errors import (
+    CharrnnError,
+    CheckpointError,
+    CorpusError,
+    EncodingError,
+    OptionError,
+    TrainingError,
+)
+from charrnn.evaluation import nats_per_char
+from charrnn.training import (
+    Evaluated,
+    Event,
+    Finished,
+    Stepped,
+    Trainer,
+    learning_rate,
+    new_trainer,
+    resumed_trainer,
+)
+
+COFFEE = (DATA / "coffee.txt").read_text()[:6000]
+TRAINING = {"batch_size": 4, "seq_len": 16, "patience": 0, "steps": 20, "eval_every": 1000}
+DATA_FIELDS = {"unit", "encoding", "val_fraction", "block_chars"}
+MODEL_FIELDS = {"hidden_size", "num_layers", "nonlinearity", "dropout"}
+
+
+def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
+    """Returns the trainer of a new run, of a small model unless told otherwise."""
+    source = folder / "text.txt"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_bytes(text.encode("utf-8"))
+    validate = options.pop("validate", nats_per_char)
+    init_from = options.pop("init_from", None)
+    data = {key: options.pop(key) for key in DATA_FIELDS & options.keys()}
+    model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
+    return new_trainer(
+        [str(source)],
+        folder / "runs",
+        None,
+        DataConfig(**data),
+        TrainingConfig(**{**TRAINING, **options}),
+        model if init_from else {"hidden_size": 12, **model},
+        validate=validate,
+        init_from=init_from,
+    )
+
+
+def resume(folder: Path, **changes: Any) -> Trainer:
+    validate = changes.pop("validate", nats_per_char)
+    path = folder / "runs" / "text" / "training.safetensors"
+    return resumed_trainer(path, changes, validate=validate)
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """Returns a function that is true from its n-th call on."""
+    calls = itertools.count(1)
+    return lambda: next(calls) >= steps
+
+
+def run(trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> list[Event]:
+    return list(trainer.events(stop))
+
+
+def kept(folder: Path, file: str = "training") -> dict[str, npt.NDArray[Any]]:
+    return parse((folder / "runs" / "text" / f"{file}.safetensors").read_bytes())[1]
+
+
+def same(one: dict[str, npt.NDArray[Any]], other: dict[str, npt.NDArray[Any]]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def history(folder: Path, event: str | None = None) -> list[dict[str, Any]]:
+    def no_constant(name: str) -> float:
+        raise AssertionError(f"{name} is no JSON")
+
+    lines = (folder / "runs" / "text" / "history.jsonl").read_text().splitlines()
+    entries = [json.loads(line, parse_constant=no_constant) for line in lines]
+    return [entry for entry in entries if event in (None, entry["event"])]
+
+
+def untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in e.items() if k != "elapsed_s"} for e in entries]
+
+
+# --- learning
+
+
+@pytest.mark.parametrize("text", [SENTENCE * 8, COFFEE[:200]], ids=["repeated", "once"])
+def test_a_short_text_is_learnt_by_heart(tmp_path: Path, text: str) -> None:
+    trainer = start(tmp_path, text, val_fraction=0.0, hidden_size=48, steps=400)
+    stepped = [event for event in run(trainer) if isinstance(event, Stepped)]
+    assert stepped[0].train_nats_per_char > 1.5
+    assert stepped[-1].train_nats_per_char < 0.1
+    kept_model = NumpyModel.read(tmp_path / "runs" / "text" / "model.safetensors")
+    assert kept_model.nats(text[:200])[1:].mean() < 0.2
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_the_first_loss_is_that_of_a_guess(tmp_path: Path, unit: str) -> None:
+    stepped = run(start(tmp_path, steps=1, unit=unit))[0]
+    assert isinstance(stepped, Stepped)
+    symbols = 256 if unit == "byte" else len(set(COFFEE))
+    assert stepped.train_nats_per_char == pytest.approx(math.log(symbols), abs=0.1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    warmup=st.floats(0.01, 0.9),
+    final=st.floats(0.0, 1.0),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+)
+def test_the_learning_rate_rises_then_falls(
+    warmup: float, final: float, shares: list[float]
+) -> None:
+    config = TrainingConfig(learning_rate=0.5, warmup=warmup, final_learning_rate=final)
+    low, high = (learning_rate(config, share) for share in shares)
+    if shares[1] <= warmup:
+        assert low <= high + 1e-12
+    if shares[0] >= warmup:
+        assert low >= high - 1e-12
+    middle = (warmup + 1) / 2
+    assert learning_rate(config, 0) == pytest.approx(0.5 / 100)
+    assert learning_rate(config, warmup) == pytest.approx(0.5)
+    assert learning_rate(config, middle) == pytest.approx(0.5 * (1 + final) / 2)
+    assert learning_rate(config, 1) == pytest.approx(0.5 * final)
+    assert learning_rate(config, 1.5) == pytest.approx(0.5 * final)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("warmup", 2.0),
+        ("warmup", -0.1),
+        ("warmup", float("nan")),
+        ("final_learning_rate", -1.0),
+        ("final_learning_rate", float("inf")),
+    ],
+)
+def test_a_schedule_out_of_range_is_a_named_error(name: str, value: float) -> None:
+    with pytest.raises(OptionError, match=name.replace("_", "-")):
+        TrainingConfig(**{name: value})
+
+
+class Spy:
+    """What each update of the optimiser is given."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+        self.rates: list[float] = []
+        self.decays: set[tuple[int, float]] = set()
+
+    def __call__(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in parameters)))
+        self.rates.append(optimizer.param_groups[0]["lr"])
+        for group in optimizer.param_groups:
+            self.decays |= {(p.ndim, group["weight_decay"]) for p in group["params"]}
+
+
+@pytest.fixture
+def spy() -> Iterator[Spy]:
+    spy = Spy()
+    hook = register_optimizer_step_pre_hook(spy)
+    yield spy
+    hook.remove()
+
+
+def test_gradients_are_clipped(tmp_path: Path, spy: Spy) -> None:
+    run(start(tmp_path / "free", grad_clip=0.0))
+    free = spy.norms.copy()
+    spy.norms.clear()
+    limit = sorted(free)[10]
+    run(start(tmp_path / "clipped", grad_clip=limit))
+    assert spy.norms[0] == pytest.approx(min(free[0], limit), rel=1e-4)
+    assert max(spy.norms) <= limit * 1.0001 < max(free)
+    assert any(norm < 0.99 * limit for norm in spy.norms), "small gradients stay as they are"
+
+
+def test_each_update_follows_the_schedule(tmp_path: Path, spy: Spy) -> None:
+    trainer = start(tmp_path, steps=50, weight_decay=0.3)
+    events = run(trainer)
+    wanted = [learning_rate(trainer.config, step / 50) for step in range(50)]
+    assert spy.rates == pytest.approx(wanted)
+    told = [event.learning_rate for event in events if isinstance(event, Stepped)]
+    assert told == pytest.approx(wanted[9::10])
+    assert spy.decays == {(2, 0.3), (1, 0.0)}
+
+
+def test_validation_text_is_never_trained_on(tmp_path: Path) -> None:
+    split = int(0.9 * len(COFFEE))
+    other = COFFEE[:split] + COFFEE[split:][::-1]
+    run(start(tmp_path / "a", COFFEE, steps=100, eval_every=7))
+    run(start(tmp_path / "b", other, steps=100, eval_every=7))
+    assert same(kept(tmp_path / "a"), kept(tmp_path / "b"))
+    scores = [
+        [entry["val_nats_per_char"] for entry in history(tmp_path / name, "eval")] for name in "ab"
+    ]
+    assert scores[0] != scores[1]
+
+
+def test_training_text_is_trained_on(tmp_path: Path) -> None:
+    """The counterpart: the last sequence before the validation text matters."""
+    split = int(0.9 * len(COFFEE))
+    other = COFFEE[: split - 40] + COFFEE[split - 40 : split][::-1] + COFFEE[split:]
+    run(start(tmp_path / "a", COFFEE, steps=90))
+    run(start(tmp_path / "b", other, steps=90))
+    assert not same(kept(tmp_path / "a"), kept(tmp_path / "b"))
+
+
+def test_a_seed_decides_everything(tmp_path: Path) -> None:
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        torch.manual_seed(len(name))
+        run(start(tmp_path / name, seed=seed, dropout=0.3))
+    assert same(kept(tmp_path / "a"), kept(tmp_path / "b"))
+    assert same(kept(tmp_path / "a", "model"), kept(tmp_path / "b", "model"))
+    assert not same(kept(tmp_path / "a", "model"), kept(tmp_path / "c", "model"))
+
+
+# --- going on
+
+
+def twice(folder: Path, stops: Sequence[int], **options: Any) -> tuple[Path, Path]:
+    """Trains in one go, and again with stops; returns both folders."""
+    one, cut = folder / "one", folder / "cut"
+    run(start(one, **options))
+    trainer, before = start(cut, **options), 0
+    for stop in stops:
+        finished = run(trainer, after(stop - before))[-1]
+        assert isinstance(finished, Finished)
+        assert (finished.reason, finished.step) == ("interrupted", stop)
+        torch.manual_seed(random.Random(stop).randrange(1000))  # whatever happens in between
+        trainer, before = resume(cut), stop
+    finished = run(trainer)[-1]
+    assert isinstance(finished, Finished) and finished.reason == "done"
+    return one, cut
+
+
+@pytest.mark.parametrize(
+    ("steps", "stops", "options"),
+    [
+        (60, (30,), {}),
+        (60, (30,), {"dropout": 0.4}),
+        (60, (30,), {"unit": "byte", "dropout": 0.2}),
+        (60, (30,), {"nonlinearity": "relu", "num_layers": 1, "weight_decay": 0.5}),
+        (60, (30,), {"val_fraction": 0.0}),
+        (170, (85,), {"dropout": 0.2}),
+        (110, (11, 55, 97), {"dropout": 0.2, "block_chars": 1024}),
+        (110, (16, 32, 96), {"unit": "byte", "block_chars": 1024}),
+    ],
+    ids=[
+        "plain",
+        "dropout",
+        "byte",
+        "relu",
+        "no validation",
+        "end of an epoch",
+        "blocks",
+        "ends of blocks",
+    ],
+)
+def test_going_on_is_as_if_never_stopped(
+    tmp_path: Path, steps: int, stops: Sequence[int], options: dict[str, Any]
+) -> None:
+    one, cut = twice(tmp_path, stops, steps=steps, eval_every=27, **options)
+    assert same(kept(one), kept(cut))
+    assert same(kept(one, "model"), kept(cut, "model"))
+    assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
+
+
+def test_the_stops_above_are_where_they_should_be(tmp_path: Path) -> None:
+    trainer = start(tmp_path, unit="byte", block_chars=1024, steps=1)
+    run(trainer)
+    batches = list(itertools.islice(trainer.batches.batches(), 99))
+    ends = [number for number, batch in enumerate(batches) if batch.starts_block]
+    assert ends == [0, 16, 32, 48, 64, 80, 85]
+    assert trainer.batches.steps_per_epoch == 85
+
+
+def test_a_training_file_is_everything(tmp_path: Path) -> None:
+    """Weights, their averages, both moments of the optimiser, hidden state and random state."""
+    run(start(tmp_path))
+    names = {name for name in kept(tmp_path) if name.startswith(("layers.", "output."))}
+    further = {f"average.{name}" for name in names} | {"state", "random_state"}
+    for key in ("step", "exp_avg", "exp_avg_sq"):
+        further |= {f"optimizer.{name}.{key}" for name in names}
+    assert kept(tmp_path).keys() == names | further
+    assert kept(tmp_path)["state"].shape == (2, 4, 12)
+    assert np.abs(kept(tmp_path)["state"]).min() > 0
+
+
+@pytest.mark.parametrize("stop", [10, 20, 40])
+def test_a_stop_at_an_evaluation_skips_none(tmp_path: Path, stop: int) -> None:
+    one, cut = twice(tmp_path, [stop], steps=40, eval_every=10)
+    assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
+    assert same(kept(one, "model"), kept(cut, "model"))
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path: Path) -> None:
+    one, cut = tmp_path / "one", tmp_path / "cut"
+    options = {"steps": 60, "eval_every": 20, "save_every": 25, "dropout": 0.2}
+    run(start(one, **options))
+    events = start(cut, **options).events()
+    for event in events:
+        if event.step == 40 and isinstance(event, Evaluated):
+            break
+    events.close()
+    assert history(cut)[-1]["step"] == 40
+    trainer = resume(cut)
+    assert history(cut)[-1]["step"] <= 25
+    run(trainer)
+    assert same(kept(one), kept(cut))
+    assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
+
+
+def test_a_raised_limit_goes_on(tmp_path: Path) -> None:
+    run(start(tmp_path, steps=10))
+    assert run(resume(tmp_path))[-1].step == 10
+    events = run(resume(tmp_path, steps=30))
+    assert (events[-1].step, events[0].step) == (30, 20)
+    assert run(resume(tmp_path, epochs=1.0))[-1].step == 85
+    config = json.loads(
+        parse((tmp_path / "runs/text/training.safetensors").read_bytes())[0]["training_state"]
+    )["training_config"]
+    assert (config["steps"], config["epochs"]) == (None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_size", 13),
+        ("num_layers", 1),
+        ("nonlinearity", "relu"),
+        ("dropout", 0.5),
+        ("unit", "byte"),
+        ("encoding", "latin-1"),
+        ("val_fraction", 0.2),
+        ("batch_size", 5),
+        ("seq_len", 8),
+        ("learning_rate", 0.1),
+        ("grad_clip", 0.0),
+        ("weight_decay", 0.0),
+        ("seed", 1),
+    ],
+)
+def test_other_settings_are_a_named_error(tmp_path: Path, name: str, value: object) -> None:
+    run(start(tmp_path, steps=1))
+    before = kept(tmp_path)
+    option = "--" + name.replace("_", "-")
+    with pytest.raises(CheckpointError, match=f"trained with {option} .*, not {value}"):
+        resume(tmp_path, **{name: value})
+    assert same(kept(tmp_path), before)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 4}, {"batch_size": 32, "seq_len": 64}])
+def test_the_same_settings_again_are_none(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The command of before with --resume goes on, also where a small text shrank its settings."""
+    options = {"seed": 0, "val_fraction": 0.1, **options}
+    run(start(tmp_path, COFFEE[:500], **options), after(3))
+    assert run(resume(tmp_path, hidden_size=12, **options))[-1].step == 20
+
+
+@pytest.mark.parametrize("text", [COFFEE[:-1], COFFEE + "a", COFFEE.replace("coffee", "tea__y")])
+def test_a_changed_text_is_a_named_error(tmp_path: Path, text: str) -> None:
+    run(start(tmp_path, steps=1))
+    (tmp_path / "text.txt").write_text(text)
+    with pytest.raises(CorpusError, match=r"text.txt: the text has changed since the run began"):
+        resume(tmp_path)
+    (tmp_path / "text.txt").unlink()
+    with pytest.raises(CorpusError, match="no such file"):
+        resume(tmp_path)
+
+
+def test_a_model_file_is_no_training_file(tmp_path: Path) -> None:
+    run(start(tmp_path, steps=1))
+    with pytest.raises(CheckpointError, match="not a whole training file"):
+        resumed_trainer(tmp_path / "runs/text/model.safetensors", {}, validate=nats_per_char)
+
+
+# --- what is told
+
+
+def test_events_come_in_order(tmp_path: Path) -> None:
+    events = run(start(tmp_path, steps=45, eval_every=20))
+    told = [(type(event).__name__, event.step) for event in events]
+    assert told == [
+        ("Stepped", 10),
+        ("Stepped", 20),
+        ("Evaluated", 20),
+        ("Stepped", 30),
+        ("Stepped", 40),
+        ("Evaluated", 40),
+        ("Stepped", 45),
+        ("Evaluated", 45),
+        ("Finished", 45),
+    ]
+    elapsed = [event.elapsed_s for event in events]
+    assert elapsed == sorted(elapsed)
+    stepped = [event for event in events if isinstance(event, Stepped)]
+    assert [event.progress for event in stepped] == pytest.approx([s.step / 45 for s in stepped])
+    assert stepped[-1].total_steps == 45
+
+
+def test_history_has_the_documented_keys(tmp_path: Path) -> None:
+    events = run(start(tmp_path, steps=45, eval_every=20))
+    step_keys = {"train_nats_per_char", "learning_rate", "chars_per_second"}
+    both = {"event", "step", "chars", "elapsed_s"}
+    for entry in history(tmp_path):
+        further = step_keys if entry["event"] == "step" else {"val_nats_per_char", "best"}
+        assert entry.keys() == both | further
+    assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20, 30, 40, 45]
+    assert [entry["step"] for entry in history(tmp_path, "eval")] == [20, 40, 45]
+    for event, entry in zip(events, history(tmp_path), strict=False):
+        assert {k: v for k, v in entry.items() if k != "event"}.items() <= vars(event).items()
+
+
+def test_the_figures_of_history_are_of_the_text_since_the_last_line(tmp_path: Path) -> None:
+    """Mean of ten logged alone equals the ten logged together."""
+    run(start(tmp_path, steps=10))
+    (together,) = history(tmp_path, "step")
+    run(start(tmp_path / "alone", steps=10), after(1))
+    for _ in range(9):
+        run(resume(tmp_path / "alone"), after(1))
+    alone = history(tmp_path / "alone", "step")
+    assert [entry["step"] for entry in alone] == list(range(1, 11))
+    chars = np.diff([0, *(entry["chars"] for entry in alone)])
+    mean = np.average([entry["train_nats_per_char"] for entry in alone], weights=chars)
+    assert together["train_nats_per_char"] == pytest.approx(mean)
+    assert together["chars"] == chars.sum()
+
+
+def test_what_is_told_of_the_best_model_is_true_of_its_file(tmp_path: Path) -> None:
+    trainer = start(tmp_path, steps=60, eval_every=20)
+    path = tmp_path / "runs" / "text" / "model.safetensors"
+    validation = COFFEE[int(0.9 * len(COFFEE)) :]
+    for event in trainer.events():
+        if isinstance(event, Evaluated):
+            assert event.best and event.val_nats_per_char is not None
+            model = NumpyModel.read(path)
+            assert model.nats(validation).mean() == pytest.approx(event.val_nats_per_char, abs=1e-5)
+            provenance = json.loads(model.metadata["provenance"])
+            assert provenance["val_nats_per_char"] == event.val_nats_per_char
+            assert (provenance["step"], provenance["chars"]) == (event.step, len(COFFEE))
+            assert provenance["sources"] == [str(tmp_path / "text.txt")]
+    assert isinstance(event, Finished)
+    assert (event.model_path, event.reason) == (path, "done")
+    assert event.val_nats_per_char == provenance["val_nats_per_char"]
+
+
+def test_without_validation_the_newest_model_is_kept(tmp_path: Path) -> None:
+    events = run(start(tmp_path, val_fraction=0.0, eval_every=10))
+    evaluated = [event for event in events if isinstance(event, Evaluated)]
+    assert [(event.val_nats_per_char, event.best) for event in evaluated] == [(None, True)] * 2
+    training_file, model = kept(tmp_path), kept(tmp_path, "model")
+    assert all(np.array_equal(model[name], training_file[f"average.{name}"]) for name in model)
+
+
+# --- when it ends
+
+
+def scores(*values: float) -> Callable[..., float]:
+    """Returns a validation that says what it is told."""
+    rest = iter(values)
+    return lambda *_: next(rest)
+
+
+def test_patience_ends_training(tmp_path: Path) -> None:
+    validate = scores(3.0, 2.0, 2.5, 2.0, 1.9, 2.1, 2.2, 1.9)
+    trainer = start(tmp_path, steps=1000, eval_every=5, patience=3, validate=validate)
+    events = run(trainer)
+    evaluated = [event for event in events if isinstance(event, Evaluated)]
+    assert [event.best for event in evaluated] == [True, True, False, False, True] + [False] * 3
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step, finished.val_nats_per_char) == ("patience", 40, 1.9)
+    metadata = NumpyModel.read(finished.model_path).metadata
+    assert json.loads(metadata["provenance"])["step"] == 25
+
+
+def test_patience_is_kept_over_a_stop(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 1000, "eval_every": 5, "patience": 3}
+    run(start(tmp_path, validate=scores(2.0, 2.1, 2.2), **options), after(18))
+    finished = run(resume(tmp_path, validate=scores(2.3)))[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step, finished.val_nats_per_char) == ("patience", 20, 2.0)
+
+
+class Clock:
+    """A clock that goes on by a little each time it is read."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def perf_counter(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    return clock
+
+
+@pytest.mark.parametrize("evaluation_s", [0.1, 1.5])
+def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_s: float) -> None:
+    def validate(*_: object) -> float:
+        clock.now += evaluation_s
+        return 1.0
+
+    limits = {"steps": None, "max_time": 20.0, "eval_every": None}
+    events = run(start(tmp_path, validate=validate, **limits))
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.reason == "done"
+    assert 18 < finished.elapsed_s < 20.5
+    spent = evaluation_s * sum(isinstance(event, Evaluated) for event in events)
+    assert 0 < spent < 20 / 5
+    shares = [event.progress for event in events if isinstance(event, Stepped)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert all(event.total_steps is None for event in events if isinstance(event, Stepped))
+
+
+def test_max_time_counts_what_was_spent_before_a_stop(tmp_path: Path, clock: Clock) -> None:
+    limits = {"steps": None, "max_time": 10.0, "eval_every": None}
+    run(start(tmp_path, **limits), after(40))
+    clock.now += 1e6  # a night between
+    finished = run(resume(tmp_path))[-1]
+    assert 9 < finished.elapsed_s < 10.5
+    finished = run(resume(tmp_path, max_time=15.0))[-1]
+    assert 14 < finished.elapsed_s < 15.5
+
+
+def test_speed_leaves_evaluations_out(tmp_path: Path, clock: Clock) -> None:
+    def validate(*_: object) -> float:
+        clock.now += 100.0
+        return 1.0
+
+    events = run(start(tmp_path, steps=60, eval_every=13, validate=validate))
+    speeds = [event.chars_per_second for event in events if isinstance(event, Stepped)]
+    assert min(speeds) > 0.8 * max(speeds)
+
+
+# --- what goes wrong
+
+
+def test_a_loss_that_is_no_number_keeps_the_best_model(tmp_path: Path) -> None:
+    trainer = start(tmp_path, nonlinearity="relu", learning_rate=1e9, steps=500, eval_every=1)
+    with pytest.raises(TrainingError, match=r"step \d+: the loss is (nan|inf): .*--learning-rate"):
+        run(trainer)
+    model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors").model
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("val_fraction", [0.0, 0.1])
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path, val_fraction: float) -> None:
+    """The loss is computed before the update that ruins them."""
+    with contextlib.suppress(TrainingError):
+        run(start(tmp_path, val_fraction=val_fraction, learning_rate=1e300, steps=1))
+    for file in ("model", "training"):
+        checkpoint.load(tmp_path / "runs" / "text" / f"{file}.safetensors")
+
+
+def test_history_is_json_whatever_happens(tmp_path: Path) -> None:
+    with contextlib.suppress(TrainingError):
+        run(start(tmp_path, learning_rate=1e300, steps=1))
+    history(tmp_path)
+
+
+def test_before_the_first_update_there_is_something_to_use(tmp_path: Path) -> None:
+    """Stopped at once, a run can be sampled from and resumed."""
+    events = start(tmp_path).events()
+    next(events)
+    events.close()
+    checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
+    assert run(resume(tmp_path))[-1].step == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error"),
+    [
+        ("", {}, CorpusError),
+        ("too short", {}, CorpusError),
+        ("a" * 500, {}, CorpusError),
+        (COFFEE + "é", {"encoding": "ascii"}, EncodingError),
+        (COFFEE, {"device": "abacus"}, OptionError),
+        (COFFEE, {"dropout": 7.0}, OptionError),
+    ],
+    ids=["empty", "short", "one character", "encoding", "device", "dropout"],
+)
+def test_what_cannot_be_trained_leaves_no_run(
+    tmp_path: Path, text: str, options: dict[str, Any], error: type[CharrnnError]
+) -> None:
+    with pytest.raises(error):
+        start(tmp_path, text, **options)
+    assert list(tmp_path.glob("runs/*")) == []
+
+
+def from_stdin(folder: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> Trainer:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    config = TrainingConfig(**TRAINING)
+    return new_trainer(
+        ["-"], folder, None, DataConfig(), config, {"hidden_size": 8}, validate=nats_per_char
+    )
+
+
+def test_standard_input_is_kept_for_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = from_stdin(tmp_path, monkeypatch, COFFEE.encode())
+    run(trainer, after(5))
+    path = tmp_path / "stdin" / "training.safetensors"
+    assert run(resumed_trainer(path, {}, validate=nats_per_char))[-1].step == 20
+
+
+def test_an_unusable_standard_input_leaves_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CorpusError):
+        from_stdin(tmp_path, monkeypatch, b"too short")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- from another model's weights
+
+
+def test_a_model_goes_on_with_another_text(tmp_path: Path) -> None:
+    run(start(tmp_path / "old", hidden_size=10, num_layers=3, steps=40))
+    old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
+    trainer = start(tmp_path / "new", COFFEE[:3000] + "ü", init_from=old)
+    assert (trainer.model.config.hidden_size, trainer.model.config.num_layers) == (10, 3)
+    assert any("1 new" in note for note in trainer.notes)
+    assert torch.equal(trainer.model.layers[2].W_h, old.model.layers[2].W_h)
+    run(trainer)
+    with pytest.raises(OptionError, match=r"--hidden-size: .*has 10: leave --hidden-size out"):
+        start(tmp_path / "other", init_from=old, hidden_size=12)

@@ -254,9 +254,7 @@ def train(
     threads: ThreadsOption = None,
     quiet: Annotated[bool, _option("quiet", "Say nothing but errors.", _RUN)] = False,
 ) -> None:
-    """Learn a text.
-
-    Standard output gets the best model's path, at the end. Ctrl-C saves and says how to go on.
+    """Learn a text; print the best model's path. Ctrl-C saves, and says how to go on.
 
     Examples: charrnn train corpus.txt; cat *.log | charrnn train - --max-time 5m
     """
@@ -404,9 +402,7 @@ def sample(
     no_echo: Annotated[bool, _option("no-echo", "Do not print the prompt.", _OUT)] = False,
     threads: ThreadsOption = None,
 ) -> None:
-    """Write text that goes on from a prompt.
-
-    Only the text goes to standard output, as it is made.
+    """Write text that goes on from a prompt; standard output gets the text alone.
 
     Examples: charrnn sample --prompt "I had"; charrnn sample --length 0 | head -c 1000
     """

@@ -4,6 +4,7 @@ Notes, progress and errors go to standard error. On a terminal training is a liv
 one plain line per evaluation. A terminal that goes away ends the drawing, never the training.
 """
 
+import contextlib
 import json
 import math
 import sys
@@ -122,12 +123,14 @@ class TrainingDisplay:
         trace: TracebackType | None,
     ) -> None:
         """Leaves the last picture on the screen."""
+        self._close_panel()
+
+    def _close_panel(self) -> None:
         self._draw(last=True)
         if self._panel is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self._panel.stop()
-            except OSError:
-                self._panel = None
+            self._panel = None
 
     def stepped(self, event: "Stepped") -> None:
         """Shows the bar, the speed and the training figure."""
@@ -146,9 +149,9 @@ class TrainingDisplay:
 
     def finished(self, event: "Finished") -> None:
         """Says how training ended."""
+        self._close_panel()
         if self._quiet:
             return
-        self._draw(last=True)
         reasons = {
             "done": "done",
             "patience": "stopped: validation no longer improves",
@@ -157,11 +160,7 @@ class TrainingDisplay:
         nats = event.val_nats_per_char
         best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/char"
         elapsed = duration(event.elapsed_s)
-        line = f"{reasons[event.reason]} after {event.step:,} steps, {elapsed}{best}"
-        if self._panel is None:
-            note(line)
-        else:
-            self._panel.console.print(line, highlight=False, markup=False)
+        note(f"{reasons[event.reason]} after {event.step:,} steps, {elapsed}{best}")
 
     def _plain_line(self, event: "Evaluated") -> str:
         parts = [f"step {event.step:,}"]

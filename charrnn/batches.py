@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from charrnn.config import DataConfig
 from charrnn.corpus import Corpus, Survey
+from charrnn.errors import CorpusError
 from charrnn.vocabulary import Ids, Vocabulary
 
 MAX_VAL_CHARS = 2**20
@@ -173,6 +174,11 @@ class Batches:
                 block = ids.read(targets + 1)
             else:
                 block = np.concatenate([block[-1:], ids.read(targets)])
+            if len(block) != targets + 1:
+                raise CorpusError(
+                    f"{self._corpus.name}: the text has changed, it is shorter than when training "
+                    "began: restore it, then --resume"
+                )
             yield block
 
     def validation(self) -> Ids:

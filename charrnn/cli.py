@@ -24,7 +24,14 @@ import typer
 
 import charrnn
 from charrnn import display
-from charrnn.config import DataConfig, ModelConfig, OnUnknown, SamplingConfig, TrainingConfig
+from charrnn.config import (
+    DataConfig,
+    ModelConfig,
+    OnUnknown,
+    SamplingConfig,
+    TrainingConfig,
+    check_threads,
+)
 from charrnn.errors import CharrnnError, OptionError
 
 if TYPE_CHECKING:
@@ -502,8 +509,7 @@ def _on_unknown(value: str) -> OnUnknown:
 
 
 def _set_threads(threads: int | None) -> None:
-    if threads is not None and threads < 1:
-        raise OptionError(f"--threads: {threads} is out of range; it must be 1 or more")
+    check_threads(threads)
     if threads is not None:
         import torch
 

@@ -172,6 +172,9 @@ class TrainingConfig:
         _require("seq_len", self.seq_len, 1 <= self.seq_len <= 2**16, "1 to 65536")
         rate = self.learning_rate
         _require("learning_rate", rate, _finite(rate) and rate > 0, "above 0")
+        low, warmup = self.final_learning_rate, self.warmup
+        _require("final_learning_rate", low, 0 <= low <= 1, "0 to 1")
+        _require("warmup", warmup, 0 <= warmup < 1, "at least 0 and below 1")
         clip, decay = self.grad_clip, self.weight_decay
         _require("grad_clip", clip, _finite(clip) and clip >= 0, "0 (no clipping) or more")
         _require("weight_decay", decay, _finite(decay) and decay >= 0, "0 or more")
@@ -183,9 +186,10 @@ class TrainingConfig:
         for name, value in given.items():
             _require(name, value, _finite(value) and value > 0, "above 0")
         _require("patience", self.patience, self.patience >= 0, "0 (never stop early) or more")
-        for name in ("eval_every", "save_every", "threads"):
+        for name in ("eval_every", "save_every"):
             number = getattr(self, name)
             _require(name, number, number is None or number >= 1, "1 or more")
+        check_threads(self.threads)
         save_s = self.save_every_s
         _require("save_every", save_s, _finite(save_s) and save_s > 0, "above 0")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "0 to 2**63 - 1")
@@ -199,8 +203,9 @@ class TrainingConfig:
         Args:
             train_chars: characters of the training text.
         """
-        batch_size = max(1, min(self.batch_size, train_chars // (4 * self.seq_len)))
-        seq_len = max(1, min(self.seq_len, (train_chars - 1) // (4 * batch_size)))
+        targets = train_chars - 1
+        batch_size = max(1, min(self.batch_size, targets // (4 * self.seq_len)))
+        seq_len = max(1, min(self.seq_len, targets // (4 * batch_size)))
         return replace(self, batch_size=batch_size, seq_len=seq_len)
 
     def total_steps(self, steps_per_epoch: int) -> int | None:
@@ -260,6 +265,15 @@ class SamplingConfig:
         _require("seed", seed, seed is None or 0 <= seed < 2**63, "0 to 2**63 - 1")
         if self.length == 0 and self.count > 1:
             raise OptionError("--count: an endless sample (--length 0) has no second one")
+
+
+def check_threads(threads: int | None) -> None:
+    """Checks a number of threads; None leaves torch's own choice.
+
+    Raises:
+        OptionError: It is out of range.
+    """
+    _require("threads", threads, threads is None or 1 <= threads <= 1024, "1 to 1024")
 
 
 def check_corpus_size(name: str, chars: int) -> None:

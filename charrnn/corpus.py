@@ -4,9 +4,9 @@ A :class:`Corpus` is a list of sources read in order as pieces of text, each at 
 characters, in constant memory. Its first pass counts the text and collects its vocabulary; it knows
 nothing of ids, batches or models.
 
-Plain text is read as it is: line ends are kept, files are joined by nothing, a leading byte-order
-mark is dropped. Structured files and the Hub go through `datasets`, streamed as Arrow tables, and
-their rows are joined by newlines.
+Plain text is read as it is: line ends are kept, and files are joined by nothing. Where the unit is
+the character, a leading byte-order mark is dropped. Structured files and the Hub go through
+`datasets`, streamed as Arrow tables, and every row ends in a newline.
 """
 
 import bz2
@@ -112,22 +112,30 @@ class Corpus:
     @property
     def name(self) -> str:
         """What to call the corpus in a message."""
-        return self.sources[0] if len(self.sources) == 1 else f"{len(self.files)} files"
+        return _shown(self.sources[0]) if len(self.sources) == 1 else f"{len(self.files)} files"
 
     def _find(self, source: str) -> list[str]:
         if source == STDIN or source.startswith(HUB_PREFIX):
             return [source]
         path = Path(source)
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p, path))
-        elif path.exists():
-            return [source]
-        elif glob.has_magic(source):
-            found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())
-        else:
-            raise CorpusError(f"{source}: no such file or folder: check the path")
-        texts = [str(p) for p in found if not _is_binary(p)]
-        self.skipped += [str(p) for p in found if _is_binary(p)]
+        try:
+            if source and path.is_dir():
+                found = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p, path))
+            elif source and path.exists():
+                return [source]
+            elif glob.has_magic(source):
+                matches = map(Path, glob.glob(source, recursive=True))
+                found = sorted(p for p in matches if p.is_file())
+            else:
+                shown = source or "an empty name"
+                raise CorpusError(f"{shown}: no such file or folder: check the path")
+        except (OSError, ValueError) as error:
+            raise CorpusError(f"{source}: {_reason(error)}: check the path") from None
+        # an encoding that is not made of ASCII bytes has zero bytes in its text
+        ascii_based = "a".encode(self.config.encoding) == b"a"
+        binary = {p for p in found if ascii_based and _is_binary(p)}
+        self.skipped += [str(p) for p in found if p in binary]
+        texts = [str(p) for p in found if p not in binary]
         if not texts:
             raise CorpusError(f"{source}: no text files in it: name a file or another folder")
         return texts
@@ -172,8 +180,7 @@ class Corpus:
         return Survey(chars, vocabulary, digest.hexdigest(), None if kept is None else tuple(kept))
 
     def _read(self, file: str) -> Iterator[Piece]:
-        suffix = Path(file).suffix.lower()
-        if file.startswith(HUB_PREFIX) or suffix in STRUCTURED:
+        if file.startswith(HUB_PREFIX) or _structured(file):
             return self._read_rows(file)
         return self._read_plain(file)
 
@@ -185,64 +192,82 @@ class Corpus:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows = _open_rows(file)
         try:
-            column = None
-            for table in rows.with_format("arrow").iter(batch_size=4096):
-                column = column or _text_column(file, table.schema, self.config.column)
-                texts = pc.fill_null(table.column(column).cast(pa.large_string()), "")
-                # every row ends in a newline
-                text = "\n".join([*texts.to_pylist(), ""])
-                yield text.encode() if self.config.unit == "byte" else text
+            column = self.config.column or _only_text_column(file, _open_rows(file))
+            for table in _open_rows(file, column).iter(batch_size=4096):
+                if column not in table.column_names:
+                    names = table.column_names
+                    raise CorpusError(f"{file}: no column {column!r}: choose --column from {names}")
+                rows = pc.fill_null(table.column(column).cast(pa.large_string()), "").to_pylist()
+                text = "\n".join([*rows, ""])  # every row ends in a newline
+                for start in range(0, len(text), READ_BYTES):
+                    piece = text[start : start + READ_BYTES]
+                    yield piece.encode() if self.config.unit == "byte" else piece
         except CorpusError:
             raise
         except Exception as error:
             # datasets lets through the errors of every format's own reader
-            raise CorpusError(f"{file}: cannot be read: {_one_line(error)}") from None
+            raise CorpusError(f"{file}: cannot be read: {_reason(error)}: mend the file") from None
 
 
-def keep_stdin(path: Path) -> Path:
-    """Copies standard input to a file, whole; returns its path.
+def is_stream(source: str) -> bool:
+    """Tells whether a source can be read only once: standard input, a named pipe, a device."""
+    try:
+        path = Path(source)
+        return source == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
+    except (OSError, ValueError):
+        return False
+
+
+def keep_stream(source: str, path: Path) -> None:
+    """Copies what can be read only once to a file, whole.
 
     Raises:
-        CorpusError: It cannot be written.
+        CorpusError: It cannot be read or written.
     """
     try:
-        with path.open("wb") as stream:
-            shutil.copyfileobj(sys.stdin.buffer, stream)
+        with (
+            path.open("wb") as kept,
+            _stdin() if source == STDIN else Path(source).open("rb") as given,
+        ):
+            shutil.copyfileobj(given, kept)
     except OSError as error:
         raise CorpusError(
-            f"{path}: cannot keep standard input: {error.strerror}: choose another --runs"
+            f"{path}: cannot keep {_shown(source)}: {error.strerror}: choose another --runs"
         ) from None
-    return path
 
 
 def run_name(sources: Sequence[str]) -> str:
     """Returns a run's name for its sources: the first one's, without folder and suffixes."""
     first = sources[0]
-    if first == STDIN:
+    if is_stream(first):
         return "stdin"
     stem = Path(first.removeprefix(HUB_PREFIX)).resolve().name.split(".")[0]
     return re.sub(r"[^\w-]+", "-", stem).strip("-") or "corpus"
 
 
 def _byte_blocks(file: str) -> Iterator[bytes]:
+    opener = COMPRESSED.get(Path(file).suffix.lower())
     try:
         if file == STDIN:
             # read1 returns what has come; read would wait for a whole block
-            yield from iter(
-                lambda: cast("io.BufferedReader", sys.stdin.buffer).read1(READ_BYTES), b""
-            )
+            yield from iter(functools.partial(_stdin().read1, READ_BYTES), b"")
             return
-        path = Path(file)
-        opener = COMPRESSED.get(path.suffix.lower())
-        with opener(path) if opener else path.open("rb") as stream:
+        with opener(Path(file)) if opener else Path(file).open("rb") as stream:
             yield from iter(functools.partial(stream.read, READ_BYTES), b"")
     except _DAMAGED as error:
         raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
-    except OSError as error:
-        reason = error.strerror or _one_line(error)
-        raise CorpusError(f"{file}: cannot be read: {reason}: check the path") from None
+    except (OSError, ValueError) as error:
+        # a system error has a number; the others come from decompressors
+        if opener and getattr(error, "errno", None) is None:
+            raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
+        raise CorpusError(f"{_shown(file)}: cannot be read: {_reason(error)}") from None
+
+
+def _stdin() -> "io.BufferedReader":
+    if sys.stdin is None:
+        raise CorpusError("standard input: it is closed: name a file or pipe a text in")
+    return cast("io.BufferedReader", sys.stdin.buffer)
 
 
 def _decode(file: str, blocks: Iterator[bytes], encoding: str) -> Iterator[str]:
@@ -257,9 +282,8 @@ def _decode(file: str, blocks: Iterator[bytes], encoding: str) -> Iterator[str]:
             text = decoder.decode(block, final=last)
         except UnicodeError as error:
             start = error.start if isinstance(error, UnicodeDecodeError) else 0
-            shown = "standard input" if file == STDIN else file
             raise EncodingError(
-                f"{shown}: not valid {encoding} at byte {offset - len(pending) + start}: "
+                f"{_shown(file)}: not valid {encoding} at byte {offset - len(pending) + start}: "
                 "name its encoding with --encoding (latin-1, utf-16, ...) or use --unit byte"
             ) from None
         offset += len(block)
@@ -270,46 +294,61 @@ def _decode(file: str, blocks: Iterator[bytes], encoding: str) -> Iterator[str]:
             return
 
 
-def _open_rows(file: str) -> "IterableDataset":
+def _structured(file: str) -> str | None:
+    """Returns the format of a structured file, also of a compressed one; None for plain text."""
+    suffixes = [suffix.lower() for suffix in Path(file).suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return STRUCTURED.get(suffixes[-1]) if suffixes else None
+
+
+def _open_rows(file: str, column: str | None = None) -> "IterableDataset":
+    """Opens rows as a stream of Arrow tables; a known column is read as text, whatever it holds."""
     import datasets
 
     datasets.disable_progress_bars()
     try:
         if file.startswith(HUB_PREFIX):
             name, _, config = file.removeprefix(HUB_PREFIX).partition(":")
-            opened: Any = datasets.load_dataset(name, config or None, split="train", streaming=True)
+            rows = datasets.load_dataset(name, config or None, split="train", streaming=True)
         else:
-            suffix = Path(file).suffix.lower()
-            options = {"delimiter": "\t"} if suffix == ".tsv" else {}
-            opened = datasets.load_dataset(
-                STRUCTURED[suffix], data_files=file, split="train", streaming=True, **options
+            options: dict[str, Any] = {}
+            if _structured(file) == "csv":
+                options = {"keep_default_na": False}
+                options |= {"delimiter": "\t"} if ".tsv" in file.lower() else {}
+                options |= {"converters": {column: str}} if column else {}
+            rows = datasets.load_dataset(
+                _structured(file),
+                data_files=glob.escape(file),
+                split="train",
+                streaming=True,
+                **options,
             )
     except Exception as error:
         # datasets documents no exception tree; whatever it is, the user needs one line
         raise CorpusError(
-            f"{file}: cannot be opened: {_one_line(error)}: check the name and the network"
+            f"{file}: cannot be opened: {_reason(error)}: check the name and the network"
         ) from None
-    return cast("IterableDataset", opened)
+    return cast("IterableDataset", rows.with_format("arrow"))
 
 
-def _text_column(file: str, schema: Any, wanted: str | None) -> str:
+def _only_text_column(file: str, rows: "IterableDataset") -> str:
     import pyarrow as pa
 
-    names = list(schema.names)
-    texts = [
-        field.name
-        for field in schema
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-    ]
-    if wanted is not None:
-        if wanted not in names:
-            raise CorpusError(f"{file}: no column {wanted!r}: choose --column from {names}")
-        return wanted
+    table = next(iter(rows.iter(batch_size=64)), None)
+    if table is None:
+        raise CorpusError(f"{file}: it has no rows: name a source that holds text")
+    kinds = (pa.types.is_string, pa.types.is_large_string)
+    texts = [field.name for field in table.schema if any(is_text(field.type) for is_text in kinds)]
     if len(texts) != 1:
         raise CorpusError(
-            f"{file}: {len(texts)} text columns: choose --column from {texts or names}"
+            f"{file}: {len(texts)} text columns: choose --column from {texts or table.column_names}"
         )
     return str(texts[0])
+
+
+def _shown(file: str) -> str:
+    return "standard input" if file == STDIN else file
 
 
 def _hidden(path: Path, folder: Path) -> bool:
@@ -327,5 +366,6 @@ def _is_binary(path: Path) -> bool:
         return False  # reading it later names the reason
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:300] or type(error).__name__

@@ -97,7 +97,7 @@ class CharRNN(nn.Module):
             return state
         with torch.no_grad():
             newline = torch.full((1, batch_size), newline_id, device=state.device)
-            return self.hidden(newline, state)[1]
+            return self._run(newline, state, dropout=0.0)[1]
 
     def hidden(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Runs the layers over a sequence.
@@ -109,12 +109,15 @@ class CharRNN(nn.Module):
         Returns:
             The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
         """
+        return self._run(x, state, self.config.dropout if self.training else 0.0)
+
+    def _run(self, x: Tensor, state: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
         h, last = x, []
         for layer, h_0 in zip(self.layers, state, strict=True):
             h = layer(h, h_0)
             last.append(h[-1])
-            if self.training and self.config.dropout:
-                h = h * self._dropout_mask(h)
+            if dropout:
+                h = h * _dropout_mask(h, dropout)
         return h, torch.stack(last)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,10 +125,10 @@ class CharRNN(nn.Module):
         h, state = self.hidden(x, state)
         return self.output(h), state
 
-    def _dropout_mask(self, h: Tensor) -> Tensor:
-        """Returns one mask for all time steps, (B, H), scaled so that the mean stays.
 
-        Source: Gal and Ghahramani 2016. A mask per step would cost a third of the step's time.
-        """
-        keep = 1 - self.config.dropout
-        return torch.empty_like(h[0]).bernoulli_(keep).div_(keep)
+def _dropout_mask(h: Tensor, dropout: float) -> Tensor:
+    """Returns one mask for all time steps, (B, H), scaled so that the mean stays.
+
+    Source: Gal and Ghahramani 2016. A mask per step would cost a third of the step's time.
+    """
+    return torch.empty_like(h[0]).bernoulli_(1 - dropout).div_(1 - dropout)

@@ -24,8 +24,8 @@ from charrnn import checkpoint
 from charrnn.batches import Batch, Batches, Position
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import DataConfig, ModelConfig, TrainingConfig
-from charrnn.corpus import STDIN, Corpus, Survey, keep_stdin, run_name
-from charrnn.errors import CheckpointError, CorpusError, OptionError, TrainingError
+from charrnn.corpus import STDIN, Corpus, Survey, is_stream, keep_stream, run_name
+from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError, TrainingError
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Ids, Vocabulary
 
@@ -499,15 +499,15 @@ def new_trainer(
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
     """
-    folder = None
+    folder, found = None, list(sources)
     name = name or run_name(sources)
     try:
-        found = list(sources)
-        if STDIN in found:
-            # kept, so that it can be read more than once
-            folder = checkpoint.create_run(runs, name)
-            kept = keep_stdin(folder / checkpoint.STDIN_FILE)
-            found = [str(kept) if source == STDIN else source for source in found]
+        for i, source in enumerate(sources):
+            if is_stream(source):
+                # kept, so that it can be read more than once
+                folder = folder or checkpoint.create_run(runs, name)
+                found[i] = str(folder / f"{i or ''}{checkpoint.STDIN_FILE}")
+                keep_stream(source, Path(found[i]))
         corpus = Corpus(found, data)
         survey = corpus.survey()
         notes = []
@@ -547,9 +547,15 @@ def new_trainer(
             provenance={"sources": list(sources), "chars": survey.chars},
             notes=notes,
         )
-    except BaseException:
+    except BaseException as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, CharrnnError):
+            # the copy is gone: name what the user gave
+            message = str(error)
+            for source, copy in zip(sources, found, strict=True):
+                message = message.replace(copy, "standard input" if source == STDIN else source)
+            raise type(error)(message) from None
         raise
 
 

@@ -154,7 +154,7 @@ class Vocabulary:
         except (ValueError, RecursionError):
             raise CheckpointError("its vocabulary is not JSON") from None
         if unit == "byte":
-            ok = symbols == list(range(256))
+            ok = symbols == list(range(256)) and all(type(s) is int for s in symbols)
         else:
             ok = isinstance(symbols, list) and all(
                 isinstance(s, str) and len(s) == 1 for s in symbols

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import DataConfig
-from charrnn.corpus import READ_BYTES, Corpus, keep_stdin, run_name
+from charrnn.corpus import READ_BYTES, Corpus, keep_stream, run_name
 from charrnn.errors import CorpusError, EncodingError
 
 few = settings(max_examples=40, deadline=None)
@@ -84,7 +84,7 @@ def test_a_byte_order_mark_is_dropped_at_each_file_s_start_only(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("shift", range(5))
-@pytest.mark.parametrize("character", ["é", "中", "\U0001f600", "\r\n", "e\u0301"])
+@pytest.mark.parametrize("character", ["é", "中", "\U0001f600", "\r\n", "e\u0301", "\ufeff"])
 def test_a_character_may_straddle_two_reads(tmp_path: Path, character: str, shift: int) -> None:
     text = "a" * (READ_BYTES - shift) + character + "b"
     assert read(write(tmp_path / "a.txt", text)) == text
@@ -361,10 +361,11 @@ def test_standard_input_is_read_like_a_file(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_standard_input_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give_stdin(monkeypatch, b"caf\xe9\r\n")
-    path = keep_stdin(tmp_path / "stdin.txt")
+    path = tmp_path / "stdin.txt"
+    keep_stream("-", path)
     assert path.read_bytes() == b"caf\xe9\r\n"
     with pytest.raises(CorpusError, match="cannot keep standard input: No such file"):
-        keep_stdin(tmp_path / "no" / "stdin.txt")
+        keep_stream("-", tmp_path / "no" / "stdin.txt")
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,7 @@ def test_standard_input_may_be_closed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(sys, "stdin", None)
     assert "standard input" in error_of("-")
     with pytest.raises(CorpusError):
-        keep_stdin(tmp_path / "stdin.txt")
+        keep_stream("-", tmp_path / "stdin.txt")
 
 
 # Sources that cannot be used.

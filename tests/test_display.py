@@ -69,12 +69,12 @@ def test_a_sparkline_is_as_high_as_its_numbers() -> None:
     assert sparkline([]) == ""
     assert sparkline([3, 3]) in ("▁▁", "██")
     assert sparkline([1, math.nan, 2, math.inf]) == "▁█"
-    assert sparkline(range(100), width=2) == "▁█"
+    assert sparkline([1, 5, 3, 2], width=2) == "█▁"
 
 
 @few
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.integers(1, 50))
-def test_sparklines_keep_the_order(values: list[float], width: int) -> None:
+@given(st.lists(st.integers(-99, 99), min_size=1, max_size=60), st.integers(1, 50))
+def test_sparklines_keep_the_order(values: list[int], width: int) -> None:
     blocks, shown = sparkline(values, width), values[-width:]
     assert len(blocks) == len(shown)
     pairs = sorted(zip(shown, blocks, strict=True))
@@ -330,10 +330,11 @@ def test_on_a_terminal_there_is_a_panel(
         "sample",
         "I had ·[31mcoffee·today",
         "She [bold]said",
-        "done after 2,000 steps",
     ):
         assert words in shown
-    assert capsys.readouterr().out == ""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith("done after 2,000 steps")
 
 
 def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyPatch) -> None:

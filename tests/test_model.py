@@ -203,11 +203,12 @@ def test_dropout_is_for_training_only() -> None:
 
 
 @depths
-def test_a_text_starts_after_a_newline(L: int) -> None:
+@pytest.mark.parametrize("newline_id", [0, 4])
+def test_a_text_starts_after_a_newline(L: int, newline_id: int) -> None:
     model = make_model(num_layers=L)
-    newline = torch.full((1, B), 4)
+    newline = torch.full((1, B), newline_id)
     _, wanted = model(newline, model.zero_state(B))
-    start = model.start_state(B, newline_id=4)
+    start = model.start_state(B, newline_id)
     assert start.shape == (L, B, H)
     torch.testing.assert_close(start, wanted)
     assert not start.requires_grad

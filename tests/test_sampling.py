@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,13 @@ def test_only_the_most_probable_are_drawn(
         assert p[kept].min() >= min_p * p.max() * (1 - 1e-12)
     random = np.random.default_rng(seed)
     assert all(p[draw(np.array(logits), options, random)] > 0 for _ in range(5))
+
+
+@pytest.mark.parametrize("at", [0.0, math.nextafter(1.0, 0.0)])
+def test_no_chance_draws_what_is_excluded(at: float) -> None:
+    random: Any = SimpleNamespace(random=lambda: at)
+    for logits in ([0.0, 1.0, 2.0, 0.0], [0.0, 2.0, 1.9, 0.0, -1.0]):
+        assert draw(np.array(logits), config(top_k=2), random) in (1, 2)
 
 
 @few
@@ -292,12 +300,14 @@ def assembled(vocabulary: Vocabulary, symbols: list[int], stops: tuple[str, ...]
 
 @few
 @given(
-    text=st.text("ab", max_size=30),
+    text=st.text("abc", max_size=30),
     stops=st.lists(st.text("ab", min_size=1, max_size=5), max_size=3).map(tuple),
 )
 @example(text="aab", stops=("ab",))
 @example(text="ababac", stops=("abac",))
 @example(text="cabb", stops=("abc", "bb"))
+@example(text="bab", stops=("ab", "b"))
+@example(text="aab", stops=("ab", "aab", "b"))
 def test_a_text_ends_before_its_first_stop(text: str, stops: tuple[str, ...]) -> None:
     pieces = assembled(ABC, ABC.encode(text).tolist(), stops)
     assert "".join(pieces) == cut_at_first(text, stops)

@@ -10,7 +10,7 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 ``model_config``    JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout
 ``vocabulary``      JSON array, the symbol of each id: characters, or 0 to 255 for bytes
 ``provenance``      JSON object: sources, chars, step, val_nats_per_char, versions ...
-``checksum``        ``sha256:`` and the hash of all tensors' bytes, in the order of their names
+``checksum``        ``sha256:`` and the hash of all other metadata and tensors (``_checksum``)
 ==================  ============================================================================
 
 ``training.safetensors`` has, besides, ``training_state``, a JSON object, and the tensors that
@@ -21,9 +21,10 @@ temporary file beside it, flushed to the disk, then renamed over it.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "model_config": json.dumps(to_dict(checkpoint.model.config)),
         "vocabulary": checkpoint.vocabulary.to_json(),
         "provenance": json.dumps(checkpoint.provenance),
-        "checksum": _checksum(tensors),
     }
     if checkpoint.training_state:
         metadata["training_state"] = json.dumps(checkpoint.training_state)
+    metadata["checksum"] = _checksum(metadata, tensors)
     write_whole(path, safetensors.torch.save(tensors, metadata))
 
 
@@ -115,17 +116,24 @@ def write_whole(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself must survive a power loss
-        finally:
-            os.close(folder)
+        with contextlib.suppress(OSError):  # not every file system can, and the file is there
+            _sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"{path}: cannot be written: {error.strerror}: free some space or choose another --runs"
         ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flushes a folder to the disk: a rename in it must survive a power loss."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def load(path: Path) -> Checkpoint:
@@ -141,8 +149,8 @@ def load(path: Path) -> Checkpoint:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             _check_shapes(config, shapes, extra="training_state" in metadata)
             tensors = {name: file.get_tensor(name) for name in shapes}
-        if metadata.get("checksum") != _checksum(tensors):
-            raise CheckpointError("its tensors are not those that were saved (checksum)")
+        if metadata.pop("checksum", None) != _checksum(metadata, tensors):
+            raise CheckpointError("it is not as it was saved (checksum)")
         vocabulary = Vocabulary.from_json(config.unit, metadata.get("vocabulary", ""))
         if len(vocabulary) != config.vocab_size:
             raise CheckpointError("its vocabulary and its sizes disagree")
@@ -161,8 +169,9 @@ def load(path: Path) -> Checkpoint:
         reason = error.strerror or "unreadable"
         raise CheckpointError(f"{path}: cannot be read: {reason}: check the path") from None
     except (CharrnnError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"{path}: not a charrnn model: {error}: name a model.safetensors that charrnn wrote"
+            f"{path}: not a charrnn model: {reason}: name a model.safetensors that charrnn wrote"
         ) from None
 
 
@@ -230,10 +239,12 @@ def _build(config: ModelConfig, tensors: dict[str, Tensor]) -> tuple[CharRNN, di
     return model, {name: t for name, t in tensors.items() if name not in names}
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Hashes the metadata as sorted JSON, then each tensor's name and bytes, by name."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
-        digest.update(tensors[name].numpy().data)
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
     return "sha256:" + digest.hexdigest()
 
 
@@ -277,6 +288,8 @@ def create_run(runs: Path, name: str) -> Path:
     Raises:
         CheckpointError: The folder cannot be made.
     """
+    if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
+        raise CheckpointError(f"{name!r}: not a run's name: choose a --name without slashes")
     number = 1
     while True:
         folder = runs / (name if number == 1 else f"{name}-{number}")
@@ -315,15 +328,16 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
             )
         return found[-1]
     path = Path(name)
-    if path.is_file():
-        return path
-    for folder in (path, runs / name):
-        if (folder / file).is_file():
-            return folder / file
-    if path.is_dir() or (runs / name).is_dir():
-        raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
+    with contextlib.suppress(OSError, ValueError):  # a name too long, or with a NUL: no such file
+        if path.is_file():
+            return path
+        for folder in (path, runs / name):
+            if (folder / file).is_file():
+                return folder / file
+        if path.is_dir() or (runs / name).is_dir():
+            raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
     names = ", ".join(sorted(p.parent.name for p in runs.glob(f"*/{file}"))) or "none"
-    raise RunNotFoundError(f"{name}: no such run or file; runs in {runs}: {names}")
+    raise RunNotFoundError(f"{name}: no such run or file: name one of those in {runs}: {names}")
 
 
 class History:
@@ -340,23 +354,29 @@ class History:
             CheckpointError: It cannot be written.
         """
         self.path = folder / HISTORY_FILE
-        kept = [line for line in self._lines() if 0 < json.loads(line)["step"] <= upto_step]
+        kept = [line for step, line in self._lines() if 0 < step <= upto_step]
         write_whole(self.path, "".join(kept).encode())
         self._stream = self.path.open("a", encoding="utf-8")
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        """Yields whole lines and their steps."""
         if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
-                    json.loads(line)["step"]
-                    if line.endswith("\n"):
-                        yield line
+                    step = json.loads(line)["step"]
+                    if line.endswith("\n") and type(step) is int:
+                        yield step, line
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Appends one line."""
-        self._stream.write(json.dumps(entry) + "\n")
+        """Appends one line; numbers that are no numbers become null.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        finite = {key: None if _is_nan(value) else value for key, value in entry.items()}
+        self._try(lambda: self._stream.write(json.dumps(finite) + "\n"))
 
     def flush(self) -> None:
         """Hands the lines to the system.
@@ -364,8 +384,11 @@ class History:
         Raises:
             CheckpointError: It cannot be written.
         """
+        self._try(self._stream.flush)
+
+    def _try(self, write: Callable[[], object]) -> None:
         try:
-            self._stream.flush()
+            write()
         except OSError as error:
             raise CheckpointError(
                 f"{self.path}: cannot be written: {error.strerror}: free some space"
@@ -375,3 +398,7 @@ class History:
         """Closes the file; what a full disk refuses is lost."""
         with contextlib.suppress(OSError):
             self._stream.close()
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

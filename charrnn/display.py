@@ -55,12 +55,12 @@ def printable(text: str) -> str:
 
 def note(message: str) -> None:
     """Prints one line for the user on standard error."""
-    try:
-        print(printable(message).replace("\n", " "), file=sys.stderr, flush=True)
-    except OSError:
-        pass  # nobody reads it any more
-    except UnicodeEncodeError:
-        print(message.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
+    line = printable(message).replace("\n", " ")
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    line = line.encode(encoding, "backslashreplace").decode(encoding)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,15 @@ class TrainingDisplay:
         if not self._quiet:
             note(self._summary.line())
         if self.live:
-            self._panel = Live(console=self._console, auto_refresh=False, transient=False)
-            self._panel.start()
+            # everything else is said after the panel is closed, so nothing need be redirected
+            self._panel = Live(
+                console=self._console,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            with contextlib.suppress(OSError):
+                self._panel.start()
         return self
 
     def __exit__(
@@ -254,7 +261,7 @@ def score_json(score: "Score", model: str) -> str:
 
 def context_lines(curve: Sequence["ContextScore"]) -> str:
     """Returns a context curve as a table with bars."""
-    high = max(point.bits_per_char for point in curve)
+    high = max(point.bits_per_char for point in curve) or 1.0
     lines = ["context  bits/char  std error"]
     for point in curve:
         bar = "#" * round(40 * point.bits_per_char / high)

@@ -168,8 +168,7 @@ def score(
         size += len(known) if isinstance(known, bytes) else len(known.encode("utf-8", "replace"))
         if len(ids):
             nats += float(scorer.nats(ids).sum(dtype=np.float64))
-    if chars == 0:
-        raise CorpusError("nothing to score: the text is empty or wholly unknown to the model")
+    _check_scored(chars)
     return Score(chars, size, nats, unknown)
 
 
@@ -235,6 +234,12 @@ def score_chars(
                 symbols = vocabulary.symbols
                 yield CharScore(offset, symbols[symbol], nats, place, symbols[likely])
                 offset += 1
+    _check_scored(offset)
+
+
+def _check_scored(chars: int) -> None:
+    if chars == 0:
+        raise CorpusError("nothing to score: the text is empty or wholly unknown to the model")
 
 
 def score_lines(
@@ -335,7 +340,7 @@ def split_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
             yield _without_return(held[0][:0].join(held))
             held = [line]
     if held and (last := held[0][:0].join(held)):
-        yield _without_return(last)
+        yield last
 
 
 def _without_return(line: Any) -> Piece:

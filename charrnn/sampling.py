@@ -40,7 +40,8 @@ def probabilities(logits: Floats, config: SamplingConfig) -> Floats:
         certain = np.zeros_like(logits)
         certain[logits.argmax()] = 1.0
         return certain
-    p: Floats = np.exp((logits - logits.max()) / config.temperature)
+    with np.errstate(over="ignore"):  # at a temperature near 0, all but the best are at -inf
+        p: Floats = np.exp((logits - logits.max()) / config.temperature)
     if 0 < config.top_k < len(p):
         p[np.argsort(-p, kind="stable")[config.top_k :]] = 0.0
     p /= p.sum()
@@ -144,8 +145,8 @@ class TextAssembler:
     def finish(self) -> str:
         """Returns what was held back, at the end of the text."""
         rest = self._release(self._decoder.decode(b"", final=True))
-        rest, self._held = rest + self._held, ""
-        return "" if self.stopped else rest
+        held, self._held = self._held, ""
+        return rest + held
 
     def _release(self, text: str) -> str:
         if self.stopped:

@@ -114,6 +114,7 @@ class _Progress:
     position: Position = field(default_factory=Position)
     best_nats: float | None = None
     evaluations_since_best: int = 0
+    evaluated_step: int = 0
     averaged: int = 0
 
 
@@ -240,8 +241,9 @@ class Trainer:
             # from the first moment on there is something to resume and to sample from
             self._save_model(None)
             self.save()
+        elif self._evaluation_was_missed():
+            yield self._evaluate()
         saved_s, evaluated_s = self._elapsed(), self._elapsed()
-        evaluated_step = progress.step
         logged = _Log(self._elapsed())
         reason = "done"
         if self._share_done() < 1:
@@ -258,7 +260,7 @@ class Trainer:
                     break
                 if ending or self._evaluation_is_due(now - evaluated_s):
                     yield self._evaluate()
-                    evaluated_s, evaluated_step = self._elapsed(), progress.step
+                    evaluated_s = self._elapsed()
                     logged.start_s += evaluated_s - now
                     if self._out_of_patience():
                         reason = "patience"
@@ -270,8 +272,6 @@ class Trainer:
                     self.save()
                     saved_s = self._elapsed()
                     logged.start_s += saved_s - before
-        if reason == "done" and evaluated_step == 0:
-            yield self._evaluate()
         self.save()
         yield Finished(
             reason,
@@ -305,13 +305,11 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
         nats = loss.item()
         if not math.isfinite(nats):
-            raise TrainingError(
-                f"step {progress.step + 1}: the loss is {nats}: the best model so far is kept in "
-                f"{self.folder}; train again with a lower --learning-rate or --grad-clip"
-            )
+            raise self._diverged(f"the loss is {nats}")
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.config.grad_clip:
-            nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip or math.inf)
+        if not math.isfinite(norm.item()):
+            raise self._diverged(f"the gradient's norm is {norm.item()}")
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
@@ -325,6 +323,18 @@ class Trainer:
         logged.nats += nats * batch.x.size
         logged.chars += batch.x.size
         return rate
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"step {self._progress.step + 1}: {what}: the best model so far is kept in "
+            f"{self.folder}; train again with a lower --learning-rate or --grad-clip"
+        )
+
+    def _check_weights(self) -> None:
+        """Refuses to save weights that are no numbers."""
+        models = (self.model, self._average_model())
+        if not all(bool(p.isfinite().all()) for model in models for p in model.parameters()):
+            raise self._diverged("the weights are no numbers any more")
 
     def _log(self, logged: "_Log", rate: float, now: float) -> Stepped:
         progress = self._progress
@@ -351,6 +361,7 @@ class Trainer:
     def _evaluate(self) -> Evaluated:
         progress = self._progress
         before = self._elapsed()
+        self._check_weights()
         model = self._average_model()
         nats = None
         if len(self._val_ids):
@@ -358,6 +369,7 @@ class Trainer:
         best = nats is None or progress.best_nats is None or nats < progress.best_nats
         if nats is not None and not math.isfinite(nats):
             best = False
+        progress.evaluated_step = progress.step
         progress.evaluations_since_best = 0 if best else progress.evaluations_since_best + 1
         if best:
             progress.best_nats = nats
@@ -367,6 +379,13 @@ class Trainer:
         self._write_history("eval", event, without=("model",))
         self._history.flush()
         return event
+
+    def _evaluation_was_missed(self) -> bool:
+        """Tells whether training was stopped between a step and the evaluation due after it."""
+        due = self._share_done() >= 1 or (
+            self.config.max_time is None and self._progress.step % self._eval_every == 0
+        )
+        return due and self._progress.evaluated_step != self._progress.step
 
     def _out_of_patience(self) -> bool:
         patience = self.config.patience
@@ -407,6 +426,7 @@ class Trainer:
         Raises:
             CheckpointError: It cannot be written.
         """
+        self._check_weights()
         self._history.flush()
         tensors = {"state": self._state, "random_state": torch.get_rng_state()}
         for (name, parameter), average in zip(
@@ -543,6 +563,7 @@ def new_trainer(
                 "sources": [_absolute(source) for source in found],
                 "corpus_chars": survey.chars,
                 "corpus_sha256": survey.sha256,
+                "asked": {"batch_size": training.batch_size, "seq_len": training.seq_len},
             },
             provenance={"sources": list(sources), "chars": survey.chars},
             notes=notes,
@@ -583,8 +604,10 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
         ) from None
     model_config = saved.model.config
     fixed = {**asdict(model_config), **asdict(data), **asdict(config)}
+    asked = state.get("asked", {})  # a small text may have shrunk it
     for key, value in changes.items():
-        if key in fixed and key not in RESUMABLE | {"threads", "device"} and fixed[key] != value:
+        free = key not in fixed or key in RESUMABLE | {"threads", "device"}
+        if not free and value not in (fixed[key], asked.get(key)):
             option = "--" + key.replace("_", "-")
             raise CheckpointError(
                 f"{path}: trained with {option} {fixed[key]}, not {value}: "

@@ -28,6 +28,22 @@ def _code_points(text: str) -> Ids:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
+def _utf_8(text: str | bytes, on_unknown: OnUnknown) -> bytes:
+    """Returns a text's bytes; lone surrogates are bytes that were no UTF-8, or else unknown."""
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        if on_unknown == "skip":
+            kept = "".join(c for c in text if not "\ud800" <= c <= "\udfff")
+            return kept.encode()
+        raise UnknownCharacterError(
+            f"{text[error.start]!r} is no character of UTF-8: "
+            "leave unknown ones out with --on-unknown skip"
+        ) from None
+
+
 class CharacterSet:
     """The set of characters seen so far, collected piece by piece."""
 
@@ -110,8 +126,7 @@ class Vocabulary:
             UnknownCharacterError: The text holds characters outside the vocabulary.
         """
         if self.unit == "byte":
-            data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
-            return np.frombuffer(data, dtype=np.uint8)
+            return np.frombuffer(_utf_8(text, on_unknown), dtype=np.uint8)
         assert isinstance(text, str), "a character vocabulary reads characters"
         codes = _code_points(text)
         if codes.size == 0:

@@ -178,7 +178,8 @@ def test_every_public_name_has_a_docstring(path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_every_option_has_help(command: str) -> None:
     assert COMMANDS[command].help
-    missing = [p.name for p in COMMANDS[command].params if not (p.help or "").strip()]
+    said = {p.name: (p.help or "").split("[dim]")[0] for p in COMMANDS[command].params}
+    missing = [name for name, text in said.items() if not text.strip()]
     assert missing == []
     assert all(p.rich_help_panel for p in COMMANDS[command].params if p.param_type_name == "option")
 

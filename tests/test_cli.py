@@ -58,7 +58,8 @@ def fail(*args: object, stdin: str | bytes | None = None, code: int = 1) -> str:
 
 def options(command: str) -> set[str]:
     """Returns the options of a command."""
-    return {name for param in get_command(app).commands[command].params for name in param.opts}
+    group: Any = get_command(app)
+    return {name for param in group.commands[command].params for name in param.opts}
 
 
 def left_in(runs: Path) -> list[Path]:
@@ -225,7 +226,7 @@ def test_a_run_repeats_and_a_seed_changes_it(story: Path, runs: Path) -> None:
     def weights(*more: str) -> bytes:
         made = succeed("train", story, "--runs", runs, *TINY, *more).stdout.strip()
         with safe_open(made, framework="np") as file:
-            return file.get_tensor("output.W_y").tobytes()
+            return bytes(file.get_tensor("output.W_y").tobytes())
 
     assert weights() == weights() != weights("--seed", "1")
 

@@ -243,16 +243,21 @@ def test_a_character_is_ranked_by_its_probability(tmp_path: Path) -> None:
 # --- what the model does not know, and nothing
 
 
-def test_unknown_characters_are_an_error_or_left_out_and_counted() -> None:
+def test_unknown_characters_are_an_error_or_left_out_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "SEGMENT", 3)  # so that every piece counts
     vocabulary = Vocabulary.of_text("abcé\n")
     model = model_of(vocabulary)
     pieces = ["aXé漢", "YbX\U0010ffff", "\nc"]
-    for scoring in (score, read_ids, lambda *given: list(score_chars(*given))):
+    for scoring in (
+        lambda: score(model, vocabulary, pieces),
+        lambda: read_ids(vocabulary, pieces),
+        lambda: list(score_chars(model, vocabulary, pieces)),
+        lambda: list(score_lines(model, vocabulary, pieces)),
+    ):
         with pytest.raises(UnknownCharacterError, match="'X'"):
-            if scoring is read_ids:
-                read_ids(vocabulary, pieces)
-            else:
-                scoring(model, vocabulary, pieces)
+            scoring()
     result = score(model, vocabulary, pieces, "skip")
     known = score(model, vocabulary, ["aéb\nc"])
     assert (result.chars, result.bytes, result.unknown_chars) == (5, 6, 5)

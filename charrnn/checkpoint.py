@@ -36,7 +36,7 @@ from torch import Tensor
 
 import charrnn
 from charrnn.config import ModelConfig, to_dict
-from charrnn.errors import CharrnnError, CheckpointError, RunNotFoundError
+from charrnn.errors import CharrnnError, CheckpointError, OptionError, RunNotFoundError
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Vocabulary
 
@@ -170,8 +170,10 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: cannot be read: {reason}: check the path") from None
     except (CharrnnError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())
+        if isinstance(error, safetensors.SafetensorError):
+            reason = "it is no safetensors file, or a damaged one"
         raise CheckpointError(
-            f"{path}: not a charrnn model: {reason}: name a model.safetensors that charrnn wrote"
+            f"{path}: not a charrnn model: {reason}: name a run, or a file that charrnn wrote"
         ) from None
 
 
@@ -286,10 +288,11 @@ def create_run(runs: Path, name: str) -> Path:
     """Creates a new run's folder: ``name``, or ``name-2``, ``name-3`` ... where it exists.
 
     Raises:
+        OptionError: The name is no folder's name.
         CheckpointError: The folder cannot be made.
     """
     if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
-        raise CheckpointError(f"{name!r}: not a run's name: choose a --name without slashes")
+        raise OptionError(f"--name: {name!r} is no folder's name: choose one without slashes")
     number = 1
     while True:
         folder = runs / (name if number == 1 else f"{name}-{number}")
@@ -323,9 +326,7 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
     if name is None:
         found = sorted(runs.glob(f"*/{file}"), key=lambda path: path.stat().st_mtime)
         if not found:
-            raise RunNotFoundError(
-                f"{runs}: no run there: train one first, or name it with --model"
-            )
+            raise RunNotFoundError(f"{runs}: no run there: train one first, or name another --runs")
         return found[-1]
     path = Path(name)
     with contextlib.suppress(OSError, ValueError):  # a name too long, or with a NUL: no such file

@@ -75,7 +75,7 @@ def _count(text: str) -> int:
     """Reads ``5000``, ``5k`` or ``1.5M``."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKM]?)", text.strip())
     number = float(found[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6}[found[2]] if found else 0.5
-    if number != int(number):
+    if not number.is_integer():  # infinity is none either
         raise typer.BadParameter(f"{text!r} is no count; write 5000, 5k or 1.5M")
     return int(number)
 
@@ -151,7 +151,7 @@ def train(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Files, folders, globs, [bold]-[/bold] for standard input, or hf:NAME; "
             "with --resume, a run's folder.",
             show_default=False,
@@ -281,6 +281,8 @@ def train(
     if resume:
         if len(sources or []) > 1 or (sources and name):
             raise OptionError("--resume: name one run, not several")
+        if init_from:
+            raise OptionError("--resume and --init-from: give one of them")
         run = name or (sources[0] if sources else None)
         path = checkpoint.find_run(runs, run, checkpoint.TRAINING_FILE)
         flat = {key: value for change in changes for key, value in change.items()}
@@ -422,16 +424,20 @@ def sample(
     loaded = _load(runs, model)
     from charrnn.sampling import generate, generate_batch
 
+    echo = "" if no_echo else text
+    if config.count == 1:
+        pieces = generate(loaded.model, loaded.vocabulary, text, config, unknown)
+    else:
+        texts = generate_batch(loaded.model, loaded.vocabulary, text, config, unknown)
+        pieces = iter([f"\n{echo}".join(texts)])
+    # nothing is said before the prompt is known to be good
+    if model is None:
+        display.note(f"model {loaded.path}")
     if seed is None and config.temperature > 0:
         display.note(f"seed {config.seed}")
     if unknown == "skip":
         _say_skipped(text, loaded)
-    echo = "" if no_echo else text
-    if config.count == 1:
-        _stream(echo, generate(loaded.model, loaded.vocabulary, text, config, unknown))
-    else:
-        texts = generate_batch(loaded.model, loaded.vocabulary, text, config, unknown)
-        _stream("", iter(["\n".join(echo + made for made in texts)]))
+    _stream(echo, pieces)
 
 
 @app.command("eval")
@@ -440,7 +446,7 @@ def evaluate(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE...]", help="Texts to score.  [dim]\\[default: standard input][/dim]"
+            metavar="SOURCE", help="Texts to score.  [dim]\\[default: standard input][/dim]"
         ),
     ] = None,
     model: ModelOption = None,
@@ -481,11 +487,11 @@ def evaluate(
     if per_line:
         lines = evaluation.split_lines(pieces)
         for bits, line in evaluation.score_lines(network, vocabulary, lines, unknown):
-            shown = line if isinstance(line, bytes) else line.encode("utf-8", "surrogateescape")
-            _write(b"%.4f\t%s\n" % (bits, shown))
+            _write(display.line_row(bits, line, as_json=as_json))
     elif per_char:
+        row = display.char_json if as_json else display.char_row
         for one in evaluation.score_chars(network, vocabulary, pieces, unknown):
-            _write(display.char_row(one) + "\n")
+            _write(row(one) + "\n")
     elif context_curve:
         ids = evaluation.read_ids(vocabulary, pieces, unknown)
         curve = evaluation.context_curve(network, vocabulary, ids)
@@ -495,6 +501,8 @@ def evaluate(
         result = evaluation.score(network, vocabulary, pieces, unknown)
         render = display.score_json if as_json else display.score_lines
         _write(render(result, str(loaded.path)) + "\n")
+    if model is None:
+        display.note(f"model {loaded.path}")
 
 
 def _pick(config: type, given: dict[str, Any]) -> dict[str, Any]:
@@ -519,10 +527,7 @@ def _set_threads(threads: int | None) -> None:
 def _load(runs: Path, model: str | None) -> "Checkpoint":
     from charrnn import checkpoint
 
-    path = checkpoint.find_run(runs, model)
-    if model is None:
-        display.note(f"model {path}")
-    return checkpoint.load(path)
+    return checkpoint.load(checkpoint.find_run(runs, model))
 
 
 def _write(text: str | bytes) -> None:

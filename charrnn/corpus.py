@@ -284,7 +284,7 @@ def _decode(file: str, blocks: Iterator[bytes], encoding: str) -> Iterator[str]:
             start = error.start if isinstance(error, UnicodeDecodeError) else 0
             raise EncodingError(
                 f"{_shown(file)}: not valid {encoding} at byte {offset - len(pending) + start}: "
-                "name its encoding with --encoding (latin-1, utf-16, ...) or use --unit byte"
+                "name its encoding with --encoding (latin-1, utf-16 ...), or train with --unit byte"
             ) from None
         offset += len(block)
         if first and text:
@@ -307,6 +307,7 @@ def _open_rows(file: str, column: str | None = None) -> "IterableDataset":
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # errors are ours to print
     try:
         if file.startswith(HUB_PREFIX):
             name, _, config = file.removeprefix(HUB_PREFIX).partition(":")

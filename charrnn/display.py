@@ -177,8 +177,10 @@ class TrainingDisplay:
                 parts[0] += f"/{s.total_steps:,}"
             parts.append(f"train {s.train_nats_per_char / LN_2:.3f}")
         if event.val_nats_per_char is not None:
-            best = " (best)" if event.best else ""
-            parts.append(f"val {event.val_nats_per_char / LN_2:.3f} bits/char{best}")
+            parts.append(f"val {event.val_nats_per_char / LN_2:.3f}")
+        parts[-1] += " bits/char"
+        if event.val_nats_per_char is not None and event.best:
+            parts[-1] += " (best)"
         if self._stepped is not None:
             parts.append(f"{self._stepped.chars_per_second:,.0f} chars/s")
             parts.append(f"{duration(event.elapsed_s)} elapsed")
@@ -268,6 +270,28 @@ def context_lines(curve: Sequence["ContextScore"]) -> str:
         figures = f"{point.bits_per_char:>9.4f}  {point.standard_error:>9.4f}"
         lines.append(f"{point.context:>7}  {figures}  {bar}")
     return "\n".join(lines)
+
+
+def line_row(bits_per_char: float, line: str | bytes, *, as_json: bool) -> bytes:
+    """Returns a line's score: bits per character, a tab and the line as it was; or JSON."""
+    if as_json:
+        text = line if isinstance(line, str) else line.decode("utf-8", "replace")
+        return json.dumps({"bits_per_char": bits_per_char, "line": text}).encode() + b"\n"
+    data = line if isinstance(line, bytes) else line.encode("utf-8", "surrogateescape")
+    return b"%.4f\t%s\n" % (bits_per_char, data)
+
+
+def char_json(score: "CharScore") -> str:
+    """Returns a character's score as one JSON object."""
+    return json.dumps(
+        {
+            "offset": score.offset,
+            "char": score.symbol,
+            "bits": score.nats / LN_2,
+            "rank": score.rank,
+            "most_probable": score.most_probable,
+        }
+    )
 
 
 def char_row(score: "CharScore") -> str:

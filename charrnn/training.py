@@ -520,7 +520,7 @@ def new_trainer(
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
     """
     folder, found = None, list(sources)
-    name = name or run_name(sources)
+    name = run_name(sources) if name is None else name
     try:
         for i, source in enumerate(sources):
             if is_stream(source):
@@ -594,6 +594,8 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
     """
     saved = checkpoint.load(path)
     state = saved.training_state
+    if not state:
+        raise CheckpointError(f"{path}: a model, no saved training: name the run's folder")
     try:
         data = DataConfig(**state["data_config"])
         config = TrainingConfig(**state["training_config"])
@@ -643,8 +645,8 @@ def find_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
         raise OptionError(
             f"--device: {name!r} is not a device that torch finds here; try cpu"
         ) from None

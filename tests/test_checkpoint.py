@@ -22,7 +22,7 @@ from torch import Tensor
 from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint, History, create_run, find_run, load, save, transfer
 from charrnn.config import ModelConfig
-from charrnn.errors import CheckpointError, RunNotFoundError
+from charrnn.errors import CharrnnError, CheckpointError, RunNotFoundError
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Vocabulary
 
@@ -512,7 +512,7 @@ def test_runs_that_is_a_file_is_a_named_error(tmp_path: Path) -> None:
 def test_a_run_is_a_folder_of_its_name_in_runs_or_none(tmp_path: Path, name: str) -> None:
     """Elsewhere, the newest run would not be found."""
     runs = tmp_path / "runs"
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CharrnnError):
         create_run(runs, name)
     assert [path for path in tmp_path.rglob("*") if path != runs] == []
 

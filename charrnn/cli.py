@@ -9,6 +9,7 @@ Exit codes: 0 done; 1 a named error; 2 wrong usage; 128 + n after signal n (130 
 
 import functools
 import json
+import os
 import re
 import secrets
 import shlex
@@ -62,6 +63,12 @@ def _named_errors(command: Callable[P, None]) -> Callable[P, None]:
         except CharrnnError as error:
             display.note(f"charrnn: {error}")
             raise typer.Exit(error.exit_code) from None
+        except (MemoryError, RuntimeError) as error:
+            # torch has no class of its own for this
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            display.note("charrnn: not enough memory: use a smaller --hidden-size or --batch-size")
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(128 + signal.SIGINT) from None
 
@@ -416,10 +423,13 @@ def sample(
     Examples: charrnn sample --prompt "I had"; charrnn sample --length 0 | head -c 1000
     """
     given = {key: value for key, value in locals().items() if value is not None}
-    given |= {"stop": tuple(stop or ()), "seed": secrets.randbits(32) if seed is None else seed}
+    # arguments are UTF-8, whatever the locale
+    given |= {"stop": tuple(os.fsencode(s).decode("utf-8", "surrogateescape") for s in stop or ())}
+    given |= {"seed": secrets.randbits(32) if seed is None else seed}
     config = SamplingConfig(**_pick(SamplingConfig, given))
     unknown = _on_unknown(on_unknown)
-    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if prompt == "-" else prompt
+    given_bytes = sys.stdin.buffer.read() if prompt == "-" else os.fsencode(prompt)
+    text = given_bytes.decode("utf-8", "surrogateescape")
     _set_threads(threads)
     loaded = _load(runs, model)
     from charrnn.sampling import generate, generate_batch

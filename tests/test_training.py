@@ -146,6 +146,8 @@ def test_the_learning_rate_rises_then_falls(
         assert low >= high - 1e-12
     middle = (warmup + 1) / 2
     assert learning_rate(config, 0) == pytest.approx(0.5 / 100)
+    assert learning_rate(config, warmup / 2) == pytest.approx(0.5 * 1.01 / 2)
+    assert learning_rate(config, warmup * 0.75) == pytest.approx(0.5 * 3.01 / 4)
     assert learning_rate(config, warmup) == pytest.approx(0.5)
     assert learning_rate(config, middle) == pytest.approx(0.5 * (1 + final) / 2)
     assert learning_rate(config, 1) == pytest.approx(0.5 * final)
@@ -200,6 +202,12 @@ def test_gradients_are_clipped(tmp_path: Path, spy: Spy) -> None:
     assert spy.norms[0] == pytest.approx(min(free[0], limit), rel=1e-4)
     assert max(spy.norms) <= limit * 1.0001 < max(free)
     assert any(norm < 0.99 * limit for norm in spy.norms), "small gradients stay as they are"
+
+
+def test_a_gradient_is_of_its_own_update(tmp_path: Path, spy: Spy) -> None:
+    """Nothing is added to what came before: at a standstill all are about as large."""
+    run(start(tmp_path, grad_clip=0.0, learning_rate=1e-9))
+    assert max(spy.norms) < 3 * min(spy.norms)
 
 
 def test_each_update_follows_the_schedule(tmp_path: Path, spy: Spy) -> None:
@@ -302,6 +310,22 @@ def test_the_stops_above_are_where_they_should_be(tmp_path: Path) -> None:
     assert trainer.batches.steps_per_epoch == 85
 
 
+@pytest.mark.parametrize(("stop", "matters"), [(16, False), (17, True)])
+def test_the_state_is_zero_at_the_start_of_a_block_only(
+    tmp_path: Path, stop: int, matters: bool
+) -> None:
+    """Another hidden state in the training file changes what is learnt, but not at an end."""
+    for name in ("a", "b"):
+        run(start(tmp_path / name, unit="byte", block_chars=1024), after(stop))
+    path = tmp_path / "b" / "runs" / "text" / "training.safetensors"
+    other = checkpoint.load(path)
+    other.tensors["state"] = -other.tensors["state"]
+    checkpoint.save(path, other)
+    for name in ("a", "b"):
+        run(resume(tmp_path / name))
+    assert same(kept(tmp_path / "a"), kept(tmp_path / "b")) != matters
+
+
 def test_a_training_file_is_everything(tmp_path: Path) -> None:
     """Weights, their averages, both moments of the optimiser, hidden state and random state."""
     run(start(tmp_path))
@@ -398,7 +422,7 @@ def test_a_changed_text_is_a_named_error(tmp_path: Path, text: str) -> None:
 
 def test_a_model_file_is_no_training_file(tmp_path: Path) -> None:
     run(start(tmp_path, steps=1))
-    with pytest.raises(CheckpointError, match="not a whole training file"):
+    with pytest.raises(CheckpointError, match="no saved training"):
         resumed_trainer(tmp_path / "runs/text/model.safetensors", {}, validate=nats_per_char)
 
 
@@ -549,12 +573,12 @@ def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_
 
 def test_max_time_counts_what_was_spent_before_a_stop(tmp_path: Path, clock: Clock) -> None:
     limits = {"steps": None, "max_time": 10.0, "eval_every": None}
-    run(start(tmp_path, **limits), after(40))
+    assert 2 < run(start(tmp_path, **limits), after(10))[-1].elapsed_s < 8
     clock.now += 1e6  # a night between
     finished = run(resume(tmp_path))[-1]
-    assert 9 < finished.elapsed_s < 10.5
+    assert 9 < finished.elapsed_s < 11
     finished = run(resume(tmp_path, max_time=15.0))[-1]
-    assert 14 < finished.elapsed_s < 15.5
+    assert 14 < finished.elapsed_s < 16
 
 
 def test_speed_leaves_evaluations_out(tmp_path: Path, clock: Clock) -> None:

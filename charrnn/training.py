@@ -245,15 +245,15 @@ class Trainer:
             yield self._evaluate()
         saved_s, evaluated_s = self._elapsed(), self._elapsed()
         logged = _Log(self._elapsed())
-        reason = "done"
-        if self._share_done() < 1:
+        reason = "patience" if self._out_of_patience() else "done"
+        if reason == "done" and self._share_done() < 1:
             for batch in self.batches.batches(progress.position):
                 rate = self._step(batch, logged)
                 now = self._elapsed()
                 done = self._share_done()
                 stopping = stop()
                 ending = done >= 1 or stopping
-                if ending or progress.step % _log_interval(progress.step) == 0:
+                if ending or logged.is_due(progress.step, now):
                     yield self._log(logged, rate, now)
                 if stopping:
                     reason = "interrupted"
@@ -487,10 +487,10 @@ class _Log:
     nats: float = 0.0
     chars: int = 0
 
-
-def _log_interval(step: int) -> int:
-    """Returns steps between log lines: ten, and more in long runs, so that the file stays small."""
-    return max(10, int(10 ** (len(str(step)) - 3)))
+    def is_due(self, step: int, now_s: float) -> bool:
+        """Every ten steps, less often in long runs so that the file stays small; or after 2 s."""
+        interval = max(10, int(10 ** (len(str(step)) - 3)))
+        return step % interval == 0 or now_s - self.start_s >= 2.0
 
 
 def new_trainer(

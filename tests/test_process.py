@@ -106,10 +106,9 @@ def test_a_reader_that_goes_away_ends_an_endless_sample_quietly(model: Path) -> 
     ("args", "stdin", "shown"),
     [
         (("sample", "--prompt", "café", "--seed", "1"), "", "café"),
-        (("sample", "--prompt", "-", "--seed", "1"), "café", "café"),
         (("eval", "--per-line"), "naïve\n日本\n", "\tnaïve\n"),
     ],
-    ids=["prompt", "prompt from standard input", "eval"],
+    ids=["prompt", "eval"],
 )
 def test_a_locale_without_utf_8_changes_nothing(
     args: tuple[str, ...], stdin: str, shown: str, model: Path

@@ -534,6 +534,15 @@ def test_patience_is_kept_over_a_stop(tmp_path: Path) -> None:
     assert (finished.reason, finished.step, finished.val_nats_per_char) == ("patience", 20, 2.0)
 
 
+def test_patience_that_ends_at_a_stop_has_ended(tmp_path: Path) -> None:
+    """The evaluation that the stop left out is the last one allowed: no step follows it."""
+    options: dict[str, Any] = {"steps": 1000, "eval_every": 5, "patience": 3}
+    run(start(tmp_path, validate=scores(2.0, 2.1, 2.2), **options), after(20))
+    finished = run(resume(tmp_path, validate=scores(2.3, 2.4)))[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step) == ("patience", 20)
+
+
 class Clock:
     """A clock that goes on by a little each time it is read."""
 
@@ -573,10 +582,12 @@ def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_
 
 def test_max_time_counts_what_was_spent_before_a_stop(tmp_path: Path, clock: Clock) -> None:
     limits = {"steps": None, "max_time": 10.0, "eval_every": None}
-    assert 2 < run(start(tmp_path, **limits), after(10))[-1].elapsed_s < 8
+    one = run(start(tmp_path / "one", **limits))[-1]
+    assert 2 < run(start(tmp_path, **limits), after(20))[-1].elapsed_s < 8
     clock.now += 1e6  # a night between
     finished = run(resume(tmp_path))[-1]
     assert 9 < finished.elapsed_s < 11
+    assert abs(finished.step - one.step) < 5
     finished = run(resume(tmp_path, max_time=15.0))[-1]
     assert 14 < finished.elapsed_s < 16
 

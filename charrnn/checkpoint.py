@@ -120,7 +120,8 @@ def write_whole(path: Path, data: bytes) -> None:
             _sync_folder(path.parent)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be written: {error.strerror}: free some space or choose another --runs"
+            f"{path}: cannot be written: {error.strerror or error}: "
+            "free some space or choose another --runs"
         ) from None
     finally:
         with contextlib.suppress(OSError):
@@ -305,7 +306,7 @@ def create_run(runs: Path, name: str) -> Path:
             number += 1
         except OSError as error:
             raise CheckpointError(
-                f"{folder}: cannot be made: {error.strerror}: choose another --runs"
+                f"{folder}: cannot be made: {error.strerror or error}: choose another --runs"
             ) from None
 
 
@@ -330,11 +331,9 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
         return found[-1]
     path = Path(name)
     with contextlib.suppress(OSError, ValueError):  # a name too long, or with a NUL: no such file
-        if path.is_file():
-            return path
-        for folder in (path, runs / name):
-            if (folder / file).is_file():
-                return folder / file
+        for candidate in (runs / name / file, path / file, path):
+            if candidate.is_file():
+                return candidate
         if path.is_dir() or (runs / name).is_dir():
             raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
     names = ", ".join(sorted(p.parent.name for p in runs.glob(f"*/{file}"))) or "none"
@@ -392,7 +391,7 @@ class History:
             write()
         except OSError as error:
             raise CheckpointError(
-                f"{self.path}: cannot be written: {error.strerror}: free some space"
+                f"{self.path}: cannot be written: {error.strerror or error}: free some space"
             ) from None
 
     def close(self) -> None:

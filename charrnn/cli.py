@@ -492,6 +492,8 @@ def evaluate(
     from charrnn import evaluation
     from charrnn.corpus import Corpus
 
+    if not sources and sys.stdin is not None and sys.stdin.isatty():
+        display.note("reading standard input; end it with Ctrl-D")
     corpus = Corpus(sources or ["-"], replace(data, unit=loaded.vocabulary.unit))
     network, vocabulary, pieces = loaded.model, loaded.vocabulary, corpus.pieces()
     if per_line:

@@ -37,7 +37,7 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     if not shown:
         return ""
     low, high = min(shown), max(shown)
-    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    scale = (len(BLOCKS) - 1) / (high - low) if high - low > 1e-9 else 0.0
     return "".join(BLOCKS[round((value - low) * scale)] for value in shown)
 
 
@@ -276,7 +276,8 @@ def line_row(bits_per_char: float, line: str | bytes, *, as_json: bool) -> bytes
     """Returns a line's score: bits per character, a tab and the line as it was; or JSON."""
     if as_json:
         text = line if isinstance(line, str) else line.decode("utf-8", "replace")
-        return json.dumps({"bits_per_char": bits_per_char, "line": text}).encode() + b"\n"
+        bits = None if math.isnan(bits_per_char) else bits_per_char
+        return json.dumps({"bits_per_char": bits, "line": text}).encode() + b"\n"
     data = line if isinstance(line, bytes) else line.encode("utf-8", "surrogateescape")
     return b"%.4f\t%s\n" % (bits_per_char, data)
 

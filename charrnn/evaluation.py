@@ -250,14 +250,16 @@ def score_lines(
     Args:
         model: the network, in evaluation mode.
         vocabulary: its symbols.
-        lines: the lines without their ends; an empty one scores 0.
+        lines: the lines without their ends; an empty one scores 0, an unknown one NaN.
         on_unknown: as in :func:`score`.
     """
     scorer = Scorer(model, vocabulary)
     for line in lines:
         scorer.restart()
         ids = vocabulary.encode(line, on_unknown)
-        nats = float(scorer.nats(ids).mean(dtype=np.float64)) if len(ids) else 0.0
+        nats = math.nan if line else 0.0
+        if len(ids):
+            nats = float(scorer.nats(ids).mean(dtype=np.float64))
         yield nats / math.log(2), line
 
 

@@ -81,10 +81,7 @@ class Stepper:
                 self._layers.append((weights[0], weights[1], weights[2]))
             first = self._layers[0]
             self._columns = (first[0].T + first[2]).contiguous()  # (V, H): W_x x_t + b of each id
-            self._W_y, self._b_y = (
-                model.output.W_y.detach().clone(),
-                model.output.b_y.detach().clone(),
-            )
+            self._W_y, self._b_y = (p.detach().cpu().clone() for p in model.output.parameters())
             self._f_ = F_IN_PLACE[model.config.nonlinearity]
             single = state.shape[1] == 1
             self._hs = [h[0].clone() if single else h.clone() for h in state.cpu()]

@@ -8,6 +8,7 @@ the last weights but their exponential average, which wanders less.
 Validation is a function handed in, so the loop knows nothing of scoring.
 """
 
+import contextlib
 import math
 import shutil
 import time
@@ -198,7 +199,6 @@ class Trainer:
         self._progress = _Progress()
         if resume_from is not None:
             self._restore(resume_from)
-        self._history = checkpoint.History(folder, upto_step=self._progress.step)
         self._eval_every = config.eval_every or self._default_eval_every()
         # what the last evaluation took; the clock's budget keeps this much for the final one
         self._eval_s = 0.0
@@ -228,6 +228,7 @@ class Trainer:
             CheckpointError: Nothing can be saved.
             CorpusError: The text cannot be read any more.
         """
+        self._history = checkpoint.History(self.folder, upto_step=self._progress.step)
         try:
             yield from self._run(stop)
         finally:
@@ -327,7 +328,7 @@ class Trainer:
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(
             f"step {self._progress.step + 1}: {what}: the best model so far is kept in "
-            f"{self.folder}; train again with a lower --learning-rate or --grad-clip"
+            f"{self.folder}; train again with a lower --learning-rate, or --grad-clip 1"
         )
 
     def _check_weights(self) -> None:
@@ -519,7 +520,7 @@ def new_trainer(
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
     """
-    folder, found = None, list(sources)
+    folder, found, new_runs = None, list(sources), not runs.exists()
     name = run_name(sources) if name is None else name
     try:
         for i, source in enumerate(sources):
@@ -543,7 +544,7 @@ def new_trainer(
             )
         torch.manual_seed(training.seed)
         if init_from is not None:
-            model_options = {**_shape_of(init_from.model.config, model_options)}
+            model_options = _shape_of(init_from.model.config, data.unit, model_options)
         model_config = ModelConfig(
             vocab_size=len(survey.vocabulary), unit=data.unit, **model_options
         )
@@ -571,6 +572,9 @@ def new_trainer(
     except BaseException as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if new_runs:
+                    runs.rmdir()
         if isinstance(error, CharrnnError):
             # the copy is gone: name what the user gave
             message = str(error)
@@ -660,8 +664,12 @@ def _with_changes(config: TrainingConfig, changes: Mapping[str, Any]) -> Trainin
     return replace(config, **new)
 
 
-def _shape_of(config: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:
+def _shape_of(config: ModelConfig, unit: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options of a model that takes over another's weights."""
+    if config.unit != unit:
+        raise OptionError(
+            f"--unit: --init-from's model has {config.unit}: add --unit {config.unit}"
+        )
     shape = {key: getattr(config, key) for key in ("hidden_size", "num_layers", "nonlinearity")}
     for key, value in shape.items():
         if options.get(key, value) != value:

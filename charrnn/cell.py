@@ -142,7 +142,7 @@ class _Rnn(torch.autograd.Function):
             # one-hot inputs: add each step's gradient to its character's column
             dW_x = torch.zeros_like(W_x.T).index_add_(0, x.reshape(-1), flat).T
         else:
-            dW_x = flat.T @ x.reshape(T * B, -1)
+            dW_x = (x.reshape(T * B, -1).T @ flat).T  # in memory like W_x: autograd need not copy
             dx = (flat @ W_x).view(x.shape) if needs_x else None
         dh_0 = das[0] @ W_h if needs_h_0 else None
         return dx, dh_0, dW_x, dW_h, db, None

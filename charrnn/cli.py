@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, cast, get_args
@@ -26,6 +27,8 @@ import typer
 import charrnn
 from charrnn import display
 from charrnn.config import (
+    DEFAULT_EPOCHS,
+    DEFAULT_MIN_STEPS,
     DataConfig,
     ModelConfig,
     OnUnknown,
@@ -81,8 +84,9 @@ def _named_errors(command: Callable[P, None]) -> Callable[P, None]:
 def _count(text: str) -> int:
     """Reads ``5000``, ``5k`` or ``1.5M``."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKM]?)", text.strip())
-    number = float(found[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6}[found[2]] if found else 0.5
-    if not number.is_integer():  # infinity is none either
+    units = {"": 1, "k": 1000, "K": 1000, "M": 1_000_000}
+    number = Decimal(found[1]) * units[found[2]] if found else None
+    if number is None or number != number.to_integral_value():
         raise typer.BadParameter(f"{text!r} is no count; write 5000, 5k or 1.5M")
     return int(number)
 
@@ -110,6 +114,7 @@ def _option(name: str, text: str, panel: str, default: Any = None, **more: Any) 
 
 _TEXT, _MODEL, _TRAIN, _STOP, _RUN = "Text", "Model", "Training", "When to stop", "Run"
 _DRAW, _OUT = "Drawing", "Output"
+_PASSES = f"{DEFAULT_EPOCHS}, and at least {DEFAULT_MIN_STEPS} steps"
 _T, _M, _D, _S = TrainingConfig, ModelConfig, DataConfig, SamplingConfig
 
 RunsOption = Annotated[
@@ -211,18 +216,21 @@ def train(
     ] = None,
     grad_clip: Annotated[
         float | None,
-        _option("grad-clip", "Largest norm of the gradient; 0: any.", _TRAIN, _T.grad_clip),
+        _option("grad-clip", "Cut the gradient's norm to this; 0: leave it.", _TRAIN, _T.grad_clip),
     ] = None,
     weight_decay: Annotated[
-        float | None, _option("weight-decay", "Of matrices.", _TRAIN, _T.weight_decay)
+        float | None,
+        _option("weight-decay", "AdamW's decay of the matrices.", _TRAIN, _T.weight_decay),
     ] = None,
-    seed: Annotated[int | None, _option("seed", "Of weights and dropout.", _TRAIN, _T.seed)] = None,
+    seed: Annotated[
+        int | None, _option("seed", "Decides the initial weights and dropout.", _TRAIN, _T.seed)
+    ] = None,
     init_from: Annotated[
         str | None,
         _option("init-from", "Start from this model's weights; characters match by name.", _TRAIN),
     ] = None,
     epochs: Annotated[
-        float | None, _option("epochs", "End after so many passes over the text.", _STOP)
+        float | None, _option("epochs", "End after so many passes over the text.", _STOP, _PASSES)
     ] = None,
     steps: Annotated[
         int | None, _option("steps", "End after so many updates.", _STOP, parser=_count)
@@ -235,7 +243,12 @@ def train(
     ] = None,
     patience: Annotated[
         int | None,
-        _option("patience", "Evaluations without a better one; 0: any number.", _STOP, _T.patience),
+        _option(
+            "patience",
+            "End after so many evaluations without a better one; 0: never.",
+            _STOP,
+            _T.patience,
+        ),
     ] = None,
     name: Annotated[str | None, _option("name", "The run's name.", _RUN, "the source's")] = None,
     runs: RunsOption = Path("runs"),
@@ -291,6 +304,8 @@ def train(
         if init_from:
             raise OptionError("--resume and --init-from: give one of them")
         run = name or (sources[0] if sources else None)
+        if sources and Path(sources[0]).is_file() and Path(sources[0]).suffix != ".safetensors":
+            raise OptionError(f"--resume: {sources[0]} is a text: name the run, with --name NAME")
         path = checkpoint.find_run(runs, run, checkpoint.TRAINING_FILE)
         flat = {key: value for change in changes for key, value in change.items()}
         trainer = resumed_trainer(path, flat, validate=validate)
@@ -365,7 +380,11 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Signals":
-        self._before = {number: signal.signal(number, self._handle) for number in self.wanted}
+        for number in self.wanted:
+            # what nohup, or a shell's &, told us to ignore stays ignored
+            if (before := signal.getsignal(number)) != signal.SIG_IGN:
+                self._before[number] = before
+                signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -374,7 +393,7 @@ class _Signals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.received = number
-        for other in self.wanted:
+        for other in self._before:
             signal.signal(other, signal.SIG_DFL)
 
 
@@ -396,7 +415,12 @@ def sample(
     ] = None,
     temperature: Annotated[
         float | None,
-        _option("temperature", "Below 1 bolder; 0: the most probable.", _DRAW, _S.temperature),
+        _option(
+            "temperature",
+            "Below 1 more cautious, above bolder; 0: the most probable.",
+            _DRAW,
+            _S.temperature,
+        ),
     ] = None,
     top_k: Annotated[
         int | None, _option("top-k", "Draw from the k most probable; 0: all.", _DRAW, _S.top_k)

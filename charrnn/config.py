@@ -20,6 +20,10 @@ OnUnknown = Literal["error", "skip"]
 MIN_CORPUS_CHARS = 32
 """Characters (or bytes) below which there is nothing to learn and nothing to validate on."""
 
+DEFAULT_EPOCHS = 20
+DEFAULT_MIN_STEPS = 3000
+"""When a training without any limit ends: after so many passes, and at least so many steps."""
+
 
 def _require(name: str, value: object, ok: bool, wanted: str) -> None:
     if not ok:
@@ -211,8 +215,8 @@ class TrainingConfig:
     def total_steps(self, steps_per_epoch: int) -> int | None:
         """Returns the steps of the whole training; None where the clock decides.
 
-        Without a limit it is 20 passes over the text and at least 3000 steps; patience usually
-        ends it before.
+        Without a limit it is :data:`DEFAULT_EPOCHS` passes over the text and at least
+        :data:`DEFAULT_MIN_STEPS`; patience usually ends it before.
         """
         if self.max_time is not None:
             return None
@@ -220,7 +224,7 @@ class TrainingConfig:
             return self.steps
         if self.epochs is not None:
             return max(1, round(self.epochs * steps_per_epoch))
-        return max(20 * steps_per_epoch, 3000)
+        return max(DEFAULT_EPOCHS * steps_per_epoch, DEFAULT_MIN_STEPS)
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,7 @@ class SamplingConfig:
     """How characters are drawn from the model's probabilities.
 
     Attributes:
-        temperature: divides the logits; below 1 is bolder, 0 always takes the most probable.
+        temperature: divides the logits; below 1 is more cautious, 0 takes the most probable.
         top_k: keep the k most probable; 0 keeps all.
         top_p: keep the fewest most probable whose probabilities reach p; 1 keeps all.
         min_p: keep those at least p times as probable as the most probable; 0 keeps all.

@@ -91,7 +91,7 @@ class Corpus:
     """
 
     def __init__(self, sources: Sequence[str | Path], config: DataConfig | None = None) -> None:
-        """Finds every file; reads none of them.
+        """Finds every file; looks into those of folders and globs, to leave binary ones out.
 
         Args:
             sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``.

@@ -1,4 +1,4 @@
-"""Everything drawn with rich; consumes events.
+"""What people see: training drawn with rich from its events; notes; scores as lines or JSON.
 
 Notes, progress and errors go to standard error. On a terminal training is a live panel, elsewhere
 one plain line per evaluation. A terminal that goes away ends the drawing, never the training.

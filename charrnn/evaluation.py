@@ -28,7 +28,7 @@ from charrnn.vocabulary import Ids, Vocabulary
 WARM_UP = 256
 MAX_STREAMS = 64
 SEGMENT = 2**18
-"""Characters that are scored in one go."""
+"""Characters that :func:`score` scores in one go."""
 CONTEXTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 Nats = npt.NDArray[np.float32]
@@ -115,8 +115,9 @@ class Scorer:
     def _run(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Returns each symbol's surprise, (S, K), and the state after the last one."""
         streams = x.shape[1]
-        # bounds the logits' size: 2^22 numbers
-        steps = max(1, 2**22 // (streams * self._model.config.vocab_size))
+        # bounds the largest array, logits or hidden states: 2^22 numbers
+        widest = max(self._model.config.vocab_size, self._model.config.hidden_size)
+        steps = max(1, 2**22 // (streams * widest))
         parts = []
         for part in torch.split(x, min(steps, 4096)):
             logits, state = self.logits(part, state)
@@ -323,7 +324,7 @@ def context_curve(
 def read_ids(
     vocabulary: Vocabulary, pieces: Iterable[Piece], on_unknown: OnUnknown = "error"
 ) -> Ids:
-    """Returns a whole text's ids; arguments and errors as :func:`score`."""
+    """Returns a whole text's ids; arguments as :func:`score`, which see for unknown characters."""
     parts = [vocabulary.encode(piece, on_unknown) for piece in pieces]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=vocabulary.dtype)
 

@@ -131,4 +131,6 @@ def _dropout_mask(h: Tensor, dropout: float) -> Tensor:
 
     Source: Gal and Ghahramani 2016. A mask per step would cost a third of the step's time.
     """
-    return torch.empty_like(h[0]).bernoulli_(1 - dropout).div_(1 - dropout)
+    # drawn on the CPU: its generator's state is what a training file keeps
+    mask = torch.empty(h.shape[1:], dtype=h.dtype).bernoulli_(1 - dropout).div_(1 - dropout)
+    return mask.to(h.device)

@@ -1,8 +1,8 @@
 """Probabilities to characters.
 
-The network steps on plain tensors without autograd; the draw is NumPy's, on the CPU, so that a seed
-gives the same text wherever the network runs. Sample i of seed s has a random stream of its own,
-(s, i): a batch of samples equals the same samples made one by one.
+The network steps on plain tensors without autograd; the draw is NumPy's, on the CPU. Sample i of
+seed s draws from a random stream of its own, (s, i): how many samples are made side by side does
+not change what is drawn for any of them.
 
 Shapes: B samples side by side, V vocabulary, H hidden.
 """

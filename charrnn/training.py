@@ -9,7 +9,10 @@ Validation is a function handed in, so the loop knows nothing of scoring.
 """
 
 import contextlib
+import copy
+import glob
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,13 +22,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from charrnn import checkpoint
 from charrnn.batches import Batch, Batches, Position
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import DataConfig, ModelConfig, TrainingConfig
-from charrnn.corpus import STDIN, Corpus, Survey, is_stream, keep_stream, run_name
+from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, Survey, is_stream, keep_stream, run_name
 from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError, TrainingError
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Ids, Vocabulary
@@ -116,7 +118,6 @@ class _Progress:
     best_nats: float | None = None
     evaluations_since_best: int = 0
     evaluated_step: int = 0
-    averaged: int = 0
 
 
 def learning_rate(config: TrainingConfig, progress: float) -> float:
@@ -131,13 +132,6 @@ def learning_rate(config: TrainingConfig, progress: float) -> float:
     fall = min((progress - config.warmup) / (1 - config.warmup), 1.0)
     low = config.final_learning_rate
     return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fall)))
-
-
-@torch.no_grad()
-def _average(averages: Any, weights: Any, count: Tensor | int) -> None:
-    """Moves the averages towards the weights; the memory grows with the training, to 7 % of it."""
-    window = 10 + 0.07 * int(count)
-    torch._foreach_lerp_(list(averages), list(weights), 1 / window)
 
 
 class Trainer:
@@ -183,7 +177,7 @@ class Trainer:
         self.notes = list(notes)
         self._validate, self._val_ids = validate, batches.validation()
         self._origin, self._provenance = dict(origin), dict(provenance)
-        self._parameters = list(model.parameters())
+        self._parameters: list[Tensor] = list(model.parameters())
         matrices: dict[str, Any] = {"params": [p for p in self._parameters if p.ndim > 1]}
         biases: dict[str, Any] = {"params": [p for p in self._parameters if p.ndim == 1]}
         self._optimizer = torch.optim.AdamW(
@@ -193,8 +187,8 @@ class Trainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self._averaged = AveragedModel(model, multi_avg_fn=_average)
-        self._averaged.eval()
+        self._average = copy.deepcopy(model).eval()
+        self._averages: list[Tensor] = list(self._average.parameters())
         self._state = model.zero_state(batches.batch_size)
         self._progress = _Progress()
         if resume_from is not None:
@@ -258,6 +252,8 @@ class Trainer:
                     yield self._log(logged, rate, now)
                 if stopping:
                     reason = "interrupted"
+                    if progress.evaluated_step == 0 or not len(self._val_ids):
+                        self._save_model(None)  # not scored, but better than the untrained one
                     break
                 if ending or self._evaluation_is_due(now - evaluated_s):
                     yield self._evaluate()
@@ -315,15 +311,21 @@ class Trainer:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._averaged.update_parameters(self.model)
+        self._move_average()
         self._state = state.detach()
         progress.step += 1
         progress.chars += batch.x.size
         progress.position = batch.after
-        progress.averaged = int(self._averaged.n_averaged)
         logged.nats += nats * batch.x.size
         logged.chars += batch.x.size
         return rate
+
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        """Moves the averages towards the weights; their memory grows to 7 % of the training."""
+        step = self._progress.step
+        share = 1 / (10 + 0.07 * step) if step else 1.0
+        torch._foreach_lerp_(self._averages, self._parameters, share)
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(
@@ -333,7 +335,7 @@ class Trainer:
 
     def _check_weights(self) -> None:
         """Refuses to save weights that are no numbers."""
-        models = (self.model, self._average_model())
+        models = (self.model, self._average)
         if not all(bool(p.isfinite().all()) for model in models for p in model.parameters()):
             raise self._diverged("the weights are no numbers any more")
 
@@ -363,10 +365,9 @@ class Trainer:
         progress = self._progress
         before = self._elapsed()
         self._check_weights()
-        model = self._average_model()
         nats = None
         if len(self._val_ids):
-            nats = self._validate(model, self.batches.vocabulary, self._val_ids)
+            nats = self._validate(self._average, self.batches.vocabulary, self._val_ids)
         best = nats is None or progress.best_nats is None or nats < progress.best_nats
         if nats is not None and not math.isfinite(nats):
             best = False
@@ -376,16 +377,16 @@ class Trainer:
             progress.best_nats = nats
             self._save_model(nats)
         self._eval_s = self._elapsed() - before
-        event = Evaluated(progress.step, progress.chars, progress.elapsed_s, nats, best, model)
+        event = Evaluated(
+            progress.step, progress.chars, progress.elapsed_s, nats, best, self._average
+        )
         self._write_history("eval", event, without=("model",))
         self._history.flush()
         return event
 
     def _evaluation_was_missed(self) -> bool:
         """Tells whether training was stopped between a step and the evaluation due after it."""
-        due = self._share_done() >= 1 or (
-            self.config.max_time is None and self._progress.step % self._eval_every == 0
-        )
+        due = self._share_done() >= 1 or self._evaluation_is_due(since_s=0.0)
         return due and self._progress.evaluated_step != self._progress.step
 
     def _out_of_patience(self) -> bool:
@@ -396,11 +397,6 @@ class Trainer:
         if self.config.save_every is not None:
             return self._progress.step % self.config.save_every == 0
         return since_s >= self.config.save_every_s
-
-    def _average_model(self) -> CharRNN:
-        model = self._averaged.module
-        assert isinstance(model, CharRNN)
-        return model
 
     def _write_history(self, name: str, event: Any, without: Iterable[str]) -> None:
         fields = {k: v for k, v in vars(event).items() if k not in without}
@@ -417,8 +413,10 @@ class Trainer:
         }
 
     def _save_model(self, nats: float | None) -> None:
-        model, vocabulary = self._average_model(), self.batches.vocabulary
-        kept = Checkpoint(model, vocabulary, provenance=self._provenance_now(nats))
+        self._check_weights()
+        kept = Checkpoint(
+            self._average, self.batches.vocabulary, provenance=self._provenance_now(nats)
+        )
         checkpoint.save(self.folder / checkpoint.MODEL_FILE, kept)
 
     def save(self) -> None:
@@ -431,7 +429,7 @@ class Trainer:
         self._history.flush()
         tensors = {"state": self._state, "random_state": torch.get_rng_state()}
         for (name, parameter), average in zip(
-            self.model.named_parameters(), self._average_model().parameters(), strict=True
+            self.model.named_parameters(), self._averages, strict=True
         ):
             tensors[f"average.{name}"] = average
             for key, value in self._optimizer.state.get(parameter, {}).items():
@@ -457,9 +455,7 @@ class Trainer:
             self._progress = replace(_Progress(**progress), position=position)
             tensors = saved.tensors
             self._state = tensors["state"].to(self._state.device)
-            pairs = zip(
-                self.model.named_parameters(), self._averaged.module.parameters(), strict=True
-            )
+            pairs = zip(self.model.named_parameters(), self._averages, strict=True)
             with torch.no_grad():
                 for (name, parameter), average in pairs:
                     average.copy_(tensors[f"average.{name}"])
@@ -468,11 +464,10 @@ class Trainer:
                         value = tensors.get(f"optimizer.{name}.{key}")
                         if value is not None:
                             # like the parameter: the fused update walks both in memory order
-                            like = parameter if key != "step" else value
+                            like = parameter if key != "step" else value.to(parameter.device)
                             state[key] = torch.empty_like(like).copy_(value)
                     if state:
                         self._optimizer.state[parameter] = state
-            self._averaged.n_averaged.fill_(self._progress.averaged)
             torch.set_rng_state(tensors["random_state"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(
@@ -561,7 +556,11 @@ def new_trainer(
             validate=validate,
             origin={
                 "data_config": asdict(data),
-                "sources": [_absolute(source) for source in found],
+                "sources": [
+                    # a kept copy is named relative to the run, which may be moved
+                    Path(copied).name if copied != source else _absolute(source)
+                    for source, copied in zip(sources, found, strict=True)
+                ],
                 "corpus_chars": survey.chars,
                 "corpus_sha256": survey.sha256,
                 "asked": {"batch_size": training.batch_size, "seq_len": training.seq_len},
@@ -579,7 +578,8 @@ def new_trainer(
             # the copy is gone: name what the user gave
             message = str(error)
             for source, copy in zip(sources, found, strict=True):
-                message = message.replace(copy, "standard input" if source == STDIN else source)
+                if copy != source:
+                    message = message.replace(copy, "standard input" if source == STDIN else source)
             raise type(error)(message) from None
         raise
 
@@ -620,7 +620,8 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
                 f"leave {option} out, or start a new run"
             )
     config = _with_changes(config, changes)
-    corpus = Corpus(sources, data)
+    found = [str(kept) if (kept := path.parent / s).exists() else s for s in sources]
+    corpus = Corpus(found, data)
     survey: Survey = corpus.survey()
     if (survey.chars, survey.sha256) != (chars, sha256):
         now = f"{survey.chars:,} characters" if survey.chars != chars else "other characters"
@@ -679,4 +680,9 @@ def _shape_of(config: ModelConfig, unit: str, options: Mapping[str, Any]) -> dic
 
 
 def _absolute(source: str) -> str:
-    return str(Path(source).absolute()) if Path(source).exists() else source
+    """Returns a source so that it is found from any folder: a path or a glob, but no Hub name."""
+    if source.startswith(HUB_PREFIX) and not Path(source).exists():
+        return source
+    if Path(source).exists():
+        return str(Path(source).absolute())
+    return os.path.join(glob.escape(os.getcwd()), source)

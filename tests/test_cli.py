@@ -326,7 +326,8 @@ def test_resume_of_what_is_no_run_says_what_to_name(what: str, story: Path, runs
         return
     succeed("train", story, "--runs", runs, *TINY)
     wrong = story if what == "text" else runs / "story/model.safetensors"
-    error = fail("train", "--resume", wrong, "--runs", runs)
+    code = 2 if what == "text" else 1
+    error = fail("train", "--resume", wrong, "--runs", runs, code=code)
     assert "data_config" not in error and "deserializing" not in error
     assert "run" in error
 

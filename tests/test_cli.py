@@ -6,6 +6,7 @@ Everything runs in this process; what needs a real process is in ``test_process.
 import json
 import os
 import re
+import signal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import charrnn
-from charrnn.cli import app
+from charrnn.cli import _count, _Signals, app
 
 TINY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "5")
 JSON_KEYS = [
@@ -767,3 +768,39 @@ def test_help_goes_to_stdout(args: list[str]) -> None:
 
 def test_version() -> None:
     assert succeed("--version").stdout == f"charrnn {charrnn.__version__}\n"
+
+
+# --- what a review found
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1.001M", 1_001_000), ("0.3k", 300), ("12", 12), ("2K", 2000)]
+)
+def test_counts_are_exact(text: str, count: int) -> None:
+    assert _count(text) == count
+
+
+def test_a_hyphen_in_an_error_stays_a_hyphen(runs: Path) -> None:
+    error = fail("train", "-", "--name", "a/b", "--runs", runs, stdin="I had coffee\n" * 9, code=2)
+    assert "--name" in error
+    assert "standard input" not in error
+
+
+def test_a_run_that_was_moved_finds_its_kept_text(runs: Path) -> None:
+    succeed("train", "-", "--runs", runs, *TINY, stdin="I had coffee today.\n" * 40)
+    (runs / "stdin").rename(runs / "moved")
+    result = succeed("train", "--resume", runs / "moved", "--steps", "9")
+    assert result.stdout == f"{runs / 'moved' / 'model.safetensors'}\n"
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As under nohup, or in the background of a script."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _Signals() as signals:
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            signal.raise_signal(signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -345,6 +345,12 @@ def test_a_stop_at_an_evaluation_skips_none(tmp_path: Path, stop: int) -> None:
     assert same(kept(one, "model"), kept(cut, "model"))
 
 
+def test_a_stop_before_the_first_evaluation_keeps_what_was_learnt(tmp_path: Path) -> None:
+    run(start(tmp_path, steps=100, eval_every=50), after(20))
+    kept_model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
+    assert kept_model.provenance["step"] == 20
+
+
 def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path: Path) -> None:
     one, cut = tmp_path / "one", tmp_path / "cut"
     options = {"steps": 60, "eval_every": 20, "save_every": 25, "dropout": 0.2}

@@ -381,8 +381,9 @@ class _Signals:
 
     def __enter__(self) -> "_Signals":
         for number in self.wanted:
-            # what nohup, or a shell's &, told us to ignore stays ignored
-            if (before := signal.getsignal(number)) != signal.SIG_IGN:
+            before = signal.getsignal(number)
+            # under nohup a hang-up stays ignored; an interrupt is heard even behind a shell's &
+            if before != signal.SIG_IGN or number == signal.SIGINT:
                 self._before[number] = before
                 signal.signal(number, self._handle)
         return self

@@ -51,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Train character-level RNN language models, sample from them, score texts with them.",
-    epilog="A first session: charrnn train corpus.txt; charrnn sample --prompt 'I had'; "
+    epilog="First steps: charrnn train corpus.txt; charrnn sample --prompt 'I had'; "
     "charrnn eval corpus.txt",
 )
 

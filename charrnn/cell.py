@@ -24,17 +24,6 @@ F = {"tanh": torch.tanh, "relu": torch.relu}
 F_IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
 
 
-def _relu_backward(dh: Tensor, h: Tensor, *, grad_input: Tensor) -> Tensor:
-    return torch.mul(dh, h > 0, out=grad_input)
-
-
-# dE/da from dE/dh and h = f(a): both f' can be had from h alone
-F_BACKWARD: dict[str, Callable[..., Tensor]] = {
-    "tanh": torch.ops.aten.tanh_backward.grad_input,
-    "relu": _relu_backward,
-}
-
-
 def rnn_reference(
     x: Tensor, h_0: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, nonlinearity: Nonlinearity = "tanh"
 ) -> Tensor:
@@ -91,6 +80,17 @@ def _forward(
     for h_t in later:
         h = f_(h_t.addmm_(h, W_hT))
     return hs
+
+
+def _relu_backward(dh: Tensor, h: Tensor, *, grad_input: Tensor) -> Tensor:
+    return torch.mul(dh, h > 0, out=grad_input)
+
+
+# dE/da from dE/dh and h = f(a): both f' can be had from h alone
+F_BACKWARD: dict[str, Callable[..., Tensor]] = {
+    "tanh": torch.ops.aten.tanh_backward.grad_input,
+    "relu": _relu_backward,
+}
 
 
 class _Rnn(torch.autograd.Function):

@@ -158,8 +158,12 @@ class Corpus:
         """
         chars, digest, characters = 0, hashlib.sha256(), CharacterSet()
         kept: list[Piece] | None = []
+        first: Any = None
+        uniform = True  # so far all symbols are the first one
         for piece in self.pieces():
             chars += len(piece)
+            first = first or piece[:1]
+            uniform = uniform and not piece.strip(first)
             if isinstance(piece, str):
                 characters.add(piece)
             digest.update(piece.encode("utf-8", "replace") if isinstance(piece, str) else piece)
@@ -170,13 +174,13 @@ class Corpus:
         if chars == 0:
             raise CorpusError(f"{self.name}: it is empty: name a source that holds text")
         check_corpus_size(self.name, chars)
-        byte = self.config.unit == "byte"
-        vocabulary = Vocabulary.of_bytes() if byte else characters.vocabulary()
-        if len(vocabulary) < 2:
+        if uniform:
             raise CorpusError(
-                f"{self.name}: its {chars} characters are all {vocabulary.symbols[0]!r}: "
+                f"{self.name}: its {chars} characters are all {first!r}: "
                 "there is nothing to learn; use a text of at least two distinct characters"
             )
+        byte = self.config.unit == "byte"
+        vocabulary = Vocabulary.of_bytes() if byte else characters.vocabulary()
         return Survey(chars, vocabulary, digest.hexdigest(), None if kept is None else tuple(kept))
 
     def _read(self, file: str) -> Iterator[Piece]:

@@ -529,14 +529,9 @@ def new_trainer(
         notes = []
         if corpus.skipped:
             notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
-        train_chars = data.train_chars(survey.chars)
-        fitted = training.fitted(train_chars)
-        if (fitted.batch_size, fitted.seq_len) != (training.batch_size, training.seq_len):
-            notes.append(
-                f"small text: batch size {fitted.batch_size} and sequence length {fitted.seq_len} "
-                f"instead of {training.batch_size} and {training.seq_len}; "
-                f"{survey.chars - train_chars} characters validate"
-            )
+        fitted = training.fitted(data.train_chars(survey.chars))
+        if fitted != training:
+            notes.append(_say_fitted(training, fitted, data, survey.chars))
         torch.manual_seed(training.seed)
         if init_from is not None:
             model_options = _shape_of(init_from.model.config, data.unit, model_options)
@@ -558,8 +553,8 @@ def new_trainer(
                 "data_config": asdict(data),
                 "sources": [
                     # a kept copy is named relative to the run, which may be moved
-                    Path(copied).name if copied != source else _absolute(source)
-                    for source, copied in zip(sources, found, strict=True)
+                    Path(kept).name if kept != source else _absolute(source)
+                    for source, kept in zip(sources, found, strict=True)
                 ],
                 "corpus_chars": survey.chars,
                 "corpus_sha256": survey.sha256,
@@ -575,13 +570,24 @@ def new_trainer(
                 if new_runs:
                     runs.rmdir()
         if isinstance(error, CharrnnError):
-            # the copy is gone: name what the user gave
-            message = str(error)
-            for source, copy in zip(sources, found, strict=True):
-                if copy != source:
-                    message = message.replace(copy, "standard input" if source == STDIN else source)
-            raise type(error)(message) from None
+            raise type(error)(_name_originals(str(error), sources, found)) from None
         raise
+
+
+def _say_fitted(asked: TrainingConfig, fitted: TrainingConfig, data: DataConfig, chars: int) -> str:
+    return (
+        f"small text: batch size {fitted.batch_size} and sequence length {fitted.seq_len} "
+        f"instead of {asked.batch_size} and {asked.seq_len}; "
+        f"{chars - data.train_chars(chars)} characters validate"
+    )
+
+
+def _name_originals(message: str, sources: Sequence[str], found: Sequence[str]) -> str:
+    """Names what the user gave instead of the copies kept of it, which are gone."""
+    for source, kept in zip(sources, found, strict=True):
+        if kept != source:
+            message = message.replace(kept, "standard input" if source == STDIN else source)
+    return message
 
 
 def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validate) -> Trainer:

@@ -547,3 +547,11 @@ def test_a_run_in_this_folder_is_named_after_it(
     (tmp_path / "novels").mkdir()
     monkeypatch.chdir(tmp_path / "novels")
     assert run_name(["."]) == "novels"
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_one_symbol_over_several_blocks_is_nothing_to_learn(tmp_path: Path, unit: Any) -> None:
+    path = write(tmp_path / "a.txt", b"a" * (READ_BYTES + 9))
+    assert "nothing to learn" in error_of(path, unit=unit)
+    path.write_bytes(path.read_bytes() + b"b")
+    assert Corpus([path], DataConfig(unit=unit)).survey().chars == READ_BYTES + 10

@@ -25,7 +25,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 import charrnn
-from charrnn.config import ModelConfig, to_dict
+from charrnn.config import ModelConfig
 from charrnn.errors import CharrnnError, CheckpointError, OptionError, RunNotFoundError
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Vocabulary
@@ -93,7 +93,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     metadata = {
         "format": "charrnn",
         "format_version": FORMAT_VERSION,
-        "model_config": json.dumps(to_dict(checkpoint.model.config)),
+        "model_config": json.dumps(asdict(checkpoint.model.config)),
         "vocabulary": checkpoint.vocabulary.to_json(),
         "provenance": json.dumps(checkpoint.provenance),
     }

@@ -8,8 +8,8 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from charrnn.errors import CorpusError, OptionError
 
@@ -34,10 +34,6 @@ def _require(name: str, value: object, ok: bool, wanted: str) -> None:
 
 def _require_one_of(name: str, value: str, choices: object) -> None:
     _require(name, value, value in get_args(choices), "one of " + ", ".join(get_args(choices)))
-
-
-def _finite(value: float) -> bool:
-    return math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -175,27 +171,27 @@ class TrainingConfig:
         _require("batch_size", self.batch_size, 1 <= self.batch_size <= 2**16, "1 to 65536")
         _require("seq_len", self.seq_len, 1 <= self.seq_len <= 2**16, "1 to 65536")
         rate = self.learning_rate
-        _require("learning_rate", rate, _finite(rate) and rate > 0, "above 0")
+        _require("learning_rate", rate, math.isfinite(rate) and rate > 0, "above 0")
         low, warmup = self.final_learning_rate, self.warmup
         _require("final_learning_rate", low, 0 <= low <= 1, "0 to 1")
         _require("warmup", warmup, 0 <= warmup < 1, "at least 0 and below 1")
         clip, decay = self.grad_clip, self.weight_decay
-        _require("grad_clip", clip, _finite(clip) and clip >= 0, "0 (no clipping) or more")
-        _require("weight_decay", decay, _finite(decay) and decay >= 0, "0 or more")
+        _require("grad_clip", clip, math.isfinite(clip) and clip >= 0, "0 (no clipping) or more")
+        _require("weight_decay", decay, math.isfinite(decay) and decay >= 0, "0 or more")
         limits = {"epochs": self.epochs, "steps": self.steps, "max_time": self.max_time}
         given = {name: value for name, value in limits.items() if value is not None}
         if len(given) > 1:
             names = " and ".join("--" + name.replace("_", "-") for name in given)
             raise OptionError(f"{names}: give one of them, not {len(given)}")
         for name, value in given.items():
-            _require(name, value, _finite(value) and value > 0, "above 0")
+            _require(name, value, math.isfinite(value) and value > 0, "above 0")
         _require("patience", self.patience, self.patience >= 0, "0 (never stop early) or more")
         for name in ("eval_every", "save_every"):
             number = getattr(self, name)
             _require(name, number, number is None or number >= 1, "1 or more")
         check_threads(self.threads)
         save_s = self.save_every_s
-        _require("save_every", save_s, _finite(save_s) and save_s > 0, "above 0")
+        _require("save_every", save_s, math.isfinite(save_s) and save_s > 0, "above 0")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "0 to 2**63 - 1")
 
     def fitted(self, train_chars: int) -> "TrainingConfig":
@@ -258,7 +254,8 @@ class SamplingConfig:
             OptionError: A value is out of range.
         """
         heat = self.temperature
-        _require("temperature", heat, _finite(heat) and heat >= 0, "0 (most probable) or more")
+        warm = math.isfinite(heat) and heat >= 0
+        _require("temperature", heat, warm, "0 (most probable) or more")
         _require("top_k", self.top_k, self.top_k >= 0, "0 (all) or more")
         _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
         _require("min_p", self.min_p, 0 <= self.min_p <= 1, "0 to 1")
@@ -295,8 +292,3 @@ def check_corpus_size(name: str, chars: int) -> None:
             f"{name}: {chars} characters; training needs at least {MIN_CORPUS_CHARS}: "
             "use a longer text"
         )
-
-
-def to_dict(config: ModelConfig | DataConfig | TrainingConfig | SamplingConfig) -> dict[str, Any]:
-    """Returns a configuration as plain values, for JSON."""
-    return asdict(config)

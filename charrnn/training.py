@@ -27,7 +27,7 @@ from charrnn import checkpoint
 from charrnn.batches import Batch, Batches, Position
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import DataConfig, ModelConfig, TrainingConfig
-from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, Survey, is_stream, keep_stream, run_name
+from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, is_stream, keep_stream, run_name
 from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError, TrainingError
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Ids, Vocabulary
@@ -628,7 +628,7 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
     config = _with_changes(config, changes)
     found = [str(kept) if (kept := path.parent / s).exists() else s for s in sources]
     corpus = Corpus(found, data)
-    survey: Survey = corpus.survey()
+    survey = corpus.survey()
     if (survey.chars, survey.sha256) != (chars, sha256):
         now = f"{survey.chars:,} characters" if survey.chars != chars else "other characters"
         raise CorpusError(

@@ -1,7 +1,7 @@
 """Laws of the settings: each range is kept and named, and a small text gets small batches."""
 
 import math
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from charrnn.config import (
     SamplingConfig,
     TrainingConfig,
     check_corpus_size,
-    to_dict,
 )
 from charrnn.errors import CorpusError, OptionError
 
@@ -99,7 +98,7 @@ def test_each_field_has_a_range_that_is_tested(config: type) -> None:
 
 @pytest.mark.parametrize("config", BAD)
 def test_the_defaults_are_valid_and_come_back_from_plain_values(config: type) -> None:
-    assert config(**to_dict(make(config))) == make(config)
+    assert config(**asdict(make(config))) == make(config)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +204,7 @@ def test_fitted_is_settled_and_changes_nothing_else(chars: int, batch: int, seq:
     assert fitted.fitted(chars) == fitted
     assert fitted.fitted(10**9) == fitted
     same = {"batch_size": 1, "seq_len": 1}
-    assert to_dict(fitted) | same == to_dict(TrainingConfig(seed=7)) | same
+    assert asdict(fitted) | same == asdict(TrainingConfig(seed=7)) | same
 
 
 @pytest.mark.parametrize("chars", [8192, 8193, 4 * 64 * 5, 4 * 64 * 5 + 1])

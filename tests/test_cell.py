@@ -169,3 +169,24 @@ def test_no_input_is_changed() -> None:
     rnn(*inputs).backward(dhs)
     assert all(torch.equal(a, b) for a, b in zip(before, inputs, strict=True))
     assert torch.equal(dhs, torch.ones_like(dhs))
+
+
+@both
+@pytest.mark.parametrize("B", [16, 18, 8, 17], ids=["halves", "odd halves", "small", "odd"])
+def test_streams_cut_into_a_group_for_each_thread_change_nothing(f: Nonlinearity, B: int) -> None:
+    """Two threads each take half the streams where there are enough of them."""
+    torch.set_num_threads(2)
+    inputs = make_inputs(T=6, B=B, H=6)
+    dhs = torch.randn(6, B, 6, dtype=torch.float64)
+    fast, plain = rnn(*inputs, f), rnn_reference(*inputs, f)
+    assert_same([fast], [plain])
+    assert_same(gradients(fast, inputs, dhs), gradients(plain, inputs, dhs))
+
+
+def test_the_gradient_given_to_the_fast_pass_is_left_as_it_was() -> None:
+    """Back-propagation works in a buffer of its own: autograd may hand the same one to others."""
+    inputs = make_inputs()
+    dhs = torch.randn(7, 3, 4, dtype=torch.float64)
+    before = dhs.clone()
+    gradients(rnn(*inputs), inputs, dhs)
+    assert torch.equal(dhs, before)

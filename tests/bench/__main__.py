@@ -21,7 +21,14 @@ from charrnn.sampling import generate
 from charrnn.vocabulary import Vocabulary
 
 V = 65
-SHAPES = [(128, 2, 50, 50), (256, 2, 32, 64), (512, 1, 64, 128)]  # H, L, B, T
+# H, L, B, T
+SHAPES = [
+    (128, 2, 50, 50),
+    (256, 2, 32, 64),
+    (512, 1, 64, 128),
+    (512, 2, 64, 128),
+    (1024, 1, 64, 128),
+]
 
 
 class TorchRNN(nn.Module):
@@ -70,20 +77,34 @@ def medians_s(contestants: list[Callable[[], None]], rounds: int) -> list[float]
     return [statistics.median(taken) for taken in times]
 
 
+def product_flops(hidden_size: int, num_layers: int) -> int:
+    """Returns floating-point operations of the matrix products for one character of training.
+
+    A product and its two gradients cost 6 for each weight; layer 1's W_x is a look-up.
+    """
+    return 6 * hidden_size**2 * (2 * num_layers - 1) + 6 * hidden_size * V
+
+
 def bench_training(rounds: int) -> list[dict[str, object]]:
     rows = []
+    square = torch.randn(2048, 2048)
     for shape in SHAPES:
         hidden_size, num_layers, batch_size, seq_len = shape
         ours = CharRNN(ModelConfig(V, hidden_size=hidden_size, num_layers=num_layers))
         others = [TorchRNN(hidden_size, num_layers, one_hot=kind) for kind in (True, False)]
         steps = [train_step(model, shape) for model in (ours, *others)]
-        ours_s, one_hot_s, embedding_s = medians_s(steps, rounds)
+        contestants = [*steps, lambda: torch.mm(square, square)]
+        ours_s, one_hot_s, embedding_s, mm_s = medians_s(contestants, rounds)
+        peak = 2 * len(square) ** 3 / mm_s
+        share = product_flops(hidden_size, num_layers) * batch_size * seq_len / ours_s / peak
         rows.append(
             {
                 "hidden x layers, batch, T": "{} x {}, {}, {}".format(*shape),
                 "chars_per_second": round(batch_size * seq_len / ours_s),
                 "times_torch_one_hot": round(one_hot_s / ours_s, 2),
                 "times_torch_embedding": round(embedding_s / ours_s, 2),
+                "percent_of_gemm_peak": round(100 * share),
+                "gemm_peak_gflops": round(peak / 1e9),
             }
         )
     return rows

@@ -2,10 +2,11 @@
 
     h_t = f(W_x x_t + W_h h_{t-1} + b)
 
-Two functions compute it for T time steps and B streams at once, and give the same numbers:
+Three functions compute it for T time steps and B streams at once, and give the same numbers:
 
 * :func:`rnn_reference`, the equation as it is written, differentiated by autograd;
-* :func:`rnn`, the fast one, with back-propagation through time written by hand.
+* :func:`rnn`, the fast one, with back-propagation through time written by hand;
+* :func:`rnn_cudnn`, by the kernels of `torch.nn.RNN`, which `rnn` leaves a CUDA device to.
 
 Shapes: T time, B batch, D input, H hidden. The input ``x`` is either (T, B, D) numbers, or (T, B)
 ids: then x_t is a one-hot vector, and W_x x_t is just the id's column of W_x.
@@ -15,13 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from charrnn.config import Nonlinearity
 
 F = {"tanh": torch.tanh, "relu": torch.relu}
 F_IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
+KERNELS = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
 
 
 def rnn_reference(
@@ -54,6 +56,8 @@ def rnn(
     x: Tensor, h_0: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, nonlinearity: Nonlinearity = "tanh"
 ) -> Tensor:
     """Computes the equation fast; arguments and result are those of :func:`rnn_reference`."""
+    if h_0.is_cuda:
+        return rnn_cudnn(x, h_0, W_x, W_h, b, nonlinearity)
     if torch.is_grad_enabled():
         result: Tensor = _Rnn.apply(x, h_0, W_x, W_h, b, nonlinearity)  # type: ignore[no-untyped-call]
         return result
@@ -74,23 +78,13 @@ def _forward(
         torch.index_select(W_x.T + b, 0, x.reshape(-1), out=inputs)
     else:
         torch.addmm(b, x.reshape(T * B, -1), W_x.T, out=inputs)
-    groups = _groups(B)
     # contiguous: each step's product is faster than with the transposed view
-    W_hT = W_h.T.contiguous().expand(groups, H, H)
+    W_hT = W_h.T.contiguous()
     f_ = F_IN_PLACE[nonlinearity]
-    h, *later = hs.view(T + 1, groups, B // groups, H).unbind(0)
+    h, *later = hs.unbind(0)
     for h_t in later:
-        h = f_(h_t.baddbmm_(h, W_hT))
+        h = f_(h_t.addmm_(h, W_hT))
     return hs
-
-
-def _groups(B: int) -> int:
-    """Returns into how many groups of streams a step's product is cut, one for each thread.
-
-    Each thread then makes a product of its own, and none waits for another's part.
-    """
-    threads = torch.get_num_threads()
-    return threads if B % threads == 0 and B // threads >= 8 else 1
 
 
 def _relu_backward(dh: Tensor, h: Tensor, *, grad_input: Tensor) -> Tensor:
@@ -139,13 +133,10 @@ class _Rnn(torch.autograd.Function):
         T, B, H = dhs.shape
         das = dhs.clone(memory_format=torch.contiguous_format)  # to be dE/da_1 ... dE/da_T
         f_backward = F_BACKWARD[ctx.nonlinearity]
-        groups = _groups(B)
-        W = W_h.expand(groups, H, H)
         da_next = None
-        by_group = (t.view(T, groups, B // groups, H).unbind(0)[::-1] for t in (das, hs[1:]))
-        for da, h in zip(*by_group, strict=True):
+        for da, h in zip(das.unbind(0)[::-1], hs[1:].unbind(0)[::-1], strict=True):
             if da_next is not None:
-                da.baddbmm_(da_next, W)
+                da.addmm_(da_next, W_h)
             f_backward(da, h, grad_input=da)
             da_next = da
         flat = das.view(T * B, H)
@@ -160,3 +151,25 @@ class _Rnn(torch.autograd.Function):
             dx = (flat @ W_x).view(x.shape) if needs_x else None
         dh_0 = das[0] @ W_h if needs_h_0 else None
         return dx, dh_0, dW_x, dW_h, db, None
+
+
+def rnn_cudnn(
+    x: Tensor, h_0: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, nonlinearity: Nonlinearity = "tanh"
+) -> Tensor:
+    """Computes the equation by torch's kernels; arguments and result as :func:`rnn_reference`.
+
+    On a CUDA device these are cuDNN's, which make the whole sequence in one call; anywhere else
+    they are slower than :func:`rnn`. They know two biases: b is one, the other is zero.
+    """
+    if x.ndim == 2:
+        x = nn.functional.one_hot(x, W_x.shape[1]).to(W_x.dtype)
+    weights = [W_x, W_h, b, torch.zeros_like(b)]
+    # one stretch of memory, as cuDNN wants it: else it would copy, and warn
+    together = torch.cat([w.reshape(-1) for w in weights])
+    parts = torch.split(together, [w.numel() for w in weights])
+    weights = [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
+    training = torch.is_grad_enabled()
+    hs, _ = KERNELS[nonlinearity](
+        x, h_0[None].contiguous(), weights, True, 1, 0.0, training, False, False
+    )
+    return hs

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from charrnn.cell import rnn, rnn_reference
+from charrnn.cell import rnn, rnn_cudnn, rnn_reference
 from charrnn.config import Nonlinearity
 
 # x, h_0, W_x, W_h, b
@@ -172,12 +172,34 @@ def test_no_input_is_changed() -> None:
 
 
 @both
-@pytest.mark.parametrize("B", [16, 18, 8, 17], ids=["halves", "odd halves", "small", "odd"])
-def test_streams_cut_into_a_group_for_each_thread_change_nothing(f: Nonlinearity, B: int) -> None:
-    """Two threads each take half the streams where there are enough of them."""
+@ids_and_floats
+@sizes
+def test_what_a_cuda_device_computes_is_the_same_on_a_cpu(
+    T: int, B: int, D: int, H: int, ids: bool, f: Nonlinearity
+) -> None:
+    """The same kernels serve both devices; here they run on the CPU."""
+    inputs = make_inputs(T, B, D, H, ids)
+    dhs = torch.randn(T, B, H, dtype=torch.float64)
+    kernels, reference = rnn_cudnn(*inputs, f), rnn_reference(*inputs, f)
+    assert_same([kernels], [reference])
+    assert_same(gradients(kernels, inputs, dhs), gradients(reference, inputs, dhs))
+    with torch.inference_mode():
+        assert_same([rnn_cudnn(*inputs, f)], [reference.detach()])
+
+
+def test_a_cuda_device_is_left_to_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = make_inputs()
+    wanted = rnn_cudnn(*inputs)
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    assert torch.equal(rnn(*inputs), wanted)
+    assert "Rnn" not in type(rnn(*inputs).grad_fn).__name__
+
+
+@both
+def test_threads_change_nothing(f: Nonlinearity) -> None:
     torch.set_num_threads(2)
-    inputs = make_inputs(T=6, B=B, H=6)
-    dhs = torch.randn(6, B, 6, dtype=torch.float64)
+    inputs = make_inputs(T=6, B=18, H=6)
+    dhs = torch.randn(6, 18, 6, dtype=torch.float64)
     fast, plain = rnn(*inputs, f), rnn_reference(*inputs, f)
     assert_same([fast], [plain])
     assert_same(gradients(fast, inputs, dhs), gradients(plain, inputs, dhs))

@@ -332,7 +332,7 @@ def train(
 
 def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
     """Trains with signals and screen attached; returns the end and the signal that caused it."""
-    from charrnn.training import Evaluated, Stepped
+    from charrnn.training import Evaluated, Finished, Stepped
 
     config, batches = trainer.model.config, trainer.batches
     summary = display.RunSummary(
@@ -355,9 +355,11 @@ def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
                 screen.stepped(event)
             elif isinstance(event, Evaluated):
                 screen.evaluated(event, _short_sample(trainer, event) if screen.live else "")
-            else:
+            elif isinstance(event, Finished):
                 finished = event
                 screen.finished(event)
+            else:
+                screen.went_back(event)
     return finished, signals.received if finished.reason == "interrupted" else 0
 
 

@@ -24,7 +24,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from charrnn.evaluation import CharScore, ContextScore, Score
-    from charrnn.training import Evaluated, Finished, Stepped
+    from charrnn.training import Evaluated, Finished, Stepped, WentBack
 
 LN_2 = math.log(2)
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -153,6 +153,22 @@ class TrainingDisplay:
             self._draw(last=True)
         elif not self._quiet:
             note(self._plain_line(event))
+
+    def went_back(self, event: "WentBack") -> None:
+        """Says that training is at an earlier step again, and why."""
+        if self._quiet:
+            return
+        line = (
+            f"step {event.from_step + 1:,}: {event.reason}: back to step {event.step:,} "
+            f"with half the learning rate, {event.learning_rate:.3g}"
+        )
+        if self._panel is None:
+            note(line)
+            return
+        try:
+            self._panel.console.print(Text(printable(line)))  # above the panel
+        except OSError:
+            self._panel = None  # the terminal is gone; training goes on
 
     def finished(self, event: "Finished") -> None:
         """Says how training ended."""

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ from charrnn.vocabulary import Ids, Vocabulary
 
 Validate = Callable[[CharRNN, Vocabulary, Ids], float]
 """Scores a model on a text, nats/char."""
+
+MAX_SETBACKS = 5
+"""How often a training may go back; each time its learning rate is halved."""
 
 RESUMABLE = {"epochs", "steps", "max_time", "patience", "eval_every", "save_every", "save_every_s"}
 """Training settings that a resumed run may change."""
@@ -104,7 +107,30 @@ class Finished:
     model_path: Path
 
 
-Event = Stepped | Evaluated | Finished
+@dataclass(frozen=True)
+class WentBack:
+    """The numbers had left all bounds: training is at its last saved moment again, and slower.
+
+    Attributes:
+        step: updates at that moment.
+        from_step: updates when it went wrong; the history holds none of those between.
+        elapsed_s: seconds of training so far.
+        reason: what was seen.
+        learning_rate: the new peak of the schedule.
+    """
+
+    step: int
+    from_step: int
+    elapsed_s: float
+    reason: str
+    learning_rate: float
+
+
+Event = Stepped | Evaluated | WentBack | Finished
+
+
+class _Diverged(TrainingError):
+    """Something is no finite number any more; training goes back, or ends."""
 
 
 @dataclass
@@ -118,6 +144,7 @@ class _Progress:
     best_nats: float | None = None
     evaluations_since_best: int = 0
     evaluated_step: int = 0
+    setbacks: int = 0
 
 
 def learning_rate(config: TrainingConfig, progress: float) -> float:
@@ -218,7 +245,7 @@ class Trainer:
             What happened, as it happens; :class:`Finished` last.
 
         Raises:
-            TrainingError: The loss is no number any more.
+            TrainingError: The loss was no number too often.
             CheckpointError: Nothing can be saved.
             CorpusError: The text cannot be read any more.
         """
@@ -238,38 +265,15 @@ class Trainer:
             self.save()
         elif self._evaluation_was_missed():
             yield self._evaluate()
-        saved_s, evaluated_s = self._elapsed(), self._elapsed()
-        logged = _Log(self._elapsed())
-        reason = "patience" if self._out_of_patience() else "done"
-        if reason == "done" and self._share_done() < 1:
-            for batch in self.batches.batches(progress.position):
-                rate = self._step(batch, logged)
-                now = self._elapsed()
-                done = self._share_done()
-                stopping = stop()
-                ending = done >= 1 or stopping
-                if ending or logged.is_due(progress.step, now):
-                    yield self._log(logged, rate, now)
-                if stopping:
-                    reason = "interrupted"
-                    if progress.evaluated_step == 0 or not len(self._val_ids):
-                        self._save_model(None)  # not scored, but better than the untrained one
-                    break
-                if ending or self._evaluation_is_due(now - evaluated_s):
-                    yield self._evaluate()
-                    evaluated_s = self._elapsed()
-                    logged.start_s += evaluated_s - now
-                    if self._out_of_patience():
-                        reason = "patience"
-                        break
-                if ending:
-                    break
-                if self._save_is_due(self._elapsed() - saved_s):
-                    before = self._elapsed()
-                    self.save()
-                    saved_s = self._elapsed()
-                    logged.start_s += saved_s - before
-        self.save()
+        reason = None
+        while reason is None:
+            try:
+                reason = yield from self._train(stop)
+                self.save()
+            except _Diverged as error:
+                reason = None
+                yield self._go_back(str(error))
+        progress = self._progress
         yield Finished(
             reason,
             progress.step,
@@ -277,6 +281,72 @@ class Trainer:
             progress.best_nats,
             self.folder / checkpoint.MODEL_FILE,
         )
+
+    def _train(self, stop: Callable[[], bool]) -> Generator[Event, None, str]:
+        """Makes updates from the place in the text on; returns why it ended."""
+        progress = self._progress
+        if self._out_of_patience():
+            return "patience"
+        if self._share_done() >= 1:
+            return "done"
+        saved_s, evaluated_s = self._elapsed(), self._elapsed()
+        logged = _Log(self._elapsed())
+        for batch in self.batches.batches(progress.position):
+            rate = self._step(batch, logged)
+            now = self._elapsed()
+            stopping = stop()
+            ending = self._share_done() >= 1 or stopping
+            if ending or logged.is_due(progress.step, now):
+                yield self._log(logged, rate, now)
+            if stopping:
+                if progress.evaluated_step == 0 or not len(self._val_ids):
+                    self._save_model(None)  # not scored, but better than the untrained one
+                return "interrupted"
+            if ending or self._evaluation_is_due(now - evaluated_s):
+                yield self._evaluate()
+                evaluated_s = self._elapsed()
+                logged.start_s += evaluated_s - now
+                if self._out_of_patience():
+                    return "patience"
+            if ending:
+                return "done"
+            if self._save_is_due(self._elapsed() - saved_s):
+                before = self._elapsed()
+                self.save()
+                saved_s = self._elapsed()
+                logged.start_s += saved_s - before
+        raise AssertionError("batches go on for ever")
+
+    def _go_back(self, reason: str) -> WentBack:
+        """Takes up the last saved moment, with half the learning rate from there on.
+
+        Raises:
+            TrainingError: It has gone back too often.
+        """
+        wrong = self._progress
+        if wrong.setbacks == MAX_SETBACKS:
+            raise TrainingError(
+                f"step {wrong.step + 1}: {reason}, after going back {MAX_SETBACKS} times: "
+                f"the best model so far is kept in {self.folder}; "
+                "train again with a lower --learning-rate, or --grad-clip 1"
+            )
+        saved = checkpoint.load(self.folder / checkpoint.TRAINING_FILE)
+        self.model.load_state_dict(saved.model.state_dict())
+        self._optimizer.state.clear()
+        self._optimizer.zero_grad()
+        self._restore(saved)
+        progress = self._progress
+        # time has passed, and a better model that was kept since is kept still
+        progress.elapsed_s, progress.best_nats = wrong.elapsed_s, wrong.best_nats
+        progress.setbacks = wrong.setbacks + 1
+        self._history.close()
+        self._history = checkpoint.History(self.folder, upto_step=progress.step)
+        self.save()
+        peak = self.config.learning_rate * self._slowdown()
+        return WentBack(progress.step, wrong.step, self._elapsed(), reason, peak)
+
+    def _slowdown(self) -> float:
+        return 0.5**self._progress.setbacks
 
     def _elapsed(self) -> float:
         self._progress.elapsed_s = time.perf_counter() - self._clock
@@ -291,7 +361,7 @@ class Trainer:
     def _step(self, batch: Batch, logged: "_Log") -> float:
         """Makes one update; returns its learning rate."""
         progress = self._progress
-        rate = learning_rate(self.config, self._share_done())
+        rate = learning_rate(self.config, self._share_done()) * self._slowdown()
         device = self._state.device
         x = torch.from_numpy(batch.x).to(device)  # (T, B)
         y = torch.from_numpy(batch.y).to(device)
@@ -302,11 +372,11 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
         nats = loss.item()
         if not math.isfinite(nats):
-            raise self._diverged(f"the loss is {nats}")
+            raise _Diverged(f"the loss is {nats}")
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip or math.inf)
         if not math.isfinite(norm.item()):
-            raise self._diverged(f"the gradient's norm is {norm.item()}")
+            raise _Diverged(f"the gradient's norm is {norm.item()}")
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
@@ -327,17 +397,11 @@ class Trainer:
         share = 1 / (10 + 0.07 * step) if step else 1.0
         torch._foreach_lerp_(self._averages, self._parameters, share)
 
-    def _diverged(self, what: str) -> TrainingError:
-        return TrainingError(
-            f"step {self._progress.step + 1}: {what}: the best model so far is kept in "
-            f"{self.folder}; train again with a lower --learning-rate, or --grad-clip 1"
-        )
-
     def _check_weights(self) -> None:
         """Refuses to save weights that are no numbers."""
         models = (self.model, self._average)
         if not all(bool(p.isfinite().all()) for model in models for p in model.parameters()):
-            raise self._diverged("the weights are no numbers any more")
+            raise _Diverged("the weights are no numbers any more")
 
     def _log(self, logged: "_Log", rate: float, now: float) -> Stepped:
         progress = self._progress

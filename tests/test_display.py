@@ -18,7 +18,7 @@ from rich.console import Console
 from charrnn import display
 from charrnn.display import RunSummary, TrainingDisplay, char_row, duration, printable, sparkline
 from charrnn.evaluation import CharScore, ContextScore, Score
-from charrnn.training import Evaluated, Finished, Stepped
+from charrnn.training import Evaluated, Finished, Stepped, WentBack
 
 LN_2 = math.log(2)
 SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, 128, 2, 60_000, 32, 64, "character")
@@ -45,6 +45,13 @@ def evaluated(bits: float | None = 2.5, best: bool = True) -> Evaluated:
     return Evaluated(500, 1_024_000, 61.0, nats, best, model)
 
 
+SAID = "step 1,234: the loss is nan: back to step 1,000 with half the learning rate, 0.002"
+
+
+def went_back() -> WentBack:
+    return WentBack(1000, 1233, 90.0, "the loss is nan", 0.002)
+
+
 def finished(reason: str = "done", nats: float | None = 1.5 * LN_2) -> Finished:
     return Finished(reason, 2000, 3725.0, nats, Path("runs/coffee/model.safetensors"))
 
@@ -57,6 +64,7 @@ def show(screen: TrainingDisplay) -> None:
         screen.evaluated(evaluated(2.25), "I had \x1b[31mcoffee\ttoday")
         screen.stepped(stepped(1000, progress=0.5))
         screen.evaluated(evaluated(2.75, best=False), "She [bold]said\nso")
+        screen.went_back(went_back())
         screen.finished(finished())
 
 
@@ -249,6 +257,7 @@ def test_elsewhere_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> 
         [*TRAIN, "val 2.500 bits/char (best)", *SPEED, "3:00 left"],
         [*TRAIN, "val 2.250 bits/char (best)", *SPEED, "3:00 left"],
         [*TRAIN, "val 2.750 bits/char", *SPEED, "1:00 left"],
+        [SAID],
         ["done after 2,000 steps, 1:02:05; best validation 1.500 bits/char"],
     ]
     assert SUMMARY.line() == (
@@ -336,6 +345,18 @@ def test_on_a_terminal_there_is_a_panel(
     assert err.splitlines()[-1].startswith("done after 2,000 steps")
 
 
+def test_a_setback_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a line, above the panel on a terminal, and never where nothing but errors is wanted."""
+    for quiet, wanted in ((False, f"{SAID}\n"), (True, "")):
+        TrainingDisplay(SUMMARY, quiet=quiet).went_back(went_back())
+        assert capsys.readouterr().err == wanted
+    stream = terminal(monkeypatch)
+    show(TrainingDisplay(SUMMARY))
+    assert SAID in stream.getvalue()
+
+
 def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = terminal(monkeypatch)
     with TrainingDisplay(SUMMARY) as screen:
@@ -357,7 +378,7 @@ def test_a_dumb_terminal_gets_plain_lines(
     )
     show(TrainingDisplay(SUMMARY))
     assert stream.getvalue() == ""
-    assert len(capsys.readouterr().err.splitlines()) == 5
+    assert len(capsys.readouterr().err.splitlines()) == 6
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3, 5, 8, 12, 20])

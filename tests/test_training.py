@@ -20,6 +20,7 @@ from conftest import DATA, SENTENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_model import NumpyModel, parse
+from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from charrnn import checkpoint, training
@@ -39,6 +40,7 @@ from charrnn.training import (
     Finished,
     Stepped,
     Trainer,
+    WentBack,
     learning_rate,
     new_trainer,
     resumed_trainer,
@@ -611,10 +613,104 @@ def test_speed_leaves_evaluations_out(tmp_path: Path, clock: Clock) -> None:
 # --- what goes wrong
 
 
-def test_a_loss_that_is_no_number_keeps_the_best_model(tmp_path: Path) -> None:
+def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
+    """Lets the loss of these updates, counted from 1 over all that are made, be no number."""
+    count, right = itertools.count(1), nn.functional.cross_entropy
+
+    def wrong(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return right(logits, targets) * (math.nan if next(count) in calls else 1.0)
+
+    functional = SimpleNamespace(cross_entropy=wrong)
+    monkeypatch.setattr(training, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
+
+
+def test_a_loss_that_is_no_number_goes_back_to_the_last_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spy: Spy
+) -> None:
+    losses_gone(monkeypatch, 13)
+    trainer = start(tmp_path, steps=20, save_every=5, eval_every=4)
+    events = run(trainer)
+    (back,) = (event for event in events if isinstance(event, WentBack))
+    assert (back.from_step, back.step) == (12, 10)
+    assert back.reason == "the loss is nan"
+    assert back.learning_rate == trainer.config.learning_rate / 2
+    rates = [learning_rate(trainer.config, step / 20) for step in range(20)]
+    assert spy.rates == pytest.approx(rates[:12] + [rate / 2 for rate in rates[10:]])
+    assert isinstance(events[-1], Finished) and events[-1].step == 20
+    lines = [(entry["event"], entry["step"]) for entry in history(tmp_path)]
+    assert lines == [
+        ("eval", 4),
+        ("eval", 8),
+        ("step", 10),
+        ("eval", 12),
+        ("eval", 16),
+        ("step", 20),
+        ("eval", 20),
+    ]
+
+
+def test_going_back_is_as_if_the_saved_moment_had_been_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text, state, optimiser, average and dropout are those of the save, and none of later."""
+    options: dict[str, Any] = {"steps": 30, "save_every": 10, "dropout": 0.3}
+    run(start(tmp_path / "one", **options), after(10))
+    path = tmp_path / "one" / "runs" / "text" / "training.safetensors"
+    saved = checkpoint.load(path)
+    saved.training_state["progress"]["setbacks"] = 1
+    checkpoint.save(path, saved)
+    run(resume(tmp_path / "one"))
+
+    losses_gone(monkeypatch, 17)
+    run(start(tmp_path / "two", **options))
+    assert same(kept(tmp_path / "one"), kept(tmp_path / "two"))
+    assert same(kept(tmp_path / "one", "model"), kept(tmp_path / "two", "model"))
+
+
+def test_going_back_before_the_first_save_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses_gone(monkeypatch, 5)
+    events = run(start(tmp_path))
+    assert [(e.from_step, e.step) for e in events if isinstance(e, WentBack)] == [(4, 0)]
+    assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20]
+
+
+def test_a_run_that_went_back_stays_slower_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spy: Spy
+) -> None:
+    losses_gone(monkeypatch, 13)
+    one, cut = tmp_path / "one", tmp_path / "cut"
+    options = {"steps": 30, "save_every": 5}
+    run(start(one, **options))
+    rates, spy.rates = spy.rates[12:], []
+    losses_gone(monkeypatch, 13)
+    run(start(cut, **options), after(16))
+    run(resume(cut))
+    assert spy.rates[12:] == rates
+    assert same(kept(one), kept(cut))
+
+
+def test_a_better_model_is_kept_over_a_setback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses_gone(monkeypatch, 13)
+    validate = scores(3.0, 2.0, 1.0, 1.2, 1.5, 1.4)  # after 4, 8 and 12; again 12, 16 and 20
+    events = run(start(tmp_path, steps=20, save_every=5, eval_every=4, validate=validate))
+    assert isinstance(events[-1], Finished) and events[-1].val_nats_per_char == 1.0
+    metadata = NumpyModel.read(events[-1].model_path).metadata
+    assert json.loads(metadata["provenance"])["step"] == 12
+
+
+def test_a_loss_that_is_never_a_number_keeps_the_best_model(tmp_path: Path) -> None:
     trainer = start(tmp_path, nonlinearity="relu", learning_rate=1e9, steps=500, eval_every=1)
-    with pytest.raises(TrainingError, match=r"step \d+: the loss is (nan|inf): .*--learning-rate"):
-        run(trainer)
+    backs = 0
+    with pytest.raises(
+        TrainingError, match=r"step \d+: .* after going back 5 times: .*--learning-rate"
+    ):
+        for event in trainer.events():
+            backs += isinstance(event, WentBack)
+    assert backs == 5
     model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors").model
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 

@@ -1,0 +1,229 @@
+"""One function for each table of the benchmark; each returns rows of named figures."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from charrnn.batches import Batches
+from charrnn.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.corpus import Corpus
+from charrnn.evaluation import Scorer
+from charrnn.model import CharRNN
+from charrnn.sampling import generate
+from charrnn.vocabulary import Vocabulary
+from tests.bench.race import (
+    Run,
+    Shape,
+    TorchRNN,
+    V,
+    charrnn_step,
+    has_jax,
+    jax_step,
+    medians_s,
+    torch_step,
+)
+
+Row = dict[str, str | int | float]
+
+COFFEE = Path(__file__).parents[2] / "data" / "coffee.txt"
+SHAPES = [
+    Shape(128, 2, 50, 50),
+    Shape(256, 2, 32, 64),
+    Shape(512, 1, 64, 128),
+    Shape(512, 2, 64, 128),
+    Shape(1024, 1, 64, 128),
+]
+USUAL = Shape(256, 2, 32, 64)
+
+
+def training(rounds: int) -> list[Row]:
+    """A whole training step against torch's own RNN, and against JAX where it is installed."""
+    rows: list[Row] = []
+    square = torch.randn(2048, 2048)
+    for shape in SHAPES:
+        contestants: list[Run] = [
+            lambda: torch.mm(square, square),
+            charrnn_step(shape),
+            torch_step(shape, one_hot=True),
+            torch_step(shape, one_hot=False),
+        ]
+        if has_jax():
+            contestants.append(jax_step(shape))
+        mm_s, ours_s, one_hot_s, embedding_s, *jax_s = medians_s(contestants, rounds)
+        peak = 2 * len(square) ** 3 / mm_s
+        row: Row = {
+            "hidden x layers, batch, T": str(shape),
+            "chars_per_second": round(shape.chars / ours_s),
+            "times_torch_one_hot": round(one_hot_s / ours_s, 2),
+            "times_torch_embedding": round(embedding_s / ours_s, 2),
+            "percent_of_gemm_peak": round(100 * shape.product_flops() / ours_s / peak),
+            "gemm_peak_gflops": round(peak / 1e9),
+        }
+        if jax_s:
+            row["times_jax"] = round(jax_s[0] / ours_s, 2)
+        rows.append(row)
+    return rows
+
+
+def command(rounds: int) -> list[Row]:
+    """`charrnn train` against its bare step: what loading, logging and drawing cost."""
+    symbols = len(set(COFFEE.read_text(encoding="utf-8")))
+    step = charrnn_step(USUAL, symbols)
+    steps = 20 * rounds
+    bare: list[float] = []
+    whole: list[float] = []
+    for _ in range(3):  # in turns: the machine's speed drifts
+        bare.append(USUAL.chars / medians_s([step], rounds)[0])
+        whole.append(_speed_of_the_command(steps))
+    bare.append(USUAL.chars / medians_s([step], rounds)[0])
+    return [
+        {
+            "hidden x layers, batch, T": str(USUAL),
+            "bare_chars_per_second": round(median(bare)),
+            "command_chars_per_second": round(median(whole)),
+            "percent_lost": round(100 * (1 - median(whole) / median(bare)), 1),
+        }
+    ]
+
+
+def _speed_of_the_command(steps: int) -> float:
+    with tempfile.TemporaryDirectory() as runs:
+        options = f"--name bench --runs {runs} --steps {steps} --eval-every {steps} --quiet"
+        _charrnn("train", str(COFFEE), *options.split())
+        lines = (Path(runs) / "bench" / "history.jsonl").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+    speeds = [entry["chars_per_second"] for entry in entries if entry["event"] == "step"]
+    return median(speeds[1:])  # the first has the warm-up
+
+
+def _charrnn(*args: str, stdin: bytes = b"") -> None:
+    command = [sys.executable, "-m", "charrnn", *args]
+    subprocess.run(command, input=stdin, check=True, capture_output=True)
+
+
+def sampling(rounds: int, chars: int = 300) -> list[Row]:
+    """One stream of samples against stepping torch's own RNN."""
+    rows: list[Row] = []
+    vocabulary = Vocabulary("char", [chr(40 + i) for i in range(V)])
+    config = SamplingConfig(temperature=1.0, length=chars, seed=0)
+    for hidden_size in (128, 256, 512):
+        model = CharRNN(ModelConfig(V, hidden_size=hidden_size)).eval()
+        other = TorchRNN(hidden_size, 2, one_hot=False).eval()
+
+        def ours(model: CharRNN = model) -> None:
+            for _ in generate(model, vocabulary, "", config):
+                pass
+
+        def stepping(other: TorchRNN = other, hidden_size: int = hidden_size) -> None:
+            with torch.inference_mode():
+                x, state = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(2, 1, hidden_size)
+                for _ in range(chars):
+                    logits, state = other(x, state)
+                    x = torch.multinomial(logits[0].softmax(-1), 1)
+
+        ours_s, stepping_s = medians_s([ours, stepping], rounds)
+        rows.append(
+            {
+                "hidden x layers": f"{hidden_size} x 2",
+                "chars_per_second": round(chars / ours_s),
+                "times_stepping_torch": round(stepping_s / ours_s, 2),
+            }
+        )
+    return rows
+
+
+def evaluation(rounds: int, chars: int = 100_000) -> list[Row]:
+    """Scoring a text."""
+    rows: list[Row] = []
+    vocabulary = Vocabulary("char", [chr(40 + i) for i in range(V)])
+    ids = np.random.default_rng(0).integers(0, V, chars).astype(np.uint8)
+    for hidden_size in (256, 512):
+        model = CharRNN(ModelConfig(V, hidden_size=hidden_size)).eval()
+        run = lambda model=model: Scorer(model, vocabulary).nats(ids)  # noqa: E731
+        (taken,) = medians_s([run], max(3, rounds // 5))
+        rows.append(
+            {"hidden x layers": f"{hidden_size} x 2", "chars_per_second": round(chars / taken)}
+        )
+    return rows
+
+
+def loader(rounds: int, copies: int = 400) -> list[Row]:
+    """Plain text in a warm cache: the first pass, then ids in batches."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        text.write_bytes(COFFEE.read_bytes() * copies)
+        config = DataConfig()
+        corpus = Corpus([text], config)
+        survey = corpus.survey()
+        batches = Batches(corpus, survey, config, USUAL.batch_size, USUAL.seq_len)
+
+        def read() -> None:
+            for _ in itertools.islice(batches.batches(), batches.steps_per_epoch):
+                pass
+
+        first_s, batches_s = medians_s([corpus.survey, read], max(3, rounds // 5))
+    return [
+        {"what": "first pass", "chars_per_second": round(survey.chars / first_s)},
+        {"what": "batches", "chars_per_second": round(batches.train_chars / batches_s)},
+    ]
+
+
+def start_up(rounds: int) -> list[Row]:
+    """How long each command takes to do next to nothing, seconds."""
+    with tempfile.TemporaryDirectory() as runs:
+        _charrnn("train", str(COFFEE), "--name", "m", "--runs", runs, "--steps", "1", "--quiet")
+        model = ("--model", f"{runs}/m/model.safetensors")
+        python = {
+            'python -c "import typer, rich"': "import typer, rich",
+            'python -c "import torch"': "import torch",
+        }
+        runs_of: dict[str, Run] = {
+            name: lambda code=code: subprocess.run([sys.executable, "-c", code], check=True)
+            for name, code in python.items()
+        }
+        runs_of |= {
+            "charrnn --help": lambda: _charrnn("--help"),
+            "charrnn sample --length 1": lambda: _charrnn("sample", "--length", "1", *model),
+            "echo a | charrnn eval": lambda: _charrnn("eval", *model, stdin=b"a\n"),
+            "charrnn train --steps 1": lambda: _charrnn(
+                "train", str(COFFEE), "--runs", runs, "--steps", "1"
+            ),
+        }
+        taken = medians_s(list(runs_of.values()), max(3, rounds // 3))
+    return [
+        {"command": name, "seconds": round(s, 2)} for name, s in zip(runs_of, taken, strict=True)
+    ]
+
+
+def scaling(rounds: int) -> list[Row]:
+    """How speed grows with batch, T, hidden size and threads: steps follow one another."""
+    rows: list[Row] = []
+    rounds = max(3, rounds // 3)
+    powers = [2**i for i in range(9)]
+    for what, values, shape_of in (
+        ("batch", powers, lambda n: USUAL._replace(batch_size=n)),
+        ("T", powers, lambda n: USUAL._replace(seq_len=n)),
+        ("hidden", [32, 64, 128, 256, 512, 1024], lambda n: USUAL._replace(hidden_size=n)),
+    ):
+        rows += _speeds(what, values, map(shape_of, values), rounds)
+    usual = torch.get_num_threads()
+    for threads in sorted({1, 2, os.cpu_count() or 1}):
+        torch.set_num_threads(threads)
+        rows += _speeds("threads", [threads], [USUAL], rounds)
+    torch.set_num_threads(usual)
+    return rows
+
+
+def _speeds(what: str, values: list[int], shapes: Iterable[Shape], rounds: int) -> Iterator[Row]:
+    for value, shape in zip(values, shapes, strict=True):
+        (taken,) = medians_s([charrnn_step(shape)], rounds)
+        yield {"what": what, "value": value, "chars_per_second": round(shape.chars / taken)}

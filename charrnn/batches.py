@@ -28,9 +28,6 @@ from charrnn.corpus import Corpus, Survey
 from charrnn.errors import CorpusError
 from charrnn.vocabulary import Ids, Vocabulary
 
-MAX_VAL_CHARS = 2**20
-"""Characters of the validation tail that are scored at each evaluation, from the tail's start."""
-
 
 @dataclass(frozen=True)
 class Position:
@@ -181,9 +178,9 @@ class Batches:
                 )
             yield block
 
-    def validation(self) -> Ids:
-        """Returns the ids of the validation tail, at most :data:`MAX_VAL_CHARS` from its start."""
-        return _Reader(self._encoded(self.train_chars)).read(min(self.val_chars, MAX_VAL_CHARS))
+    def validation(self, limit: int) -> Ids:
+        """Returns the ids of the validation tail, at most ``limit`` from its start."""
+        return _Reader(self._encoded(self.train_chars)).read(min(self.val_chars, limit))
 
     def _encoded(self, start: int) -> Iterator[Ids]:
         """Yields the corpus's ids from character ``start`` on."""

@@ -198,7 +198,12 @@ def train(
     ] = None,
     dropout: Annotated[
         float | None,
-        _option("dropout", "Share of a layer's outputs silenced in training.", _MODEL, _M.dropout),
+        _option(
+            "dropout",
+            "Share of a layer's outputs silenced in training.",
+            _MODEL,
+            "by the passes over the text",
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,

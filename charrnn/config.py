@@ -24,6 +24,12 @@ DEFAULT_EPOCHS = 20
 DEFAULT_MIN_STEPS = 3000
 """When a training without any limit ends: after so many passes, and at least so many steps."""
 
+SHORT_TRAINING_CHARS = 250_000
+"""A training that reads fewer characters than this gets half the hidden size."""
+
+DROPOUT_BY_PASSES = ((12.0, 0.1), (0.0, 0.0))
+"""From so many passes over the text on, this dropout."""
+
 
 def _require(name: str, value: object, ok: bool, wanted: str) -> None:
     if not ok:
@@ -137,6 +143,7 @@ class TrainingConfig:
         max_time: end after so many seconds.
         patience: end after so many evaluations in a row without a better one; 0 never does.
         eval_every: steps between evaluations; None chooses by the size of the texts.
+        max_val_chars: characters of the validation text that an evaluation scores, from its start.
         save_every: steps between saves of the training state; None saves by the clock.
         save_every_s: seconds between saves where ``save_every`` is None.
         seed: of the initial weights and of dropout.
@@ -156,6 +163,7 @@ class TrainingConfig:
     max_time: float | None = None
     patience: int = 10
     eval_every: int | None = None
+    max_val_chars: int = 2**20
     save_every: int | None = None
     save_every_s: float = 30.0
     seed: int = 0
@@ -189,6 +197,7 @@ class TrainingConfig:
         for name in ("eval_every", "save_every"):
             number = getattr(self, name)
             _require(name, number, number is None or number >= 1, "1 or more")
+        _require("max_val_chars", self.max_val_chars, self.max_val_chars >= 1, "1 or more")
         check_threads(self.threads)
         save_s = self.save_every_s
         _require("save_every", save_s, math.isfinite(save_s) and save_s > 0, "above 0")
@@ -221,6 +230,28 @@ class TrainingConfig:
         if self.epochs is not None:
             return max(1, round(self.epochs * steps_per_epoch))
         return max(DEFAULT_EPOCHS * steps_per_epoch, DEFAULT_MIN_STEPS)
+
+
+def fitted_hidden_size(chars: float) -> int:
+    """Returns the hidden size for a training that the clock ends; the default in most cases.
+
+    A small memory learns less from each character, but reads three times as many of them.
+
+    Args:
+        chars: characters that a model of the default size would read in that time.
+    """
+    return (
+        ModelConfig.hidden_size if chars >= SHORT_TRAINING_CHARS else ModelConfig.hidden_size // 2
+    )
+
+
+def fitted_dropout(passes: float) -> float:
+    """Returns the dropout: the oftener a text is read, the more it must be kept from by-hearting.
+
+    Args:
+        passes: how often the training text will be read.
+    """
+    return next(dropout for least, dropout in DROPOUT_BY_PASSES if passes >= least)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ Validation is a function handed in, so the loop knows nothing of scoring.
 import contextlib
 import copy
 import glob
+import itertools
 import math
 import os
 import shutil
+import statistics
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +28,13 @@ from torch import Tensor, nn
 from charrnn import checkpoint
 from charrnn.batches import Batch, Batches, Position
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import DataConfig, ModelConfig, TrainingConfig
+from charrnn.config import (
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+    fitted_dropout,
+    fitted_hidden_size,
+)
 from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, is_stream, keep_stream, run_name
 from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError, TrainingError
 from charrnn.model import CharRNN
@@ -202,18 +210,10 @@ class Trainer:
         self.model, self.batches, self.config, self.folder = model, batches, config, folder
         self.total_steps = config.total_steps(batches.steps_per_epoch)
         self.notes = list(notes)
-        self._validate, self._val_ids = validate, batches.validation()
+        self._validate, self._val_ids = validate, batches.validation(config.max_val_chars)
         self._origin, self._provenance = dict(origin), dict(provenance)
         self._parameters: list[Tensor] = list(model.parameters())
-        matrices: dict[str, Any] = {"params": [p for p in self._parameters if p.ndim > 1]}
-        biases: dict[str, Any] = {"params": [p for p in self._parameters if p.ndim == 1]}
-        self._optimizer = torch.optim.AdamW(
-            [matrices, {**biases, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self._optimizer = _adamw(model, config)
         self._average = copy.deepcopy(model).eval()
         self._averages: list[Tensor] = list(self._average.parameters())
         self._state = model.zero_state(batches.batch_size)
@@ -367,22 +367,12 @@ class Trainer:
         y = torch.from_numpy(batch.y).to(device)
         if batch.starts_block:
             self._state.zero_()
-        # the state comes back detached: truncated BPTT stops here
-        logits, state = self.model(x, self._state)
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
-        nats = loss.item()
-        if not math.isfinite(nats):
-            raise _Diverged(f"the loss is {nats}")
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip or math.inf)
-        if not math.isfinite(norm.item()):
-            raise _Diverged(f"the gradient's norm is {norm.item()}")
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        nats, self._state = _update(
+            self.model, self._optimizer, x, y, self._state, self.config.grad_clip
+        )
         self._move_average()
-        self._state = state.detach()
         progress.step += 1
         progress.chars += batch.x.size
         progress.position = batch.after
@@ -539,6 +529,81 @@ class Trainer:
             ) from None
 
 
+def _adamw(model: CharRNN, config: TrainingConfig) -> torch.optim.AdamW:
+    """Returns the optimiser; only matrices decay."""
+    parameters = list(model.parameters())
+    matrices: dict[str, Any] = {"params": [p for p in parameters if p.ndim > 1]}
+    biases: dict[str, Any] = {"params": [p for p in parameters if p.ndim == 1]}
+    return torch.optim.AdamW(
+        [matrices, {**biases, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def _update(
+    model: CharRNN,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    state: Tensor,
+    grad_clip: float,
+) -> tuple[float, Tensor]:
+    """Makes one update of the weights.
+
+    Args:
+        model: the network; changed.
+        optimizer: with its learning rate set; changed.
+        x: ids read, (T, B) int64.
+        y: for each the id that follows, (T, B) int64.
+        state: before the first of them, (L, B, H).
+        grad_clip: largest norm of the gradient; 0 is any.
+
+    Returns:
+        The mean surprise, nats/char, and the state after the last step: truncated BPTT stops there.
+
+    Raises:
+        _Diverged: The surprise or the gradient is no finite number; the weights are as they were.
+    """
+    logits, state = model(x, state)
+    loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+    nats = loss.item()
+    if not math.isfinite(nats):
+        raise _Diverged(f"the loss is {nats}")
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf)
+    if not math.isfinite(norm.item()):
+        raise _Diverged(f"the gradient's norm is {norm.item()}")
+    optimizer.step()
+    optimizer.zero_grad()
+    return nats, state.detach()
+
+
+def training_speed(model_config: ModelConfig, config: TrainingConfig) -> float:
+    """Measures how fast such a model learns here; takes about half a second.
+
+    Args:
+        model_config: the network.
+        config: batch size, sequence length and device.
+
+    Returns:
+        Characters per second.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = CharRNN(model_config).to(find_device(config.device))
+        text = torch.randint(model_config.vocab_size, (config.seq_len + 1, config.batch_size))
+    optimizer, state = _adamw(model, config), model.zero_state(config.batch_size)
+    x, y = text[:-1].to(state.device), text[1:].to(state.device)
+    marks = [time.perf_counter()]
+    while len(marks) < 4 or marks[-1] - marks[0] < 0.5:
+        _update(model, optimizer, x, y, state, config.grad_clip)
+        marks.append(time.perf_counter())
+    # the first update has the warm-up
+    return x.numel() / statistics.median(b - a for a, b in itertools.pairwise(marks[1:]))
+
+
 @dataclass
 class _Log:
     """Sums since the last :class:`Stepped`."""
@@ -596,12 +661,16 @@ def new_trainer(
         fitted = training.fitted(data.train_chars(survey.chars))
         if fitted != training:
             notes.append(_say_fitted(training, fitted, data, survey.chars))
-        torch.manual_seed(training.seed)
         if init_from is not None:
             model_options = _shape_of(init_from.model.config, data.unit, model_options)
-        model_config = ModelConfig(
-            vocab_size=len(survey.vocabulary), unit=data.unit, **model_options
+        model_config, fitted, passes = _planned(
+            {"vocab_size": len(survey.vocabulary), "unit": data.unit, **model_options},
+            fitted,
+            data.train_chars(survey.chars),
         )
+        if model_config.dropout and "dropout" not in model_options:
+            notes.append(f"about {passes:.0f} passes over the text: dropout {model_config.dropout}")
+        torch.manual_seed(training.seed)
         model = CharRNN(model_config)
         if init_from is not None:
             notes.append(checkpoint.transfer(init_from, model, survey.vocabulary))
@@ -636,6 +705,40 @@ def new_trainer(
         if isinstance(error, CharrnnError):
             raise type(error)(_name_originals(str(error), sources, found)) from None
         raise
+
+
+def _planned(
+    options: Mapping[str, Any], training: TrainingConfig, train_chars: int
+) -> tuple[ModelConfig, TrainingConfig, float]:
+    """Fits model and evaluation to what the training will read.
+
+    Args:
+        options: fields of the model; those that are missing are chosen.
+        training: settings that fit the text.
+        train_chars: characters of the training text.
+
+    Returns:
+        The model's configuration, the training's, and the passes over the text that it will make.
+    """
+    config = ModelConfig(**options)
+    if training.max_time is None:
+        steps_per_epoch = max(1, train_chars // (training.batch_size * training.seq_len))
+        total_steps = training.total_steps(steps_per_epoch)
+        assert total_steps is not None
+        passes = total_steps / steps_per_epoch
+    else:
+        read = training_speed(config, training) * training.max_time
+        if "hidden_size" not in options:
+            config = replace(config, hidden_size=fitted_hidden_size(read))
+            if config.hidden_size != ModelConfig.hidden_size:
+                read = training_speed(config, training) * training.max_time
+        # scoring is thrice as fast as learning: an evaluation takes a twentieth of the budget
+        val_chars = min(training.max_val_chars, max(1000, int(0.15 * read)))
+        training = replace(training, max_val_chars=val_chars)
+        passes = read / train_chars
+    if "dropout" not in options:
+        config = replace(config, dropout=fitted_dropout(passes))
+    return config, training, passes
 
 
 def _say_fitted(asked: TrainingConfig, fitted: TrainingConfig, data: DataConfig, chars: int) -> str:

@@ -50,6 +50,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "max_time": [0.0, -1.0, NAN, INF],
         "patience": [-1, NAN],
         "eval_every": [0, -1, NAN],
+        "max_val_chars": [0, -1, NAN],
         "save_every": [0, -1, NAN],
         "save_every_s": [0.0, -1.0, NAN, INF],
         "seed": [-1, 2**63, NAN, INF],

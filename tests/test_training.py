@@ -24,7 +24,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from charrnn import checkpoint, training
-from charrnn.config import DataConfig, TrainingConfig
+from charrnn.config import DataConfig, ModelConfig, TrainingConfig, fitted_dropout
 from charrnn.errors import (
     CharrnnError,
     CheckpointError,
@@ -44,6 +44,7 @@ from charrnn.training import (
     learning_rate,
     new_trainer,
     resumed_trainer,
+    training_speed,
 )
 
 COFFEE = (DATA / "coffee.txt").read_text()[:6000]
@@ -67,7 +68,7 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
         None,
         DataConfig(**data),
         TrainingConfig(**{**TRAINING, **options}),
-        model if init_from else {"hidden_size": 12, **model},
+        {**({} if init_from else {"hidden_size": 12}), "dropout": 0.0, **model},
         validate=validate,
         init_from=init_from,
     )
@@ -250,6 +251,106 @@ def test_a_seed_decides_everything(tmp_path: Path) -> None:
     assert same(kept(tmp_path / "a"), kept(tmp_path / "b"))
     assert same(kept(tmp_path / "a", "model"), kept(tmp_path / "b", "model"))
     assert not same(kept(tmp_path / "a", "model"), kept(tmp_path / "c", "model"))
+
+
+# --- what is fitted to the text and the time
+
+
+class Clock:
+    """A clock that goes on by a little each time it is read."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def perf_counter(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    return clock
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, speed: float, **options: Any) -> Trainer:
+    """Returns the trainer of a machine that learns so many characters a second."""
+    monkeypatch.setattr(
+        training, "training_speed", lambda config, _: speed * 256 / config.hidden_size
+    )
+    source = folder / "text.txt"
+    source.write_text(COFFEE)
+    model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
+    config = TrainingConfig(**options)
+    return new_trainer(
+        [str(source)], folder / "runs", None, DataConfig(), config, model, validate=nats_per_char
+    )
+
+
+def test_a_very_short_time_gets_a_smaller_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(**options: Any) -> int:
+        return planned(monkeypatch, tmp_path, **options).model.config.hidden_size
+
+    assert hidden(speed=75_000, max_time=60.0) == 256
+    assert hidden(speed=75_000, max_time=1.0) == 128
+    assert hidden(speed=750, max_time=60.0) == 128
+    assert hidden(speed=750, max_time=60.0, hidden_size=200) == 200
+    assert hidden(speed=750, steps=1) == 256
+
+
+def test_the_oftener_a_text_is_read_the_more_dropout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5,400 characters train, 84 updates are a pass."""
+
+    def dropout(**options: Any) -> float:
+        return planned(monkeypatch, tmp_path, 1000, **options).model.config.dropout
+
+    passes = [1, 3, 10, 30, 100]
+    chosen = [fitted_dropout(n) for n in passes]
+    assert chosen[0] == 0 < chosen[-1]
+    assert chosen == sorted(chosen)
+    assert [dropout(epochs=float(n)) for n in passes] == chosen
+    assert [dropout(steps=84 * n, batch_size=4, seq_len=16) for n in passes] == chosen
+    assert [dropout(max_time=5.4 * n, hidden_size=256) for n in passes] == chosen
+    assert dropout(epochs=1000.0, dropout=0.0) == 0
+    assert dropout() == fitted_dropout(3000 / 21)
+
+
+def test_a_fitted_dropout_is_said_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = planned(monkeypatch, tmp_path, 1000, steps=2000, hidden_size=8)
+    assert any("passes over the text: dropout 0." in note for note in trainer.notes)
+    run(trainer, after(3))
+    assert resume(tmp_path, steps=4).model.config == trainer.model.config
+
+
+def test_an_evaluation_takes_a_small_part_of_a_short_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scoring is about thrice as fast as learning."""
+    limits = {"steps": None, "batch_size": 4, "seq_len": 16}
+    monkeypatch.setattr(training, "training_speed", lambda *_: 800.0)
+    for max_time, wanted in ((10.0, 1200), (1e-3, 1000), (1e6, 2**20)):
+        trainer = start(tmp_path, COFFEE * 4, **limits, max_time=max_time)
+        assert trainer.config.max_val_chars == wanted
+    trainer = start(tmp_path / "kept", COFFEE * 4, **limits, max_time=10.0)
+    run(trainer, after(10))
+    assert resume(tmp_path / "kept").config.max_val_chars == 1200
+
+
+def test_measuring_the_speed_changes_nothing_else() -> None:
+    config = TrainingConfig(batch_size=2, seq_len=3)
+    before = torch.get_rng_state()
+    assert training_speed(ModelConfig(vocab_size=5, hidden_size=4), config) > 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_speed_is_characters_of_an_update_by_its_time(clock: Clock) -> None:
+    config = TrainingConfig(batch_size=3, seq_len=7)
+    assert training_speed(ModelConfig(5, hidden_size=4), config) == pytest.approx(21 / 0.1)
 
 
 # --- going on
@@ -549,24 +650,6 @@ def test_patience_that_ends_at_a_stop_has_ended(tmp_path: Path) -> None:
     finished = run(resume(tmp_path, validate=scores(2.3, 2.4)))[-1]
     assert isinstance(finished, Finished)
     assert (finished.reason, finished.step) == ("patience", 20)
-
-
-class Clock:
-    """A clock that goes on by a little each time it is read."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def perf_counter(self) -> float:
-        self.now += 0.1
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=clock.perf_counter))
-    return clock
 
 
 @pytest.mark.parametrize("evaluation_s", [0.1, 1.5])

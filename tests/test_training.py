@@ -341,6 +341,20 @@ def test_an_evaluation_takes_a_small_part_of_a_short_time(
     assert resume(tmp_path / "kept").config.max_val_chars == 1200
 
 
+def test_what_is_measured_takes_its_time_from_the_budget(tmp_path: Path, clock: Clock) -> None:
+    trainer = start(tmp_path, steps=None, max_time=10.0, hidden_size=4)
+    first = next(trainer.events())
+    assert first.elapsed_s > 0.5  # at least four updates and what they are timed with
+    events = run(start(tmp_path / "other", steps=1, hidden_size=4))
+    assert events[0].elapsed_s < 0.5
+
+
+def test_the_speed_of_a_training_that_would_diverge_is_measured_too() -> None:
+    wild = TrainingConfig(batch_size=2, seq_len=3, learning_rate=1e30, grad_clip=0.0)
+    config = ModelConfig(vocab_size=5, hidden_size=4, nonlinearity="relu")
+    assert training_speed(config, wild) > 0
+
+
 def test_measuring_the_speed_changes_nothing_else() -> None:
     config = TrainingConfig(batch_size=2, seq_len=3)
     before = torch.get_rng_state()
@@ -662,7 +676,7 @@ def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_
     events = run(start(tmp_path, validate=validate, **limits))
     finished = events[-1]
     assert isinstance(finished, Finished) and finished.reason == "done"
-    assert 18 < finished.elapsed_s < 20.5
+    assert 18 < finished.elapsed_s < 20.8
     spent = evaluation_s * sum(isinstance(event, Evaluated) for event in events)
     assert 0 < spent < 20 / 5
     shares = [event.progress for event in events if isinstance(event, Stepped)]

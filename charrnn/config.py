@@ -179,7 +179,7 @@ class TrainingConfig:
         _require("batch_size", self.batch_size, 1 <= self.batch_size <= 2**16, "1 to 65536")
         _require("seq_len", self.seq_len, 1 <= self.seq_len <= 2**16, "1 to 65536")
         rate = self.learning_rate
-        _require("learning_rate", rate, math.isfinite(rate) and rate > 0, "above 0")
+        _require("learning_rate", rate, 0 < rate <= 1e30, "above 0 and at most 1e30")
         low, warmup = self.final_learning_rate, self.warmup
         _require("final_learning_rate", low, 0 <= low <= 1, "0 to 1")
         _require("warmup", warmup, 0 <= warmup < 1, "at least 0 and below 1")

@@ -38,6 +38,7 @@ from charrnn.config import (
 from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, is_stream, keep_stream, run_name
 from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError, TrainingError
 from charrnn.model import CharRNN
+from charrnn.optimizer import AdamW, learning_rate, move_average
 from charrnn.vocabulary import Ids, Vocabulary
 
 Validate = Callable[[CharRNN, Vocabulary, Ids], float]
@@ -155,20 +156,6 @@ class _Progress:
     setbacks: int = 0
 
 
-def learning_rate(config: TrainingConfig, progress: float) -> float:
-    """Returns the rate at a share of the training: a linear rise, then half a cosine down.
-
-    Args:
-        config: peak, warm-up and final share.
-        progress: 0 at the start, 1 at the end.
-    """
-    if progress < config.warmup:
-        return config.learning_rate * (0.01 + 0.99 * progress / config.warmup)
-    fall = min((progress - config.warmup) / (1 - config.warmup), 1.0)
-    low = config.final_learning_rate
-    return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fall)))
-
-
 class Trainer:
     """One training: model, optimiser, place in the text, and the run's folder.
 
@@ -214,10 +201,9 @@ class Trainer:
         self.notes = list(notes)
         self._validate, self._val_ids = validate, batches.validation(config.max_val_chars)
         self._origin, self._provenance = dict(origin), dict(provenance)
-        self._parameters: list[Tensor] = list(model.parameters())
-        self._optimizer = _adamw(model, config)
+        self._optimizer = AdamW(model.parameters(), config.weight_decay)
         self._average = copy.deepcopy(model).eval()
-        self._averages: list[Tensor] = list(self._average.parameters())
+        self._averages: list[Tensor] = [p.detach() for p in self._average.parameters()]
         self._state = model.zero_state(batches.batch_size)
         self._progress = _Progress(elapsed_s=spent_s)
         if resume_from is not None:
@@ -334,8 +320,7 @@ class Trainer:
             )
         saved = checkpoint.load(self.folder / checkpoint.TRAINING_FILE)
         self.model.load_state_dict(saved.model.state_dict())
-        self._optimizer.state.clear()
-        self._optimizer.zero_grad()
+        self._optimizer.forget_gradients()
         self._restore(saved)
         progress = self._progress
         # time has passed, and a better model that was kept since is kept still
@@ -369,25 +354,22 @@ class Trainer:
         y = torch.from_numpy(batch.y).to(device)
         if batch.starts_block:
             self._state.zero_()
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
         nats, self._state = _update(
-            self.model, self._optimizer, x, y, self._state, self.config.grad_clip
+            self.model,
+            self._optimizer,
+            (x, y),
+            self._state,
+            rate=rate,
+            number=progress.step + 1,
+            grad_clip=self.config.grad_clip,
         )
-        self._move_average()
+        move_average(self._averages, self._optimizer.parameters, progress.step)
         progress.step += 1
         progress.chars += batch.x.size
         progress.position = batch.after
         logged.nats += nats * batch.x.size
         logged.chars += batch.x.size
         return rate
-
-    @torch.no_grad()
-    def _move_average(self) -> None:
-        """Moves the averages towards the weights; their memory grows to 7 % of the training."""
-        step = self._progress.step
-        share = 1 / (10 + 0.07 * step) if step else 1.0
-        torch._foreach_lerp_(self._averages, self._parameters, share)
 
     def _check_weights(self) -> None:
         """Refuses to save weights that are no numbers."""
@@ -484,12 +466,7 @@ class Trainer:
         self._check_weights()
         self._history.flush()
         tensors = {"state": self._state, "random_state": torch.get_rng_state()}
-        for (name, parameter), average in zip(
-            self.model.named_parameters(), self._averages, strict=True
-        ):
-            tensors[f"average.{name}"] = average
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value
+        tensors |= dict(self._named_tensors())
         progress = asdict(self._progress)
         kept = Checkpoint(
             self.model,
@@ -504,6 +481,17 @@ class Trainer:
         )
         checkpoint.save(self.folder / checkpoint.TRAINING_FILE, kept)
 
+    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields what is kept beside each weight, by its name in the training file."""
+        names = [name for name, _ in self.model.named_parameters()]
+        kinds = {
+            "average.{}": self._averages,
+            "optimizer.{}.exp_avg": self._optimizer.means,
+            "optimizer.{}.exp_avg_sq": self._optimizer.squares,
+        }
+        for kind, kept in kinds.items():
+            yield from ((kind.format(name), t) for name, t in zip(names, kept, strict=True))
+
     def _restore(self, saved: Checkpoint) -> None:
         try:
             progress = saved.training_state["progress"]
@@ -511,19 +499,8 @@ class Trainer:
             self._progress = replace(_Progress(**progress), position=position)
             tensors = saved.tensors
             self._state = tensors["state"].to(self._state.device)
-            pairs = zip(self.model.named_parameters(), self._averages, strict=True)
-            with torch.no_grad():
-                for (name, parameter), average in pairs:
-                    average.copy_(tensors[f"average.{name}"])
-                    state = {}
-                    for key in ("step", "exp_avg", "exp_avg_sq"):
-                        value = tensors.get(f"optimizer.{name}.{key}")
-                        if value is not None:
-                            # like the parameter: the fused update walks both in memory order
-                            like = parameter if key != "step" else value.to(parameter.device)
-                            state[key] = torch.empty_like(like).copy_(value)
-                    if state:
-                        self._optimizer.state[parameter] = state
+            for name, tensor in self._named_tensors():
+                tensor.copy_(tensors[name])
             torch.set_rng_state(tensors["random_state"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(
@@ -531,36 +508,25 @@ class Trainer:
             ) from None
 
 
-def _adamw(model: CharRNN, config: TrainingConfig) -> torch.optim.AdamW:
-    """Returns the optimiser; only matrices decay."""
-    parameters = list(model.parameters())
-    matrices: dict[str, Any] = {"params": [p for p in parameters if p.ndim > 1]}
-    biases: dict[str, Any] = {"params": [p for p in parameters if p.ndim == 1]}
-    return torch.optim.AdamW(
-        [matrices, {**biases, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        betas=(0.9, 0.99),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-
-
 def _update(
     model: CharRNN,
-    optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    y: Tensor,
+    optimizer: AdamW,
+    batch: tuple[Tensor, Tensor],
     state: Tensor,
+    *,
+    rate: float,
+    number: int,
     grad_clip: float,
 ) -> tuple[float, Tensor]:
     """Makes one update of the weights.
 
     Args:
         model: the network; changed.
-        optimizer: with its learning rate set; changed.
-        x: ids read, (T, B) int64.
-        y: for each the id that follows, (T, B) int64.
+        optimizer: of its weights; changed.
+        batch: ids read and, for each, the id that follows, both (T, B) int64.
         state: before the first of them, (L, B, H).
+        rate: the learning rate.
+        number: which update this is, from 1 on.
         grad_clip: largest norm of the gradient; 0 is any.
 
     Returns:
@@ -569,17 +535,17 @@ def _update(
     Raises:
         _Diverged: The surprise or the gradient is no finite number; the weights are as they were.
     """
+    x, y = batch
     logits, state = model(x, state)
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
     nats = loss.item()
     if not math.isfinite(nats):
         raise _Diverged(f"the loss is {nats}")
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf)
+    norm = nn.utils.clip_grad_norm_(optimizer.parameters, grad_clip or math.inf)
     if not math.isfinite(norm.item()):
         raise _Diverged(f"the gradient's norm is {norm.item()}")
-    optimizer.step()
-    optimizer.zero_grad()
+    optimizer.update(rate, number)
     return nats, state.detach()
 
 
@@ -596,16 +562,15 @@ def training_speed(model_config: ModelConfig, config: TrainingConfig) -> float:
     with torch.random.fork_rng(devices=[]):
         model = CharRNN(model_config).to(find_device(config.device))
         text = torch.randint(model_config.vocab_size, (config.seq_len + 1, config.batch_size))
-    # the weights stay where they are: whatever the settings, each update is as the first
-    optimizer = _adamw(model, replace(config, learning_rate=1e-30))
-    state = model.zero_state(config.batch_size)
-    x, y = text[:-1].to(state.device), text[1:].to(state.device)
+    optimizer, state = AdamW(model.parameters(), 0.0), model.zero_state(config.batch_size)
+    batch = text[:-1].to(state.device), text[1:].to(state.device)
     marks = [time.perf_counter()]
     while len(marks) < 4 or marks[-1] - marks[0] < 0.25:
-        _update(model, optimizer, x, y, state, config.grad_clip)
+        # at rate 0 the weights stay where they are, and every update is as the first
+        _update(model, optimizer, batch, state, rate=0.0, number=1, grad_clip=1.0)
         marks.append(time.perf_counter())
     # the first update has the warm-up
-    return x.numel() / statistics.median(b - a for a, b in itertools.pairwise(marks[1:]))
+    return batch[0].numel() / statistics.median(b - a for a, b in itertools.pairwise(marks[1:]))
 
 
 @dataclass

@@ -30,6 +30,7 @@ ROOMS = [
     "batches",
     "cell",
     "model",
+    "optimizer",
     "checkpoint",
     "training",
     "sampling",

@@ -40,7 +40,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
     TrainingConfig: {
         "batch_size": [0, -1, 2**16 + 1, NAN, INF],
         "seq_len": [0, -1, 2**16 + 1, NAN, INF],
-        "learning_rate": [0.0, -1e-3, NAN, INF],
+        "learning_rate": [0.0, -1e-3, 1e31, NAN, INF],
         "final_learning_rate": [-0.1, NAN, INF],
         "warmup": [-0.1, 1.1, NAN, INF],
         "grad_clip": [-1.0, NAN, INF],

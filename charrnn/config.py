@@ -9,13 +9,14 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from charrnn.errors import CorpusError, OptionError
 
 Unit = Literal["char", "byte"]
 Nonlinearity = Literal["tanh", "relu"]
 OnUnknown = Literal["error", "skip"]
+_Number = TypeVar("_Number", int, float)
 
 MIN_CORPUS_CHARS = 32
 """Characters (or bytes) below which there is nothing to learn and nothing to validate on."""
@@ -24,10 +25,14 @@ DEFAULT_EPOCHS = 20
 DEFAULT_MIN_STEPS = 3000
 """When a training without any limit ends: after so many passes, and at least so many steps."""
 
-SHORT_TRAINING_CHARS = 250_000
-"""A training that reads fewer characters than this gets half the hidden size."""
+ENOUGH_PASSES = 40
+ENOUGH_STEPS = 200
+"""After so many passes over a text, and at least so many steps, it is only learnt by heart."""
 
-DROPOUT_BY_PASSES = ((12.0, 0.1), (0.0, 0.0))
+HIDDEN_SIZE_BY_CHARS = ((1.8e6, 256), (0.55e6, 192), (0.0, 128))
+"""From so many characters on that are read in all, this hidden size."""
+
+DROPOUT_BY_PASSES = ((8.0, 0.1), (0.0, 0.0))
 """From so many passes over the text on, this dropout."""
 
 
@@ -221,7 +226,7 @@ class TrainingConfig:
         """Returns the steps of the whole training; None where the clock decides.
 
         Without a limit it is :data:`DEFAULT_EPOCHS` passes over the text and at least
-        :data:`DEFAULT_MIN_STEPS`; patience usually ends it before.
+        :data:`DEFAULT_MIN_STEPS`, but no more than enough; patience usually ends it before.
         """
         if self.max_time is not None:
             return None
@@ -229,29 +234,38 @@ class TrainingConfig:
             return self.steps
         if self.epochs is not None:
             return max(1, round(self.epochs * steps_per_epoch))
-        return max(DEFAULT_EPOCHS * steps_per_epoch, DEFAULT_MIN_STEPS)
+        wanted = max(DEFAULT_EPOCHS * steps_per_epoch, DEFAULT_MIN_STEPS)
+        return min(wanted, enough_steps(steps_per_epoch))
+
+
+def enough_steps(steps_per_epoch: int) -> int:
+    """Returns the updates after which a text is only learnt by heart."""
+    return max(ENOUGH_PASSES * steps_per_epoch, ENOUGH_STEPS)
 
 
 def fitted_hidden_size(chars: float) -> int:
-    """Returns the hidden size for a training that the clock ends; the default in most cases.
+    """Returns the hidden size for a training that the clock ends.
 
-    A small memory learns less from each character, but reads three times as many of them.
+    A small memory learns less from each character, but reads more of them.
 
     Args:
         chars: characters that a model of the default size would read in that time.
     """
-    return (
-        ModelConfig.hidden_size if chars >= SHORT_TRAINING_CHARS else ModelConfig.hidden_size // 2
-    )
+    return _at_least(chars, HIDDEN_SIZE_BY_CHARS)
 
 
 def fitted_dropout(passes: float) -> float:
-    """Returns the dropout: the oftener a text is read, the more it must be kept from by-hearting.
+    """Returns the dropout: a text that is read often must not be learnt by heart.
 
     Args:
         passes: how often the training text will be read.
     """
-    return next(dropout for least, dropout in DROPOUT_BY_PASSES if passes >= least)
+    return _at_least(passes, DROPOUT_BY_PASSES)
+
+
+def _at_least(value: float, table: tuple[tuple[float, _Number], ...]) -> _Number:
+    """Returns what stands beside the first bound that a value reaches."""
+    return next(found for least, found in table if value >= least)
 
 
 @dataclass(frozen=True)

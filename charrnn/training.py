@@ -29,9 +29,11 @@ from charrnn import checkpoint
 from charrnn.batches import Batch, Batches, Position
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import (
+    ENOUGH_PASSES,
     DataConfig,
     ModelConfig,
     TrainingConfig,
+    enough_steps,
     fitted_dropout,
     fitted_hidden_size,
 )
@@ -632,17 +634,15 @@ def new_trainer(
             notes.append(_say_fitted(training, fitted, data, survey.chars))
         if init_from is not None:
             model_options = _shape_of(init_from.model.config, data.unit, model_options)
-        before = time.perf_counter()
-        model_config, fitted, passes = _planned(
+        plan = _planned(
             {"vocab_size": len(survey.vocabulary), "unit": data.unit, **model_options},
             fitted,
             data.train_chars(survey.chars),
         )
-        if model_config.dropout and "dropout" not in model_options:
-            notes.append(f"about {passes:.0f} passes over the text: dropout {model_config.dropout}")
-        spent_s = time.perf_counter() - before if training.max_time is not None else 0.0
+        fitted = plan.training
+        notes += plan.notes
         torch.manual_seed(training.seed)
-        model = CharRNN(model_config)
+        model = CharRNN(plan.model)
         if init_from is not None:
             notes.append(checkpoint.transfer(init_from, model, survey.vocabulary))
         device = find_device(training.device)
@@ -665,7 +665,7 @@ def new_trainer(
                 "asked": {"batch_size": training.batch_size, "seq_len": training.seq_len},
             },
             provenance={"sources": list(sources), "chars": survey.chars},
-            spent_s=spent_s,
+            spent_s=plan.spent_s,
             notes=notes,
         )
     except BaseException as error:
@@ -679,38 +679,64 @@ def new_trainer(
         raise
 
 
-def _planned(
-    options: Mapping[str, Any], training: TrainingConfig, train_chars: int
-) -> tuple[ModelConfig, TrainingConfig, float]:
-    """Fits model and evaluation to what the training will read.
+@dataclass(frozen=True)
+class _Plan:
+    """A training that fits its text and its time.
+
+    Attributes:
+        model: the model's configuration.
+        training: the settings.
+        notes: what the user should know.
+        spent_s: seconds that planning took from the time.
+    """
+
+    model: ModelConfig
+    training: TrainingConfig
+    notes: list[str]
+    spent_s: float
+
+
+def _planned(options: Mapping[str, Any], training: TrainingConfig, train_chars: int) -> _Plan:
+    """Fits model, length and evaluation to what can be read of the text.
 
     Args:
         options: fields of the model; those that are missing are chosen.
         training: settings that fit the text.
         train_chars: characters of the training text.
-
-    Returns:
-        The model's configuration, the training's, and the passes over the text that it will make.
     """
-    config = ModelConfig(**options)
+    start_s, spent_s = time.perf_counter(), 0.0
+    config, notes = ModelConfig(**options), []
+    chars_per_step = training.batch_size * training.seq_len
+    steps_per_epoch = max(1, train_chars // chars_per_step)
     if training.max_time is None:
-        steps_per_epoch = max(1, train_chars // (training.batch_size * training.seq_len))
         total_steps = training.total_steps(steps_per_epoch)
         assert total_steps is not None
         passes = total_steps / steps_per_epoch
     else:
-        read = training_speed(config, training) * training.max_time
+        max_time = training.max_time
+        speed = training_speed(config, training)
         if "hidden_size" not in options:
-            config = replace(config, hidden_size=fitted_hidden_size(read))
+            config = replace(config, hidden_size=fitted_hidden_size(speed * max_time))
             if config.hidden_size != ModelConfig.hidden_size:
-                read = training_speed(config, training) * training.max_time
-        # scoring is thrice as fast as learning: an evaluation takes a twentieth of the budget
+                speed = training_speed(config, training)
+        spent_s = time.perf_counter() - start_s
+        enough_s = spent_s + enough_steps(steps_per_epoch) * chars_per_step / speed
+        if enough_s < max_time:
+            notes.append(
+                f"after {ENOUGH_PASSES} passes a text is only learnt by heart: "
+                f"training ends after {enough_s:.0f} s"
+            )
+            training = replace(training, max_time=enough_s)
+        read = speed * (min(enough_s, max_time) - spent_s)
+        # scoring is thrice as fast as learning: an evaluation takes a twentieth of the time
         val_chars = min(training.max_val_chars, max(1000, int(0.15 * read)))
         training = replace(training, max_val_chars=val_chars)
         passes = read / train_chars
     if "dropout" not in options:
         config = replace(config, dropout=fitted_dropout(passes))
-    return config, training, passes
+        if config.dropout:
+            notes.append(f"about {passes:.0f} passes over the text: dropout {config.dropout}")
+    return _Plan(config, training, notes, spent_s)
 
 
 def _say_fitted(asked: TrainingConfig, fitted: TrainingConfig, data: DataConfig, chars: int) -> str:

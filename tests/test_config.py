@@ -15,6 +15,8 @@ from charrnn.config import (
     SamplingConfig,
     TrainingConfig,
     check_corpus_size,
+    fitted_dropout,
+    fitted_hidden_size,
 )
 from charrnn.errors import CorpusError, OptionError
 
@@ -226,10 +228,22 @@ def test_the_sequence_shrinks_for_a_single_stream_only(chars: int) -> None:
         ({"epochs": 0.5}, 100, 50),
         ({"epochs": 1e-6}, 100, 1),
         ({"max_time": 60.0}, 100, None),
-        ({}, 1, 3000),
-        ({}, 150, 3000),
+        ({}, 1, 200),
+        ({}, 50, 2000),
+        ({}, 140, 3000),
         ({}, 1000, 20_000),
     ],
 )
 def test_total_steps(limits: dict[str, Any], steps_per_epoch: int, steps: int | None) -> None:
     assert TrainingConfig(**limits).total_steps(steps_per_epoch) == steps
+
+
+def test_more_to_read_never_means_a_smaller_model_or_less_dropout() -> None:
+    amounts = [10.0**n for n in range(9)]
+    for fitted, least, most in (
+        (fitted_hidden_size, 128, ModelConfig.hidden_size),
+        (fitted_dropout, 0.0, 0.1),
+    ):
+        chosen = [fitted(amount) for amount in amounts]
+        assert chosen == sorted(chosen)
+        assert (chosen[0], chosen[-1], fitted(0)) == (least, most, least)

@@ -20,7 +20,7 @@ from numpy_model import NumpyModel, parse
 from torch import nn
 
 from charrnn import checkpoint, training
-from charrnn.config import DataConfig, ModelConfig, TrainingConfig, fitted_dropout
+from charrnn.config import ENOUGH_PASSES, DataConfig, ModelConfig, TrainingConfig, fitted_dropout
 from charrnn.errors import (
     CharrnnError,
     CheckpointError,
@@ -266,6 +266,7 @@ def test_a_very_short_time_gets_a_smaller_model(
         return planned(monkeypatch, tmp_path, **options).model.config.hidden_size
 
     assert hidden(speed=75_000, max_time=60.0) == 256
+    assert hidden(speed=75_000, max_time=10.0) == 192
     assert hidden(speed=75_000, max_time=1.0) == 128
     assert hidden(speed=750, max_time=60.0) == 128
     assert hidden(speed=750, max_time=60.0, hidden_size=200) == 200
@@ -288,7 +289,23 @@ def test_the_oftener_a_text_is_read_the_more_dropout(
     assert [dropout(steps=84 * n, batch_size=4, seq_len=16) for n in passes] == chosen
     assert [dropout(max_time=5.4 * n, hidden_size=256) for n in passes] == chosen
     assert dropout(epochs=1000.0, dropout=0.0) == 0
-    assert dropout() == fitted_dropout(3000 / 21)
+    assert dropout() == fitted_dropout(ENOUGH_PASSES)
+
+
+def test_a_small_text_needs_no_long_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 passes of 84 updates of 64 characters, 1,000 a second, take 215 s: there it ends."""
+    sizes = {"batch_size": 4, "seq_len": 16, "hidden_size": 256}
+    for max_time, wanted in ((100.0, 100.0), (3600.0, 40 * 84 * 64 / 1000)):
+        trainer = planned(monkeypatch, tmp_path, 1000, max_time=max_time, **sizes)
+        assert trainer.config.max_time == pytest.approx(wanted, abs=0.1)
+        said = any("only learnt by heart" in note for note in trainer.notes)
+        assert said == (wanted < max_time)
+
+
+def test_the_smallest_text_is_trained_on_for_some_time(tmp_path: Path) -> None:
+    trainer = start(tmp_path, COFFEE[:40], steps=None, max_time=60.0, val_fraction=0.0)
+    finished = run(trainer)[-1]
+    assert finished.elapsed_s < 20 and finished.step >= 40
 
 
 def test_a_fitted_dropout_is_said_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,12 +321,12 @@ def test_an_evaluation_takes_a_small_part_of_a_short_time(
     """Scoring is about thrice as fast as learning."""
     limits = {"steps": None, "batch_size": 4, "seq_len": 16}
     monkeypatch.setattr(training, "training_speed", lambda *_: 800.0)
-    for max_time, wanted in ((10.0, 1200), (1e-3, 1000), (1e6, 2**20)):
+    for max_time, wanted in ((10.0, 1200), (1e-3, 1000), (60.0, 7200)):
         trainer = start(tmp_path, COFFEE * 4, **limits, max_time=max_time)
-        assert trainer.config.max_val_chars == wanted
+        assert trainer.config.max_val_chars == pytest.approx(wanted, abs=5)
     trainer = start(tmp_path / "kept", COFFEE * 4, **limits, max_time=10.0)
     run(trainer, after(10))
-    assert resume(tmp_path / "kept").config.max_val_chars == 1200
+    assert resume(tmp_path / "kept").config.max_val_chars == trainer.config.max_val_chars
 
 
 def test_what_is_measured_takes_its_time_from_the_budget(tmp_path: Path, clock: Clock) -> None:

@@ -24,7 +24,8 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,27 @@ from torch import Tensor
 
 import charrnn
 from charrnn.config import ModelConfig
-from charrnn.errors import CharrnnError, CheckpointError, OptionError, RunNotFoundError
+from charrnn.errors import (
+    CharrnnError,
+    CheckpointError,
+    OptionError,
+    RunBusyError,
+    RunNotFoundError,
+)
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Vocabulary
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nothing keeps a second training out there
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT_VERSION = "1"
 MODEL_FILE = "model.safetensors"
 TRAINING_FILE = "training.safetensors"
 HISTORY_FILE = "history.jsonl"
 STDIN_FILE = "stdin.txt"
+_TEMPORARY = re.compile(r"\.(model\.safetensors|training\.safetensors|history\.jsonl)\.\d+\.tmp")
 
 
 @dataclass
@@ -310,6 +323,52 @@ def create_run(runs: Path, name: str) -> Path:
             ) from None
 
 
+class RunLock:
+    """Keeps a second training out of a run's folder.
+
+    The system lets go of it when the process ends, however it ends, so that a crash locks nothing.
+    Whoever holds it is alone, and clears away what a killed training left half-written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the lock.
+
+        Raises:
+            RunBusyError: Another training holds it.
+            CheckpointError: The folder cannot be opened.
+        """
+        self._opened: int | None = None
+        if fcntl is None:
+            return
+        try:
+            self._opened = os.open(folder, os.O_RDONLY)
+            fcntl.flock(self._opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise RunBusyError(
+                f"{folder}: another training goes on there: wait for it, or start a new run"
+            ) from None
+        except OSError as error:
+            if self._opened is None:
+                reason = error.strerror or error
+                raise CheckpointError(f"{folder}: cannot be opened: {reason}") from None
+            # a file system without locks must do without
+        for path in folder.glob(".*.tmp"):
+            if _TEMPORARY.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def release(self) -> None:
+        """Lets the next training in; may be called again."""
+        if self._opened is not None:
+            os.close(self._opened)
+            self._opened = None
+
+    def __del__(self) -> None:
+        """Lets go of what nobody can release any more."""
+        self.release()
+
+
 def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
     """Finds a run's file.
 
@@ -354,9 +413,10 @@ class History:
             CheckpointError: It cannot be written.
         """
         self.path = folder / HISTORY_FILE
-        kept = [line for step, line in self._lines() if 0 < step <= upto_step]
-        write_whole(self.path, "".join(kept).encode())
-        self._stream = self.path.open("a", encoding="utf-8")
+        kept = "".join(line for step, line in self._lines() if 0 < step <= upto_step).encode()
+        write_whole(self.path, kept)
+        self._size = len(kept)  # bytes that are whole lines
+        self._waiting: list[str] = []
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """Yields whole lines and their steps."""
@@ -370,34 +430,28 @@ class History:
                         yield step, line
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Appends one line; numbers that are no numbers become null.
-
-        Raises:
-            CheckpointError: It cannot be written.
-        """
+        """Adds one line, to be written by :meth:`flush`; numbers that are none become null."""
         finite = {key: None if _is_nan(value) else value for key, value in entry.items()}
-        self._try(lambda: self._stream.write(json.dumps(finite) + "\n"))
+        self._waiting.append(json.dumps(finite) + "\n")
 
     def flush(self) -> None:
-        """Hands the lines to the system.
+        """Hands the lines to the system; what it refuses waits for the next time.
 
         Raises:
-            CheckpointError: It cannot be written.
+            CheckpointError: They cannot be written.
         """
-        self._try(self._stream.flush)
-
-    def _try(self, write: Callable[[], object]) -> None:
+        lines = "".join(self._waiting).encode()
         try:
-            write()
+            with self.path.open("ab") as stream:
+                if stream.tell() > self._size:
+                    stream.truncate(self._size)  # a part of a line, that a full disk left
+                stream.write(lines)
         except OSError as error:
             raise CheckpointError(
                 f"{self.path}: cannot be written: {error.strerror or error}: free some space"
             ) from None
-
-    def close(self) -> None:
-        """Closes the file; what a full disk refuses is lost."""
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        self._size += len(lines)
+        self._waiting.clear()
 
 
 def _is_nan(value: Any) -> bool:

@@ -337,7 +337,7 @@ def train(
 
 def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
     """Trains with signals and screen attached; returns the end and the signal that caused it."""
-    from charrnn.training import Evaluated, Finished, Stepped
+    from charrnn.training import Evaluated, Finished, Stepped, WentBack
 
     config, batches = trainer.model.config, trainer.batches
     summary = display.RunSummary(
@@ -363,8 +363,10 @@ def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
             elif isinstance(event, Finished):
                 finished = event
                 screen.finished(event)
-            else:
+            elif isinstance(event, WentBack):
                 screen.went_back(event)
+            else:
+                screen.save_failed(event)
     return finished, signals.received if finished.reason == "interrupted" else 0
 
 

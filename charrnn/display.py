@@ -24,7 +24,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from charrnn.evaluation import CharScore, ContextScore, Score
-    from charrnn.training import Evaluated, Finished, Stepped, WentBack
+    from charrnn.training import Evaluated, Finished, SaveFailed, Stepped, WentBack
 
 LN_2 = math.log(2)
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -156,17 +156,23 @@ class TrainingDisplay:
 
     def went_back(self, event: "WentBack") -> None:
         """Says that training is at an earlier step again, and why."""
-        if self._quiet:
-            return
-        line = (
-            f"step {event.from_step + 1:,}: {event.reason}: back to step {event.step:,} "
-            f"with half the learning rate, {event.learning_rate:.3g}"
-        )
+        if not self._quiet:
+            self._say(
+                f"step {event.from_step + 1:,}: {event.reason}: back to step {event.step:,} "
+                f"with half the learning rate, {event.learning_rate:.3g}"
+            )
+
+    def save_failed(self, event: "SaveFailed") -> None:
+        """Says that a file could not be written; this is an error, and said even if quiet."""
+        self._say(f"step {event.step:,}: {event.reason}; training goes on, and will try again")
+
+    def _say(self, line: str) -> None:
+        """Prints a line, above the panel where there is one."""
         if self._panel is None:
             note(line)
             return
         try:
-            self._panel.console.print(Text(printable(line)))  # above the panel
+            self._panel.console.print(Text(printable(line)), soft_wrap=True)
         except OSError:
             self._panel = None  # the terminal is gone; training goes on
 

@@ -9,7 +9,8 @@ prints it and leaves with the class's exit code; nothing here is ever shown as a
     │   └── EncodingError       its bytes are not valid in the encoding
     ├── UnknownCharacterError   a text holds characters that the model never saw
     ├── CheckpointError         a model or training file cannot be read or written
-    │   └── RunNotFoundError    there is no such run
+    │   ├── RunNotFoundError    there is no such run
+    │   └── RunBusyError        another training goes on in it
     └── TrainingError           training cannot go on
 """
 
@@ -44,6 +45,10 @@ class CheckpointError(CharrnnError):
 
 class RunNotFoundError(CheckpointError):
     """There is no run, or none of that name."""
+
+
+class RunBusyError(CheckpointError):
+    """Another training goes on in the run's folder."""
 
 
 class TrainingError(CharrnnError):

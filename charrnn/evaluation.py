@@ -9,8 +9,9 @@ characters before it: what a trained RNN remembers of anything older is too litt
 Shapes: n characters, K streams, S characters of one stream, V vocabulary, L layers, H hidden.
 """
 
+import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +72,24 @@ class Score:
         return math.exp(min(self.nats_per_char, 700.0))
 
 
+class _Stopped(Exception):
+    """Whoever asked for a score does not want it any more."""
+
+
 class Scorer:
     """Scores a text that comes in pieces; the state is carried from piece to piece."""
 
-    def __init__(self, model: CharRNN, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, model: CharRNN, vocabulary: Vocabulary, stop: Callable[[], bool] = lambda: False
+    ) -> None:
         """Starts where every text starts.
 
         Args:
             model: the network, in evaluation mode.
             vocabulary: its symbols.
+            stop: asked several times a second; once true, scoring ends with an exception.
         """
-        self._model = model
+        self._model, self._stop = model, stop
         self._start = model.start_state(1, vocabulary.newline_id)
         self.state = self._start
 
@@ -120,6 +128,8 @@ class Scorer:
         steps = max(1, 2**22 // (streams * widest))
         parts = []
         for part in torch.split(x, min(steps, 4096)):
+            if self._stop():
+                raise _Stopped
             logits, state = self.logits(part, state)
             parts.append(
                 nn.functional.cross_entropy(
@@ -190,9 +200,16 @@ def _segments(pieces: Iterable[Piece]) -> Iterator[Piece]:
         yield held[0][:0].join(held)
 
 
-def nats_per_char(model: CharRNN, vocabulary: Vocabulary, ids: Ids) -> float:
-    """Returns the mean surprise of a text that is given as ids, scored as a text of its own."""
-    return float(Scorer(model, vocabulary).nats(ids).mean(dtype=np.float64))
+def nats_per_char(
+    model: CharRNN, vocabulary: Vocabulary, ids: Ids, stop: Callable[[], bool] = lambda: False
+) -> float | None:
+    """Returns the mean surprise of a text that is given as ids, scored as a text of its own.
+
+    None where it was told to stop before the end.
+    """
+    with contextlib.suppress(_Stopped):
+        return float(Scorer(model, vocabulary, stop).nats(ids).mean(dtype=np.float64))
+    return None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from charrnn import checkpoint
 from charrnn.batches import Batch, Batches, Position
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint import Checkpoint, RunLock
 from charrnn.config import (
     ENOUGH_PASSES,
     DataConfig,
@@ -43,8 +43,8 @@ from charrnn.model import CharRNN
 from charrnn.optimizer import AdamW, learning_rate, move_average
 from charrnn.vocabulary import Ids, Vocabulary
 
-Validate = Callable[[CharRNN, Vocabulary, Ids], float]
-"""Scores a model on a text, nats/char."""
+Validate = Callable[[CharRNN, Vocabulary, Ids, Callable[[], bool]], float | None]
+"""Scores a model on a text, nats/char; None once the function that it asks says to stop."""
 
 MAX_SETBACKS = 5
 """How often a training may go back; each time its learning rate is halved."""
@@ -137,7 +137,22 @@ class WentBack:
     learning_rate: float
 
 
-Event = Stepped | Evaluated | WentBack | Finished
+@dataclass(frozen=True)
+class SaveFailed:
+    """Something could not be written; training goes on, and tries again at the next save.
+
+    Attributes:
+        step: updates so far.
+        elapsed_s: seconds of training so far.
+        reason: what, where and why.
+    """
+
+    step: int
+    elapsed_s: float
+    reason: str
+
+
+Event = Stepped | Evaluated | WentBack | SaveFailed | Finished
 
 
 class _Diverged(TrainingError):
@@ -181,6 +196,7 @@ class Trainer:
         origin: Mapping[str, Any],
         provenance: Mapping[str, Any],
         resume_from: Checkpoint | None = None,
+        lock: RunLock | None = None,
         spent_s: float = 0.0,
         notes: Sequence[str] = (),
     ) -> None:
@@ -195,6 +211,7 @@ class Trainer:
             origin: what the training file must tell to find the text again; JSON values.
             provenance: what every file tells of the text; JSON values.
             resume_from: a training file's content, to go on exactly from there.
+            lock: of the folder; let go when training ends.
             spent_s: seconds of the budget that were spent before.
             notes: what the user should know.
         """
@@ -203,6 +220,9 @@ class Trainer:
         self.notes = list(notes)
         self._validate, self._val_ids = validate, batches.validation(config.max_val_chars)
         self._origin, self._provenance = dict(origin), dict(provenance)
+        self._lock = lock
+        # the best model, where the disk refused it
+        self._unsaved: Checkpoint | None = None
         self._optimizer = AdamW(model.parameters(), config.weight_decay)
         self._average = copy.deepcopy(model).eval()
         self._averages: list[Tensor] = [p.detach() for p in self._average.parameters()]
@@ -236,14 +256,17 @@ class Trainer:
 
         Raises:
             TrainingError: The loss was no number too often.
-            CheckpointError: Nothing can be saved.
+            CheckpointError: Nothing can be saved at the start, or at the end.
             CorpusError: The text cannot be read any more.
         """
         self._history = checkpoint.History(self.folder, upto_step=self._progress.step)
         try:
             yield from self._run(stop)
         finally:
-            self._history.close()
+            with contextlib.suppress(CheckpointError):
+                self._history.flush()
+            if self._lock is not None:
+                self._lock.release()
 
     def _run(self, stop: Callable[[], bool]) -> Iterator[Event]:
         progress = self._progress
@@ -254,12 +277,12 @@ class Trainer:
             self._save_model(None)
             self.save()
         elif self._evaluation_was_missed():
-            yield self._evaluate()
+            yield from self._evaluate(stop)
         reason = None
         while reason is None:
             try:
                 reason = yield from self._train(stop)
-                self.save()
+                self._save_at_last()
             except _Diverged as error:
                 reason = None
                 yield self._go_back(str(error))
@@ -277,7 +300,7 @@ class Trainer:
         progress = self._progress
         if self._out_of_patience():
             return "patience"
-        if self._share_done() >= 1:
+        if progress.step and self._share_done() >= 1:
             return "done"
         saved_s, evaluated_s = self._elapsed(), self._elapsed()
         logged = _Log(self._elapsed())
@@ -289,11 +312,13 @@ class Trainer:
             if ending or logged.is_due(progress.step, now):
                 yield self._log(logged, rate, now)
             if stopping:
-                if progress.evaluated_step == 0 or not len(self._val_ids):
-                    self._save_model(None)  # not scored, but better than the untrained one
+                self._keep_unscored()
                 return "interrupted"
             if ending or self._evaluation_is_due(now - evaluated_s):
-                yield self._evaluate()
+                yield from self._evaluate(stop)
+                if progress.evaluated_step != progress.step:
+                    self._keep_unscored()
+                    return "interrupted"
                 evaluated_s = self._elapsed()
                 logged.start_s += evaluated_s - now
                 if self._out_of_patience():
@@ -302,7 +327,7 @@ class Trainer:
                 return "done"
             if self._save_is_due(self._elapsed() - saved_s):
                 before = self._elapsed()
-                self.save()
+                yield from self._tried(self.save)
                 saved_s = self._elapsed()
                 logged.start_s += saved_s - before
         raise AssertionError("batches go on for ever")
@@ -328,7 +353,6 @@ class Trainer:
         # time has passed, and a better model that was kept since is kept still
         progress.elapsed_s, progress.best_nats = wrong.elapsed_s, wrong.best_nats
         progress.setbacks = wrong.setbacks + 1
-        self._history.close()
         self._history = checkpoint.History(self.folder, upto_step=progress.step)
         self.save()
         peak = self.config.learning_rate * self._slowdown()
@@ -401,13 +425,16 @@ class Trainer:
         # a tenth of the budget, at most a minute, and never more than a tenth of the time
         return since_s >= max(min(self.config.max_time / 10, 60.0), 10 * self._eval_s)
 
-    def _evaluate(self) -> Evaluated:
+    def _evaluate(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        """Scores the averaged model, and keeps it if it is the best; says nothing if stopped."""
         progress = self._progress
         before = self._elapsed()
         self._check_weights()
         nats = None
         if len(self._val_ids):
-            nats = self._validate(self._average, self.batches.vocabulary, self._val_ids)
+            nats = self._validate(self._average, self.batches.vocabulary, self._val_ids, stop)
+            if nats is None:
+                return
         best = nats is None or progress.best_nats is None or nats < progress.best_nats
         if nats is not None and not math.isfinite(nats):
             best = False
@@ -415,14 +442,26 @@ class Trainer:
         progress.evaluations_since_best = 0 if best else progress.evaluations_since_best + 1
         if best:
             progress.best_nats = nats
-            self._save_model(nats)
+            yield from self._tried(lambda: self._save_model(nats))
         self._eval_s = self._elapsed() - before
         event = Evaluated(
             progress.step, progress.chars, progress.elapsed_s, nats, best, self._average
         )
         self._write_history("eval", event, without=("model",))
-        self._history.flush()
-        return event
+        yield from self._tried(self._history.flush)
+        yield event
+
+    def _keep_unscored(self) -> None:
+        """Keeps the newest model, which is better than the untrained one, where none was scored."""
+        if self._progress.evaluated_step == 0 or not len(self._val_ids):
+            self._save_model(None)
+
+    def _tried(self, write: Callable[[], None]) -> Iterator[SaveFailed]:
+        """Writes something; says so where the disk refuses it."""
+        try:
+            write()
+        except CheckpointError as error:
+            yield SaveFailed(self._progress.step, self._elapsed(), str(error))
 
     def _evaluation_was_missed(self) -> bool:
         """Tells whether training was stopped between a step and the evaluation due after it."""
@@ -454,10 +493,23 @@ class Trainer:
 
     def _save_model(self, nats: float | None) -> None:
         self._check_weights()
+        self._unsaved = None
         kept = Checkpoint(
             self._average, self.batches.vocabulary, provenance=self._provenance_now(nats)
         )
-        checkpoint.save(self.folder / checkpoint.MODEL_FILE, kept)
+        try:
+            checkpoint.save(self.folder / checkpoint.MODEL_FILE, kept)
+        except CheckpointError:
+            self._unsaved = replace(kept, model=copy.deepcopy(self._average))
+            raise
+
+    def _save_at_last(self) -> None:
+        try:
+            self.save()
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}; what was saved before is whole: charrnn train --resume goes on from it"
+            ) from None
 
     def save(self) -> None:
         """Saves the whole training, so that it can go on exactly from here.
@@ -467,6 +519,10 @@ class Trainer:
         """
         self._check_weights()
         self._history.flush()
+        if self._unsaved is not None:
+            # first: a training file must not speak of a best model that is nowhere
+            checkpoint.save(self.folder / checkpoint.MODEL_FILE, self._unsaved)
+            self._unsaved = None
         tensors = {"state": self._state, "random_state": torch.get_rng_state()}
         tensors |= dict(self._named_tensors())
         progress = asdict(self._progress)
@@ -615,13 +671,15 @@ def new_trainer(
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
     """
-    folder, found, new_runs = None, list(sources), not runs.exists()
+    folder, lock, found, new_runs = None, None, list(sources), not runs.exists()
     name = run_name(sources) if name is None else name
     try:
         for i, source in enumerate(sources):
             if is_stream(source):
                 # kept, so that it can be read more than once
-                folder = folder or checkpoint.create_run(runs, name)
+                if folder is None:
+                    folder = checkpoint.create_run(runs, name)
+                    lock = RunLock(folder)
                 found[i] = str(folder / f"{i or ''}{checkpoint.STDIN_FILE}")
                 keep_stream(source, Path(found[i]))
         corpus = Corpus(found, data)
@@ -665,6 +723,7 @@ def new_trainer(
                 "asked": {"batch_size": training.batch_size, "seq_len": training.seq_len},
             },
             provenance={"sources": list(sources), "chars": survey.chars},
+            lock=lock or RunLock(folder),
             spent_s=plan.spent_s,
             notes=notes,
         )
@@ -767,6 +826,7 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
         CheckpointError: The file cannot be used, a setting differs, or the text has changed.
         CorpusError: The text is not there any more.
     """
+    lock = RunLock(path.parent)  # before reading: what another training saves meanwhile is lost
     saved = checkpoint.load(path)
     state = saved.training_state
     if not state:
@@ -809,6 +869,7 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
         origin={key: state[key] for key in state if key not in ("training_config", "progress")},
         provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
         resume_from=saved,
+        lock=lock,
         notes=[f"resumed at step {state['progress']['step']:,}"],
     )
 

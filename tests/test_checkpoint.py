@@ -1,13 +1,16 @@
 """The store: what is written is read again, and nothing else is ever read."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
 import pickle
 import random
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,18 @@ from numpy_model import parse
 from torch import Tensor
 
 from charrnn import checkpoint
-from charrnn.checkpoint import Checkpoint, History, create_run, find_run, load, save, transfer
+from charrnn.checkpoint import (
+    Checkpoint,
+    History,
+    RunLock,
+    create_run,
+    find_run,
+    load,
+    save,
+    transfer,
+)
 from charrnn.config import ModelConfig
-from charrnn.errors import CharrnnError, CheckpointError, RunNotFoundError
+from charrnn.errors import CharrnnError, CheckpointError, RunBusyError, RunNotFoundError
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Vocabulary
 
@@ -529,14 +541,14 @@ def test_history_is_cut_back_to_a_step(tmp_path: Path) -> None:
     history = History(tmp_path)
     for step in (10, 20, 20, 30, 31):
         history.append({"event": "step", "step": step})
+    assert steps_of(tmp_path) == []
     history.flush()
     assert steps_of(tmp_path) == [10, 20, 20, 30, 31]
-    history.close()
     history = History(tmp_path, upto_step=30)
     history.append({"event": "step", "step": 33})
-    history.close()
+    history.flush()
     assert steps_of(tmp_path) == [10, 20, 20, 30, 33]
-    History(tmp_path).close()
+    History(tmp_path)
     assert steps_of(tmp_path) == []
 
 
@@ -548,22 +560,75 @@ def test_torn_lines_of_a_history_are_dropped(tmp_path: Path, torn: str) -> None:
     (tmp_path / "history.jsonl").write_text('{"step": 1}\n' + torn)
     history = History(tmp_path, upto_step=9)
     history.append({"step": 3})
-    history.close()
+    history.flush()
     assert steps_of(tmp_path) == [1, 3]
 
 
-@pytest.mark.parametrize("moment", ["write", "flush"])
-def test_a_full_disk_is_a_named_error_of_history(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+@contextlib.contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """What a full disk does: the system takes a part of what is written, and then no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 1, 20])
+def test_lines_that_a_full_disk_refuses_are_written_later_and_once(
+    tmp_path: Path, room: int
 ) -> None:
-    """A long line of a full buffer is written at once, a short one when it is flushed."""
-    with contextlib.closing(History(tmp_path)) as history, monkeypatch.context() as patch:
-        stream = io.StringIO()
-        patch.setattr(stream, moment, no_space, raising=False)
-        patch.setattr(history, "_stream", stream)
-        with pytest.raises(CheckpointError, match=r"history.jsonl: cannot be written: No space"):
-            history.append({"event": "step", "step": 1})
-            history.flush()
+    history = History(tmp_path)
+    history.append({"step": 1})
+    history.flush()
+    size = (tmp_path / "history.jsonl").stat().st_size
+    history.append({"step": 2})
+    history.append({"step": 3})
+    with files_no_larger_than(size + room):
+        for _ in range(2):
+            with pytest.raises(CheckpointError, match=r"history.jsonl: cannot be written: File"):
+                history.flush()
+    history.append({"step": 4})
+    history.flush()
+    assert steps_of(tmp_path) == [1, 2, 3, 4]
+
+
+def test_a_file_that_a_full_disk_refuses_stays_as_it_was(model_file: Path) -> None:
+    before = model_file.read_bytes()
+    with (
+        files_no_larger_than(len(before) // 2),
+        pytest.raises(CheckpointError, match="cannot be written: File too large: free some space"),
+    ):
+        save(model_file, checkpoint_of(Vocabulary.of_text(TEXT)))
+    assert model_file.read_bytes() == before
+    assert list(model_file.parent.iterdir()) == [model_file]
+
+
+# --- one training at a time
+
+
+def test_a_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path)
+    with pytest.raises(RunBusyError, match="another training goes on there"):
+        RunLock(tmp_path)
+    lock.release()
+    lock.release()
+    other = RunLock(tmp_path)
+    del other
+    RunLock(tmp_path).release()
+    with pytest.raises(CheckpointError, match="cannot be opened: No such file"):
+        RunLock(tmp_path / "gone")
+
+
+def test_a_file_system_without_locks_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    assert RunLock(tmp_path) and RunLock(tmp_path)
 
 
 # --- weights of another model

@@ -18,7 +18,7 @@ from rich.console import Console
 from charrnn import display
 from charrnn.display import RunSummary, TrainingDisplay, char_row, duration, printable, sparkline
 from charrnn.evaluation import CharScore, ContextScore, Score
-from charrnn.training import Evaluated, Finished, Stepped, WentBack
+from charrnn.training import Evaluated, Finished, SaveFailed, Stepped, WentBack
 
 LN_2 = math.log(2)
 SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, 128, 2, 60_000, 32, 64, "character")
@@ -355,6 +355,20 @@ def test_a_setback_is_said(
     stream = terminal(monkeypatch)
     show(TrainingDisplay(SUMMARY))
     assert SAID in stream.getvalue()
+
+
+def test_a_save_that_failed_is_said_even_where_little_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = SaveFailed(1234, 60.0, "runs/coffee/model.safetensors: cannot be written: full")
+    said = f"step 1,234: {failed.reason}; training goes on, and will try again"
+    for quiet in (False, True):
+        TrainingDisplay(SUMMARY, quiet=quiet).save_failed(failed)
+        assert capsys.readouterr().err == f"{said}\n"
+    stream = terminal(monkeypatch)
+    with TrainingDisplay(SUMMARY) as screen:
+        screen.save_failed(failed)
+    assert said in stream.getvalue()
 
 
 def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyPatch) -> None:

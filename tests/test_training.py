@@ -27,14 +27,17 @@ from charrnn.errors import (
     CorpusError,
     EncodingError,
     OptionError,
+    RunBusyError,
     TrainingError,
 )
 from charrnn.evaluation import nats_per_char
+from charrnn.model import CharRNN
 from charrnn.optimizer import AdamW, learning_rate
 from charrnn.training import (
     Evaluated,
     Event,
     Finished,
+    SaveFailed,
     Stepped,
     Trainer,
     WentBack,
@@ -42,6 +45,13 @@ from charrnn.training import (
     resumed_trainer,
     training_speed,
 )
+from charrnn.vocabulary import Ids, Vocabulary
+
+
+def nats_unasked(model: CharRNN, vocabulary: Vocabulary, ids: Ids, _: object) -> float | None:
+    """Scores without asking whether to stop, so that a test can count who else asks."""
+    return nats_per_char(model, vocabulary, ids)
+
 
 COFFEE = (DATA / "coffee.txt").read_text()[:6000]
 TRAINING = {"batch_size": 4, "seq_len": 16, "patience": 0, "steps": 20, "eval_every": 1000}
@@ -54,7 +64,7 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
     source = folder / "text.txt"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_bytes(text.encode("utf-8"))
-    validate = options.pop("validate", nats_per_char)
+    validate = options.pop("validate", nats_unasked)
     init_from = options.pop("init_from", None)
     data = {key: options.pop(key) for key in DATA_FIELDS & options.keys()}
     model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
@@ -71,7 +81,7 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
 
 
 def resume(folder: Path, **changes: Any) -> Trainer:
-    validate = changes.pop("validate", nats_per_char)
+    validate = changes.pop("validate", nats_unasked)
     path = folder / "runs" / "text" / "training.safetensors"
     return resumed_trainer(path, changes, validate=validate)
 
@@ -255,7 +265,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, speed: float, **optio
     model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
     config = TrainingConfig(**options)
     return new_trainer(
-        [str(source)], folder / "runs", None, DataConfig(), config, model, validate=nats_per_char
+        [str(source)], folder / "runs", None, DataConfig(), config, model, validate=nats_unasked
     )
 
 
@@ -335,6 +345,12 @@ def test_what_is_measured_takes_its_time_from_the_budget(tmp_path: Path, clock: 
     assert first.elapsed_s > 0.5  # at least four updates and what they are timed with
     events = run(start(tmp_path / "other", steps=1, hidden_size=4))
     assert events[0].elapsed_s < 0.5
+
+
+def test_the_shortest_time_is_one_update(tmp_path: Path) -> None:
+    finished = run(start(tmp_path, steps=None, max_time=1e-6))[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step) == ("done", 1)
 
 
 def test_the_speed_of_a_training_that_would_diverge_is_measured_too() -> None:
@@ -450,6 +466,27 @@ def test_a_stop_at_an_evaluation_skips_none(tmp_path: Path, stop: int) -> None:
     assert same(kept(one, "model"), kept(cut, "model"))
 
 
+@pytest.mark.parametrize("options", [{"eval_every": 10}, {"eval_every": 1000}], ids=["due", "last"])
+def test_a_stop_within_an_evaluation_puts_it_off(tmp_path: Path, options: dict[str, Any]) -> None:
+    """It ends at once; going on makes up for it, and all is as if it had never been stopped."""
+    one, cut = tmp_path / "one", tmp_path / "cut"
+    run(start(one, **options))
+    asked = itertools.count(1)
+    trainer = start(cut, **options, validate=nats_per_char)
+    step = min(options["eval_every"], 20)
+    finished = run(trainer, lambda: next(asked) > step)[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step, finished.val_nats_per_char) == (
+        "interrupted",
+        step,
+        None,
+    )
+    assert history(cut, "eval") == []
+    run(resume(cut))
+    assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
+    assert same(kept(one, "model"), kept(cut, "model"))
+
+
 def test_a_stop_before_the_first_evaluation_keeps_what_was_learnt(tmp_path: Path) -> None:
     run(start(tmp_path, steps=100, eval_every=50), after(20))
     kept_model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
@@ -534,7 +571,7 @@ def test_a_changed_text_is_a_named_error(tmp_path: Path, text: str) -> None:
 def test_a_model_file_is_no_training_file(tmp_path: Path) -> None:
     run(start(tmp_path, steps=1))
     with pytest.raises(CheckpointError, match="no saved training"):
-        resumed_trainer(tmp_path / "runs/text/model.safetensors", {}, validate=nats_per_char)
+        resumed_trainer(tmp_path / "runs/text/model.safetensors", {}, validate=nats_unasked)
 
 
 # --- what is told
@@ -698,6 +735,106 @@ def test_speed_leaves_evaluations_out(tmp_path: Path, clock: Clock) -> None:
 # --- what goes wrong
 
 
+class Disk:
+    """A disk that is full at some saves; the first is the untrained model, the second all of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, full: Callable[[int, str], bool]) -> None:
+        self.saves: list[str] = []
+        write = checkpoint.write_whole
+
+        def write_whole(path: Path, data: bytes) -> None:
+            self.saves.append(path.name)
+            if full(len(self.saves), path.name):
+                raise CheckpointError(f"{path}: cannot be written: No space left on device")
+            write(path, data)
+
+        monkeypatch.setattr(checkpoint, "write_whole", write_whole)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors"])
+def test_a_full_disk_is_said_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    options: dict[str, Any] = {"steps": 40, "eval_every": 20, "save_every": 10}
+    run(start(tmp_path / "one", **options))
+    Disk(monkeypatch, lambda number, name: name == file and number in range(4, 7))
+    events = run(start(tmp_path, **options))
+    failed = [event for event in events if isinstance(event, SaveFailed)]
+    assert failed and all(f"{file}: cannot be written" in event.reason for event in failed)
+    assert events[-1].step == 40
+    assert same(kept(tmp_path), kept(tmp_path / "one"))
+    assert same(kept(tmp_path, "model"), kept(tmp_path / "one", "model"))
+
+
+def test_the_best_model_is_kept_for_the_next_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best is that of step 10; what is written later is still that one."""
+    validate = scores(1.0, 2.0, 3.0)
+    full = iter([False, True, True, False])  # untrained; best; best at the first save; then written
+    Disk(monkeypatch, lambda _, name: name == "model.safetensors" and next(full))
+    options: dict[str, Any] = {"steps": 30, "eval_every": 10, "save_every": 12}
+    events = run(start(tmp_path, validate=validate, **options))
+    assert [event.step for event in events if isinstance(event, SaveFailed)] == [10, 12]
+    metadata = NumpyModel.read(tmp_path / "runs" / "text" / "model.safetensors").metadata
+    assert json.loads(metadata["provenance"])["step"] == 10
+    assert json.loads(metadata["provenance"])["val_nats_per_char"] == 1.0
+
+
+def test_a_disk_that_stays_full_is_a_named_error_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Disk(monkeypatch, lambda number, _: number > 3)
+    trainer = start(tmp_path, eval_every=10)
+    with pytest.raises(CheckpointError, match=r"No space left on device; .*--resume"):
+        run(trainer)
+    monkeypatch.undo()
+    assert run(resume(tmp_path))[-1].step == 20
+
+
+def test_a_disk_that_is_full_from_the_start_is_a_named_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Disk(monkeypatch, lambda *_: True)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        next(start(tmp_path).events())
+
+
+def test_a_folder_that_is_gone_is_said_and_comes_back(tmp_path: Path) -> None:
+    folder, away = tmp_path / "runs" / "text", tmp_path / "away"
+    said = []
+    for event in start(tmp_path, steps=40, eval_every=10, save_every=5).events():
+        if event.step == 10 and isinstance(event, Evaluated):
+            folder.rename(away)
+        elif isinstance(event, SaveFailed):
+            said.append(event.reason)
+        elif event.step == 30 and isinstance(event, Evaluated):
+            away.rename(folder)
+    assert said and all("No such file or directory" in reason for reason in said)
+    assert kept(tmp_path)["state"].size
+    assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20, 30, 40]
+
+
+def test_a_second_training_of_a_run_is_refused(tmp_path: Path) -> None:
+    events = start(tmp_path, steps=40, eval_every=10).events()
+    next(events)
+    with pytest.raises(RunBusyError, match=r"runs/text: another training goes on there"):
+        resume(tmp_path)
+    events.close()
+    assert run(resume(tmp_path))[-1].step == 40
+
+
+def test_what_a_killed_training_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    run(start(tmp_path), after(5))
+    folder = tmp_path / "runs" / "text"
+    left = [".model.safetensors.12.tmp", ".training.safetensors.999.tmp", ".history.jsonl.1.tmp"]
+    others = [".mine.tmp", "model.safetensors.12.tmp", ".model.safetensors.x.tmp"]
+    for name in (*left, *others):
+        (folder / name).write_text("half")
+    resume(tmp_path)
+    assert {path.name for path in folder.glob("*tmp")} == set(others)
+
+
 def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
     """Lets the loss of these updates, counted from 1 over all that are made, be no number."""
     count, right = itertools.count(1), nn.functional.cross_entropy
@@ -855,7 +992,7 @@ def from_stdin(folder: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> Tr
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     config = TrainingConfig(**TRAINING)
     return new_trainer(
-        ["-"], folder, None, DataConfig(), config, {"hidden_size": 8}, validate=nats_per_char
+        ["-"], folder, None, DataConfig(), config, {"hidden_size": 8}, validate=nats_unasked
     )
 
 
@@ -865,7 +1002,7 @@ def test_standard_input_is_kept_for_a_resume(
     trainer = from_stdin(tmp_path, monkeypatch, COFFEE.encode())
     run(trainer, after(5))
     path = tmp_path / "stdin" / "training.safetensors"
-    assert run(resumed_trainer(path, {}, validate=nats_per_char))[-1].step == 20
+    assert run(resumed_trainer(path, {}, validate=nats_unasked))[-1].step == 20
 
 
 def test_an_unusable_standard_input_leaves_no_run(

@@ -786,7 +786,7 @@ def _planned(options: Mapping[str, Any], training: TrainingConfig, train_chars: 
                 f"training ends after {enough_s:.0f} s"
             )
             training = replace(training, max_time=enough_s)
-        read = speed * (min(enough_s, max_time) - spent_s)
+        read = max(speed * (min(enough_s, max_time) - spent_s), 0.0)
         # scoring is thrice as fast as learning: an evaluation takes a twentieth of the time
         val_chars = min(training.max_val_chars, max(1000, int(0.15 * read)))
         training = replace(training, max_val_chars=val_chars)

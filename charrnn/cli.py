@@ -296,11 +296,11 @@ def train(
     changes = _pick(TrainingConfig, given), _pick(DataConfig, given), _pick(ModelConfig, given)
     if not (sources or resume):
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
-    training, data = TrainingConfig(**changes[0]), DataConfig(**changes[1])
-    ModelConfig(vocab_size=2, **changes[2])
+    data = DataConfig(**changes[1])
+    TrainingConfig(**changes[0]), ModelConfig(vocab_size=2, **changes[2])
     _set_threads(threads)  # the first import of torch: wrong usage has shown before it
     from charrnn import checkpoint, evaluation
-    from charrnn.training import new_trainer, resumed_trainer
+    from charrnn.runs import new_trainer, resumed_trainer
 
     validate = evaluation.nats_per_char
     if resume:
@@ -323,7 +323,7 @@ def train(
             runs,
             name,
             data,
-            training,
+            changes[0],
             model_options,
             validate=validate,
             init_from=start,

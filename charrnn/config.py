@@ -9,14 +9,13 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from charrnn.errors import CorpusError, OptionError
 
 Unit = Literal["char", "byte"]
 Nonlinearity = Literal["tanh", "relu"]
 OnUnknown = Literal["error", "skip"]
-_Number = TypeVar("_Number", int, float)
 
 MIN_CORPUS_CHARS = 32
 """Characters (or bytes) below which there is nothing to learn and nothing to validate on."""
@@ -29,11 +28,17 @@ ENOUGH_PASSES = 40
 ENOUGH_STEPS = 200
 """After so many passes over a text, and at least so many steps, it is only learnt by heart."""
 
-HIDDEN_SIZE_BY_CHARS = ((1.8e6, 256), (0.55e6, 192), (0.0, 128))
+HIDDEN_SIZE_BY_CHARS = ((1.2e6, 256), (0.4e6, 160), (0.0, 128))
 """From so many characters on that are read in all, this hidden size."""
 
-DROPOUT_BY_PASSES = ((8.0, 0.1), (0.0, 0.0))
-"""From so many passes over the text on, this dropout."""
+LONG_CHARS = 8e6
+"""A training that reads so many characters in all is a long one."""
+
+LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+"""A long training can afford to start and end with smaller steps."""
+
+DROPOUT_PASSES = 8.0
+"""A text that is read so often is learnt with dropout."""
 
 
 def _require(name: str, value: object, ok: bool, wanted: str) -> None:
@@ -63,7 +68,7 @@ class ModelConfig:
     vocab_size: int
     unit: Unit = "char"
     hidden_size: int = 256
-    num_layers: int = 2
+    num_layers: int = 3
     nonlinearity: Nonlinearity = "tanh"
     dropout: float = 0.0
 
@@ -251,21 +256,26 @@ def fitted_hidden_size(chars: float) -> int:
     Args:
         chars: characters that a model of the default size would read in that time.
     """
-    return _at_least(chars, HIDDEN_SIZE_BY_CHARS)
+    return next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
 
 
-def fitted_dropout(passes: float) -> float:
+def fitted_schedule(chars: float) -> dict[str, Any]:
+    """Returns settings that fit a training of so many characters better than the defaults."""
+    return LONG_SCHEDULE if chars >= LONG_CHARS else {}
+
+
+def fitted_dropout(passes: float, chars: float) -> float:
     """Returns the dropout: a text that is read often must not be learnt by heart.
+
+    A large text is harder to learn by heart, and less of it is enough.
 
     Args:
         passes: how often the training text will be read.
+        chars: characters that will be read in all.
     """
-    return _at_least(passes, DROPOUT_BY_PASSES)
-
-
-def _at_least(value: float, table: tuple[tuple[float, _Number], ...]) -> _Number:
-    """Returns what stands beside the first bound that a value reaches."""
-    return next(found for least, found in table if value >= least)
+    if passes < DROPOUT_PASSES:
+        return 0.0
+    return 0.05 if chars >= LONG_CHARS else 0.1
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,7 @@ Validation is a function handed in, so the loop knows nothing of scoring.
 
 import contextlib
 import copy
-import glob
-import itertools
 import math
-import os
-import shutil
-import statistics
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,16 +24,9 @@ from charrnn import checkpoint
 from charrnn.batches import Batch, Batches, Position
 from charrnn.checkpoint import Checkpoint, RunLock
 from charrnn.config import (
-    ENOUGH_PASSES,
-    DataConfig,
-    ModelConfig,
     TrainingConfig,
-    enough_steps,
-    fitted_dropout,
-    fitted_hidden_size,
 )
-from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, is_stream, keep_stream, run_name
-from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError, TrainingError
+from charrnn.errors import CheckpointError, TrainingError
 from charrnn.model import CharRNN
 from charrnn.optimizer import AdamW, learning_rate, move_average
 from charrnn.vocabulary import Ids, Vocabulary
@@ -48,9 +36,6 @@ Validate = Callable[[CharRNN, Vocabulary, Ids, Callable[[], bool]], float | None
 
 MAX_SETBACKS = 5
 """How often a training may go back; each time its learning rate is halved."""
-
-RESUMABLE = {"epochs", "steps", "max_time", "patience", "eval_every", "save_every", "save_every_s"}
-"""Training settings that a resumed run may change."""
 
 
 @dataclass(frozen=True)
@@ -380,7 +365,7 @@ class Trainer:
         y = torch.from_numpy(batch.y).to(device)
         if batch.starts_block:
             self._state.zero_()
-        nats, self._state = _update(
+        nats, self._state = update_weights(
             self.model,
             self._optimizer,
             (x, y),
@@ -566,7 +551,7 @@ class Trainer:
             ) from None
 
 
-def _update(
+def update_weights(
     model: CharRNN,
     optimizer: AdamW,
     batch: tuple[Tensor, Tensor],
@@ -607,30 +592,6 @@ def _update(
     return nats, state.detach()
 
 
-def training_speed(model_config: ModelConfig, config: TrainingConfig) -> float:
-    """Measures how fast such a model learns here; takes about a quarter of a second.
-
-    Args:
-        model_config: the network.
-        config: batch size, sequence length and device.
-
-    Returns:
-        Characters per second.
-    """
-    with torch.random.fork_rng(devices=[]):
-        model = CharRNN(model_config).to(find_device(config.device))
-        text = torch.randint(model_config.vocab_size, (config.seq_len + 1, config.batch_size))
-    optimizer, state = AdamW(model.parameters(), 0.0), model.zero_state(config.batch_size)
-    batch = text[:-1].to(state.device), text[1:].to(state.device)
-    marks = [time.perf_counter()]
-    while len(marks) < 4 or marks[-1] - marks[0] < 0.25:
-        # at rate 0 the weights stay where they are, and every update is as the first
-        _update(model, optimizer, batch, state, rate=0.0, number=1, grad_clip=1.0)
-        marks.append(time.perf_counter())
-    # the first update has the warm-up
-    return batch[0].numel() / statistics.median(b - a for a, b in itertools.pairwise(marks[1:]))
-
-
 @dataclass
 class _Log:
     """Sums since the last :class:`Stepped`."""
@@ -643,278 +604,3 @@ class _Log:
         """Every ten steps, less often in long runs so that the file stays small; or after 2 s."""
         interval = max(10, int(10 ** (len(str(step)) - 3)))
         return step % interval == 0 or now_s - self.start_s >= 2.0
-
-
-def new_trainer(
-    sources: Sequence[str],
-    runs: Path,
-    name: str | None,
-    data: DataConfig,
-    training: TrainingConfig,
-    model_options: Mapping[str, Any],
-    *,
-    validate: Validate,
-    init_from: Checkpoint | None = None,
-) -> Trainer:
-    """Starts a new run: reads the text once, fits the settings to it, builds the model.
-
-    Args:
-        sources: as :class:`~charrnn.corpus.Corpus` takes them.
-        runs: the folder of all runs.
-        name: the run's name; None takes the source's.
-        data: where the text comes from and how it is cut.
-        training: the settings wished for.
-        model_options: fields of :class:`~charrnn.config.ModelConfig` that are not its defaults.
-        validate: scores a model.
-        init_from: a model to take the weights from.
-
-    Raises:
-        CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
-    """
-    folder, lock, found, new_runs = None, None, list(sources), not runs.exists()
-    name = run_name(sources) if name is None else name
-    try:
-        for i, source in enumerate(sources):
-            if is_stream(source):
-                # kept, so that it can be read more than once
-                if folder is None:
-                    folder = checkpoint.create_run(runs, name)
-                    lock = RunLock(folder)
-                found[i] = str(folder / f"{i or ''}{checkpoint.STDIN_FILE}")
-                keep_stream(source, Path(found[i]))
-        corpus = Corpus(found, data)
-        survey = corpus.survey()
-        notes = []
-        if corpus.skipped:
-            notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
-        fitted = training.fitted(data.train_chars(survey.chars))
-        if fitted != training:
-            notes.append(_say_fitted(training, fitted, data, survey.chars))
-        if init_from is not None:
-            model_options = _shape_of(init_from.model.config, data.unit, model_options)
-        plan = _planned(
-            {"vocab_size": len(survey.vocabulary), "unit": data.unit, **model_options},
-            fitted,
-            data.train_chars(survey.chars),
-        )
-        fitted = plan.training
-        notes += plan.notes
-        torch.manual_seed(training.seed)
-        model = CharRNN(plan.model)
-        if init_from is not None:
-            notes.append(checkpoint.transfer(init_from, model, survey.vocabulary))
-        device = find_device(training.device)
-        folder = folder or checkpoint.create_run(runs, name)
-        return Trainer(
-            model.to(device),
-            Batches(corpus, survey, data, fitted.batch_size, fitted.seq_len),
-            fitted,
-            folder,
-            validate=validate,
-            origin={
-                "data_config": asdict(data),
-                "sources": [
-                    # a kept copy is named relative to the run, which may be moved
-                    Path(kept).name if kept != source else _absolute(source)
-                    for source, kept in zip(sources, found, strict=True)
-                ],
-                "corpus_chars": survey.chars,
-                "corpus_sha256": survey.sha256,
-                "asked": {"batch_size": training.batch_size, "seq_len": training.seq_len},
-            },
-            provenance={"sources": list(sources), "chars": survey.chars},
-            lock=lock or RunLock(folder),
-            spent_s=plan.spent_s,
-            notes=notes,
-        )
-    except BaseException as error:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                if new_runs:
-                    runs.rmdir()
-        if isinstance(error, CharrnnError):
-            raise type(error)(_name_originals(str(error), sources, found)) from None
-        raise
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A training that fits its text and its time.
-
-    Attributes:
-        model: the model's configuration.
-        training: the settings.
-        notes: what the user should know.
-        spent_s: seconds that planning took from the time.
-    """
-
-    model: ModelConfig
-    training: TrainingConfig
-    notes: list[str]
-    spent_s: float
-
-
-def _planned(options: Mapping[str, Any], training: TrainingConfig, train_chars: int) -> _Plan:
-    """Fits model, length and evaluation to what can be read of the text.
-
-    Args:
-        options: fields of the model; those that are missing are chosen.
-        training: settings that fit the text.
-        train_chars: characters of the training text.
-    """
-    start_s, spent_s = time.perf_counter(), 0.0
-    config, notes = ModelConfig(**options), []
-    chars_per_step = training.batch_size * training.seq_len
-    steps_per_epoch = max(1, train_chars // chars_per_step)
-    if training.max_time is None:
-        total_steps = training.total_steps(steps_per_epoch)
-        assert total_steps is not None
-        passes = total_steps / steps_per_epoch
-    else:
-        max_time = training.max_time
-        speed = training_speed(config, training)
-        if "hidden_size" not in options:
-            config = replace(config, hidden_size=fitted_hidden_size(speed * max_time))
-            if config.hidden_size != ModelConfig.hidden_size:
-                speed = training_speed(config, training)
-        spent_s = time.perf_counter() - start_s
-        enough_s = spent_s + enough_steps(steps_per_epoch) * chars_per_step / speed
-        if enough_s < max_time:
-            notes.append(
-                f"after {ENOUGH_PASSES} passes a text is only learnt by heart: "
-                f"training ends after {enough_s:.0f} s"
-            )
-            training = replace(training, max_time=enough_s)
-        read = max(speed * (min(enough_s, max_time) - spent_s), 0.0)
-        # scoring is thrice as fast as learning: an evaluation takes a twentieth of the time
-        val_chars = min(training.max_val_chars, max(1000, int(0.15 * read)))
-        training = replace(training, max_val_chars=val_chars)
-        passes = read / train_chars
-    if "dropout" not in options:
-        config = replace(config, dropout=fitted_dropout(passes))
-        if config.dropout:
-            notes.append(f"about {passes:.0f} passes over the text: dropout {config.dropout}")
-    return _Plan(config, training, notes, spent_s)
-
-
-def _say_fitted(asked: TrainingConfig, fitted: TrainingConfig, data: DataConfig, chars: int) -> str:
-    return (
-        f"small text: batch size {fitted.batch_size} and sequence length {fitted.seq_len} "
-        f"instead of {asked.batch_size} and {asked.seq_len}; "
-        f"{chars - data.train_chars(chars)} characters validate"
-    )
-
-
-def _name_originals(message: str, sources: Sequence[str], found: Sequence[str]) -> str:
-    """Names what the user gave instead of the copies kept of it, which are gone."""
-    for source, kept in zip(sources, found, strict=True):
-        if kept != source:
-            message = message.replace(kept, "standard input" if source == STDIN else source)
-    return message
-
-
-def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validate) -> Trainer:
-    """Goes on with a run exactly where its training file says.
-
-    Args:
-        path: the training file.
-        changes: settings that the user gave anew; all but :data:`RESUMABLE` must be as saved.
-        validate: scores a model.
-
-    Raises:
-        CheckpointError: The file cannot be used, a setting differs, or the text has changed.
-        CorpusError: The text is not there any more.
-    """
-    lock = RunLock(path.parent)  # before reading: what another training saves meanwhile is lost
-    saved = checkpoint.load(path)
-    state = saved.training_state
-    if not state:
-        raise CheckpointError(f"{path}: a model, no saved training: name the run's folder")
-    try:
-        data = DataConfig(**state["data_config"])
-        config = TrainingConfig(**state["training_config"])
-        sources, chars, sha256 = state["sources"], state["corpus_chars"], state["corpus_sha256"]
-    except (KeyError, TypeError, OptionError) as error:
-        raise CheckpointError(
-            f"{path}: not a whole training file ({error}): start a new run"
-        ) from None
-    model_config = saved.model.config
-    fixed = {**asdict(model_config), **asdict(data), **asdict(config)}
-    asked = state.get("asked", {})  # a small text may have shrunk it
-    for key, value in changes.items():
-        free = key not in fixed or key in RESUMABLE | {"threads", "device"}
-        if not free and value not in (fixed[key], asked.get(key)):
-            option = "--" + key.replace("_", "-")
-            raise CheckpointError(
-                f"{path}: trained with {option} {fixed[key]}, not {value}: "
-                f"leave {option} out, or start a new run"
-            )
-    config = _with_changes(config, changes)
-    found = [str(kept) if (kept := path.parent / s).exists() else s for s in sources]
-    corpus = Corpus(found, data)
-    survey = corpus.survey()
-    if (survey.chars, survey.sha256) != (chars, sha256):
-        now = f"{survey.chars:,} characters" if survey.chars != chars else "other characters"
-        raise CorpusError(
-            f"{corpus.name}: the text has changed since the run began ({chars:,} characters then, "
-            f"{now} now): restore it, or start a new run"
-        )
-    return Trainer(
-        saved.model.to(find_device(config.device)),
-        Batches(corpus, survey, data, config.batch_size, config.seq_len),
-        config,
-        path.parent,
-        validate=validate,
-        origin={key: state[key] for key in state if key not in ("training_config", "progress")},
-        provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
-        resume_from=saved,
-        lock=lock,
-        notes=[f"resumed at step {state['progress']['step']:,}"],
-    )
-
-
-def find_device(name: str) -> torch.device:
-    """Returns torch's device of that name.
-
-    Raises:
-        OptionError: There is none, or not on this machine.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise OptionError(
-            f"--device: {name!r} is not a device that torch finds here; try cpu"
-        ) from None
-    return device
-
-
-def _with_changes(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
-    new = {key: changes[key] for key in RESUMABLE | {"threads", "device"} if key in changes}
-    if new.keys() & {"epochs", "steps", "max_time"}:
-        new = {"epochs": None, "steps": None, "max_time": None, **new}
-    return replace(config, **new)
-
-
-def _shape_of(config: ModelConfig, unit: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options of a model that takes over another's weights."""
-    if config.unit != unit:
-        raise OptionError(
-            f"--unit: --init-from's model has {config.unit}: add --unit {config.unit}"
-        )
-    shape = {key: getattr(config, key) for key in ("hidden_size", "num_layers", "nonlinearity")}
-    for key, value in shape.items():
-        if options.get(key, value) != value:
-            option = "--" + key.replace("_", "-")
-            raise OptionError(f"{option}: --init-from's model has {value}: leave {option} out")
-    return {**options, **shape}
-
-
-def _absolute(source: str) -> str:
-    """Returns a source so that it is found from any folder: a path or a glob, but no Hub name."""
-    if source.startswith(HUB_PREFIX) and not Path(source).exists():
-        return source
-    if Path(source).exists():
-        return str(Path(source).absolute())
-    return os.path.join(glob.escape(os.getcwd()), source)

@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+
+from charrnn import planning, training
 
 # nothing here may reach for a network, or for another test's runs
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,11 +19,31 @@ DATA = Path(__file__).parents[1] / "data"
 SENTENCE = "I had coffee today with Anna.\nShe said so, and I said no!\n"
 
 
+class Clock:
+    """A clock that goes on by a little each time it is read."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def perf_counter(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
 @pytest.fixture(autouse=True)
 def _same_numbers() -> None:
     """Seeds torch; a test that sets other threads does not change the next one."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Replaces the clock that planning and training read."""
+    clock = Clock()
+    for room in (planning, training):
+        monkeypatch.setattr(room, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    return clock
 
 
 @pytest.fixture

@@ -19,14 +19,20 @@ from unittest.mock import patch
 import torch
 
 from charrnn import checkpoint
-from charrnn.config import DataConfig, TrainingConfig
+from charrnn.config import DataConfig
 from charrnn.evaluation import nats_per_char
-from charrnn.training import Trainer, new_trainer, resumed_trainer
+from charrnn.runs import new_trainer, resumed_trainer
+from charrnn.training import Trainer
 
 STEPS = 900
-CONFIG = TrainingConfig(
-    batch_size=4, seq_len=16, steps=STEPS, eval_every=11, save_every=7, patience=0
-)
+TRAINING = {
+    "batch_size": 4,
+    "seq_len": 16,
+    "steps": STEPS,
+    "eval_every": 11,
+    "save_every": 7,
+    "patience": 0,
+}
 
 
 def trainer_in(runs: Path) -> Trainer:
@@ -36,7 +42,7 @@ def trainer_in(runs: Path) -> Trainer:
         return resumed_trainer(path, {}, validate=nats_per_char)
     model = {"hidden_size": 8, "dropout": 0.2}
     text = str(runs.parent / "text.txt")
-    return new_trainer([text], runs, None, DataConfig(), CONFIG, model, validate=nats_per_char)
+    return new_trainer([text], runs, None, DataConfig(), TRAINING, model, validate=nats_per_char)
 
 
 def in_a_child(task: Callable[[int], None]) -> tuple[int, int]:

@@ -33,6 +33,8 @@ ROOMS = [
     "optimizer",
     "checkpoint",
     "training",
+    "planning",
+    "runs",
     "sampling",
     "evaluation",
     "display",

@@ -44,7 +44,8 @@ Tensors = dict[str, Tensor]
 
 
 def checkpoint_of(vocabulary: Vocabulary, **options: Any) -> Checkpoint:
-    config = ModelConfig(len(vocabulary), vocabulary.unit, hidden_size=6, **options)
+    shape = {"hidden_size": 6, "num_layers": 2, **options}
+    config = ModelConfig(len(vocabulary), vocabulary.unit, **shape)
     return Checkpoint(CharRNN(config).eval(), vocabulary, provenance={"sources": ["a.txt"]})
 
 

@@ -242,7 +242,7 @@ def test_more_to_read_never_means_a_smaller_model_or_less_dropout() -> None:
     amounts = [10.0**n for n in range(9)]
     for fitted, least, most in (
         (fitted_hidden_size, 128, ModelConfig.hidden_size),
-        (fitted_dropout, 0.0, 0.1),
+        (lambda passes: fitted_dropout(passes, 1000.0), 0.0, 0.1),
     ):
         chosen = [fitted(amount) for amount in amounts]
         assert chosen == sorted(chosen)

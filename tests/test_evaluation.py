@@ -16,7 +16,7 @@ from numpy_model import NumpyModel
 
 from charrnn import evaluation
 from charrnn.checkpoint import Checkpoint, load, save
-from charrnn.config import DataConfig, ModelConfig, TrainingConfig
+from charrnn.config import DataConfig, ModelConfig
 from charrnn.corpus import Piece
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.evaluation import (
@@ -31,7 +31,7 @@ from charrnn.evaluation import (
     split_lines,
 )
 from charrnn.model import CharRNN
-from charrnn.training import new_trainer
+from charrnn.runs import new_trainer
 from charrnn.vocabulary import Vocabulary
 
 COFFEE = (DATA / "coffee.txt").read_text()
@@ -60,10 +60,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "text").write_text(COFFEE[:30_000])
     torch.set_num_threads(1)
-    config = TrainingConfig(batch_size=8, seq_len=32, epochs=2.0, eval_every=10**6)
+    training = {"batch_size": 8, "seq_len": 32, "epochs": 2.0, "eval_every": 10**6}
     options = {"hidden_size": 32}
     trainer = new_trainer(
-        [str(folder / "text")], folder, None, DataConfig(), config, options, validate=nats_per_char
+        [str(folder / "text")],
+        folder,
+        None,
+        DataConfig(),
+        training,
+        options,
+        validate=nats_per_char,
     )
     *_, finished = trainer.events()
     return load(finished.model_path)

@@ -19,7 +19,7 @@ from numpy_model import parse
 
 from charrnn import checkpoint
 from charrnn.evaluation import nats_per_char
-from charrnn.training import resumed_trainer
+from charrnn.runs import resumed_trainer
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -106,6 +106,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ENDLESS = ("--steps", "100M", "--patience", "0", "--hidden-size", "8", "--num-layers", "1")
 
 
+def hear_hang_ups() -> None:
+    """Undoes what ``nohup`` did, if these tests run under it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def begun(text: Path, runs: Path, *options: str) -> "Iterator[subprocess.Popen[str]]":
     """Starts an endless training, well under way; kills what goes on at the end."""
@@ -116,6 +121,7 @@ def begun(text: Path, runs: Path, *options: str) -> "Iterator[subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        preexec_fn=hear_hang_ups,
     ) as process:
         try:
             assert process.stderr is not None

@@ -215,7 +215,7 @@ def test_a_text_starts_after_a_newline(L: int, newline_id: int) -> None:
 
 
 def test_a_text_starts_from_zero_where_there_is_no_newline() -> None:
-    model = make_model()
+    model = make_model(num_layers=2)
     start = model.start_state(B, newline_id=None)
     assert torch.equal(start, torch.zeros(2, B, H).double())
     assert torch.equal(model.output(start[-1]), model.output.b_y.expand(B, V))

@@ -10,9 +10,10 @@ import pytest
 from grammar_module import DATA, load_grammar
 
 from charrnn.checkpoint import load
-from charrnn.config import DataConfig, TrainingConfig
+from charrnn.config import DataConfig
 from charrnn.evaluation import nats_per_char, score
-from charrnn.training import Finished, new_trainer
+from charrnn.runs import new_trainer
+from charrnn.training import Finished
 
 grammar = load_grammar()
 STEPS = 4500
@@ -25,8 +26,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("runs"),
         None,
         DataConfig(),
-        TrainingConfig(batch_size=16, learning_rate=5e-3, steps=STEPS, eval_every=STEPS // 3),
-        {"hidden_size": 96},
+        {"batch_size": 16, "learning_rate": 5e-3, "steps": STEPS, "eval_every": STEPS // 3},
+        {"hidden_size": 96, "num_layers": 2, "dropout": 0.0},
         validate=nats_per_char,
     )
     *_, last = trainer.events()

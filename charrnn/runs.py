@@ -1,0 +1,217 @@
+"""Starts a run, or goes on with one: from the user's settings and sources to a trainer."""
+
+import contextlib
+import glob
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from charrnn import checkpoint
+from charrnn.batches import Batches
+from charrnn.checkpoint import Checkpoint, RunLock
+from charrnn.config import DataConfig, ModelConfig, TrainingConfig
+from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, is_stream, keep_stream, run_name
+from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError
+from charrnn.model import CharRNN
+from charrnn.planning import find_device, plan
+from charrnn.training import Trainer, Validate
+
+RESUMABLE = {"epochs", "steps", "max_time", "patience", "eval_every", "save_every", "save_every_s"}
+"""Training settings that a resumed run may change."""
+
+FITTED = ("batch_size", "seq_len")
+"""Training settings that a small text may shrink, whatever was asked for."""
+
+
+def new_trainer(
+    sources: Sequence[str],
+    runs: Path,
+    name: str | None,
+    data: DataConfig,
+    training_options: Mapping[str, Any],
+    model_options: Mapping[str, Any],
+    *,
+    validate: Validate,
+    init_from: Checkpoint | None = None,
+) -> Trainer:
+    """Starts a new run: reads the text once, fits the settings to it, builds the model.
+
+    Args:
+        sources: as :class:`~charrnn.corpus.Corpus` takes them.
+        runs: the folder of all runs.
+        name: the run's name; None takes the source's.
+        data: where the text comes from and how it is cut.
+        training_options: fields of :class:`~charrnn.config.TrainingConfig` that the user gave.
+        model_options: fields of :class:`~charrnn.config.ModelConfig` that the user gave.
+        validate: scores a model.
+        init_from: a model to take the weights from.
+
+    Raises:
+        CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
+    """
+    folder, lock, found, new_runs = None, None, list(sources), not runs.exists()
+    name = run_name(sources) if name is None else name
+    try:
+        for i, source in enumerate(sources):
+            if is_stream(source):
+                # kept, so that it can be read more than once
+                if folder is None:
+                    folder = checkpoint.create_run(runs, name)
+                    lock = RunLock(folder)
+                found[i] = str(folder / f"{i or ''}{checkpoint.STDIN_FILE}")
+                keep_stream(source, Path(found[i]))
+        corpus = Corpus(found, data)
+        survey = corpus.survey()
+        notes = []
+        if corpus.skipped:
+            notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
+        if init_from is not None:
+            model_options = _shape_of(init_from.model.config, data.unit, model_options)
+        planned = plan(
+            {"vocab_size": len(survey.vocabulary), "unit": data.unit, **model_options},
+            training_options,
+            data,
+            survey.chars,
+        )
+        notes += planned.notes
+        training = planned.training
+        torch.manual_seed(training.seed)
+        model = CharRNN(planned.model)
+        if init_from is not None:
+            notes.append(checkpoint.transfer(init_from, model, survey.vocabulary))
+        device = find_device(training.device)
+        folder = folder or checkpoint.create_run(runs, name)
+        return Trainer(
+            model.to(device),
+            Batches(corpus, survey, data, training.batch_size, training.seq_len),
+            training,
+            folder,
+            validate=validate,
+            origin={
+                "data_config": asdict(data),
+                "sources": [
+                    # a kept copy is named relative to the run, which may be moved
+                    Path(kept).name if kept != source else _absolute(source)
+                    for source, kept in zip(sources, found, strict=True)
+                ],
+                "corpus_chars": survey.chars,
+                "corpus_sha256": survey.sha256,
+                "asked": {k: training_options[k] for k in FITTED if k in training_options},
+            },
+            provenance={"sources": list(sources), "chars": survey.chars},
+            lock=lock or RunLock(folder),
+            spent_s=planned.spent_s,
+            notes=notes,
+        )
+    except BaseException as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if new_runs:
+                    runs.rmdir()
+        if isinstance(error, CharrnnError):
+            raise type(error)(_name_originals(str(error), sources, found)) from None
+        raise
+
+
+def _name_originals(message: str, sources: Sequence[str], found: Sequence[str]) -> str:
+    """Names what the user gave instead of the copies kept of it, which are gone."""
+    for source, kept in zip(sources, found, strict=True):
+        if kept != source:
+            message = message.replace(kept, "standard input" if source == STDIN else source)
+    return message
+
+
+def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validate) -> Trainer:
+    """Goes on with a run exactly where its training file says.
+
+    Args:
+        path: the training file.
+        changes: settings that the user gave anew; all but :data:`RESUMABLE` must be as saved.
+        validate: scores a model.
+
+    Raises:
+        CheckpointError: The file cannot be used, a setting differs, or the text has changed.
+        CorpusError: The text is not there any more.
+    """
+    lock = RunLock(path.parent)  # before reading: what another training saves meanwhile is lost
+    saved = checkpoint.load(path)
+    state = saved.training_state
+    if not state:
+        raise CheckpointError(f"{path}: a model, no saved training: name the run's folder")
+    try:
+        data = DataConfig(**state["data_config"])
+        config = TrainingConfig(**state["training_config"])
+        sources, chars, sha256 = state["sources"], state["corpus_chars"], state["corpus_sha256"]
+    except (KeyError, TypeError, OptionError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole training file ({error}): start a new run"
+        ) from None
+    model_config = saved.model.config
+    fixed = {**asdict(model_config), **asdict(data), **asdict(config)}
+    asked = state.get("asked", {})  # a small text may have shrunk it
+    for key, value in changes.items():
+        free = key not in fixed or key in RESUMABLE | {"threads", "device"}
+        if not free and value not in (fixed[key], asked.get(key)):
+            option = "--" + key.replace("_", "-")
+            raise CheckpointError(
+                f"{path}: trained with {option} {fixed[key]}, not {value}: "
+                f"leave {option} out, or start a new run"
+            )
+    config = _with_changes(config, changes)
+    found = [str(kept) if (kept := path.parent / s).exists() else s for s in sources]
+    corpus = Corpus(found, data)
+    survey = corpus.survey()
+    if (survey.chars, survey.sha256) != (chars, sha256):
+        now = f"{survey.chars:,} characters" if survey.chars != chars else "other characters"
+        raise CorpusError(
+            f"{corpus.name}: the text has changed since the run began ({chars:,} characters then, "
+            f"{now} now): restore it, or start a new run"
+        )
+    return Trainer(
+        saved.model.to(find_device(config.device)),
+        Batches(corpus, survey, data, config.batch_size, config.seq_len),
+        config,
+        path.parent,
+        validate=validate,
+        origin={key: state[key] for key in state if key not in ("training_config", "progress")},
+        provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
+        resume_from=saved,
+        lock=lock,
+        notes=[f"resumed at step {state['progress']['step']:,}"],
+    )
+
+
+def _with_changes(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
+    new = {key: changes[key] for key in RESUMABLE | {"threads", "device"} if key in changes}
+    if new.keys() & {"epochs", "steps", "max_time"}:
+        new = {"epochs": None, "steps": None, "max_time": None, **new}
+    return replace(config, **new)
+
+
+def _shape_of(config: ModelConfig, unit: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a model that takes over another's weights."""
+    if config.unit != unit:
+        raise OptionError(
+            f"--unit: --init-from's model has {config.unit}: add --unit {config.unit}"
+        )
+    shape = {key: getattr(config, key) for key in ("hidden_size", "num_layers", "nonlinearity")}
+    for key, value in shape.items():
+        if options.get(key, value) != value:
+            option = "--" + key.replace("_", "-")
+            raise OptionError(f"{option}: --init-from's model has {value}: leave {option} out")
+    return {**options, **shape}
+
+
+def _absolute(source: str) -> str:
+    """Returns a source so that it is found from any folder: a path or a glob, but no Hub name."""
+    if source.startswith(HUB_PREFIX) and not Path(source).exists():
+        return source
+    if Path(source).exists():
+        return str(Path(source).absolute())
+    return os.path.join(glob.escape(os.getcwd()), source)

@@ -1,0 +1,154 @@
+"""What is fitted to the text and the time."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Clock
+from small_runs import COFFEE, MODEL_FIELDS, after, nats_unasked, resume, run, start
+
+from charrnn import planning
+from charrnn.config import (
+    ENOUGH_PASSES,
+    LONG_CHARS,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+    fitted_dropout,
+)
+from charrnn.planning import training_speed
+from charrnn.runs import new_trainer
+from charrnn.training import Finished, Trainer
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, speed: float, **options: Any) -> Trainer:
+    """Returns the trainer of a machine that learns so many characters a second."""
+
+    def training_speed(config: ModelConfig, _: object) -> float:
+        return speed * 256 / config.hidden_size
+
+    monkeypatch.setattr(planning, "training_speed", training_speed)
+    source = folder / "text.txt"
+    source.write_text(COFFEE)
+    model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
+    return new_trainer(
+        [str(source)], folder / "runs", None, DataConfig(), options, model, validate=nats_unasked
+    )
+
+
+def test_a_very_short_time_gets_a_smaller_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(**options: Any) -> int:
+        return planned(monkeypatch, tmp_path, **options).model.config.hidden_size
+
+    assert hidden(speed=50_000, max_time=60.0) == 256
+    assert hidden(speed=50_000, max_time=10.0) == 160
+    assert hidden(speed=50_000, max_time=1.0) == 128
+    assert hidden(speed=750, max_time=60.0) == 128
+    assert hidden(speed=750, max_time=60.0, hidden_size=200) == 200
+    assert hidden(speed=750, steps=1) == 256
+
+
+def test_the_oftener_a_text_is_read_the_more_dropout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5,400 characters train, 84 updates are a pass."""
+
+    def dropout(**options: Any) -> float:
+        return planned(monkeypatch, tmp_path, 1000, **options).model.config.dropout
+
+    passes = [1, 3, 10, 30, 100]
+    chosen = [fitted_dropout(n, 5400.0 * n) for n in passes]
+    assert chosen[0] == 0 < chosen[-1]
+    assert chosen == sorted(chosen)
+    assert [dropout(epochs=float(n)) for n in passes] == chosen
+    assert [dropout(steps=84 * n, batch_size=4, seq_len=16) for n in passes] == chosen
+    assert [dropout(max_time=5.4 * n, hidden_size=256) for n in passes] == chosen
+    assert dropout(epochs=1000.0, dropout=0.0) == 0
+    assert dropout() == fitted_dropout(ENOUGH_PASSES, 5400.0 * ENOUGH_PASSES)
+
+
+def test_a_long_training_takes_smaller_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rates(**options: Any) -> tuple[float, float]:
+        config = planned(monkeypatch, tmp_path, 1000, **options).config
+        return config.learning_rate, config.final_learning_rate
+
+    steps = round(LONG_CHARS / 64)
+    sizes = {"batch_size": 4, "seq_len": 16}
+    assert rates(steps=steps - 1, **sizes) == (4e-3, 0.2)
+    assert rates(steps=steps, **sizes) == (3e-3, 0.05)
+    assert rates(steps=steps, learning_rate=4e-3, **sizes) == (4e-3, 0.05)
+    assert fitted_dropout(20, LONG_CHARS) < fitted_dropout(20, LONG_CHARS - 1)
+
+
+def test_a_small_text_needs_no_long_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 passes of 84 updates of 64 characters, 1,000 a second, take 215 s: there it ends."""
+    sizes = {"batch_size": 4, "seq_len": 16, "hidden_size": 256}
+    for max_time, wanted in ((100.0, 100.0), (3600.0, 40 * 84 * 64 / 1000)):
+        trainer = planned(monkeypatch, tmp_path, 1000, max_time=max_time, **sizes)
+        assert trainer.config.max_time == pytest.approx(wanted, abs=0.1)
+        said = any("only learnt by heart" in note for note in trainer.notes)
+        assert said == (wanted < max_time)
+
+
+def test_the_smallest_text_is_trained_on_for_some_time(tmp_path: Path) -> None:
+    trainer = start(tmp_path, COFFEE[:40], steps=None, max_time=60.0, val_fraction=0.0)
+    finished = run(trainer)[-1]
+    assert finished.elapsed_s < 20 and finished.step >= 40
+
+
+def test_a_fitted_dropout_is_said_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = planned(monkeypatch, tmp_path, 1000, steps=2000, hidden_size=8)
+    assert any("passes over the text: dropout 0." in note for note in trainer.notes)
+    run(trainer, after(3))
+    assert resume(tmp_path, steps=4).model.config == trainer.model.config
+
+
+def test_an_evaluation_takes_a_small_part_of_a_short_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scoring is about thrice as fast as learning."""
+    limits = {"steps": None, "batch_size": 4, "seq_len": 16}
+    monkeypatch.setattr(planning, "training_speed", lambda *_: 800.0)
+    for max_time, wanted in ((10.0, 1200), (1e-3, 1000), (60.0, 7200)):
+        trainer = start(tmp_path, COFFEE * 4, **limits, max_time=max_time)
+        assert trainer.config.max_val_chars == pytest.approx(wanted, abs=5)
+    trainer = start(tmp_path / "kept", COFFEE * 4, **limits, max_time=10.0)
+    run(trainer, after(10))
+    assert resume(tmp_path / "kept").config.max_val_chars == trainer.config.max_val_chars
+
+
+def test_what_is_measured_takes_its_time_from_the_budget(tmp_path: Path, clock: Clock) -> None:
+    trainer = start(tmp_path, steps=None, max_time=10.0, hidden_size=4)
+    first = next(trainer.events())
+    assert first.elapsed_s > 0.5  # at least four updates and what they are timed with
+    events = run(start(tmp_path / "other", steps=1, hidden_size=4))
+    assert events[0].elapsed_s < 0.5
+
+
+def test_the_shortest_time_is_one_update(tmp_path: Path) -> None:
+    finished = run(start(tmp_path, steps=None, max_time=1e-6))[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step) == ("done", 1)
+
+
+def test_the_speed_of_a_training_that_would_diverge_is_measured_too() -> None:
+    wild = TrainingConfig(batch_size=2, seq_len=3, learning_rate=1e30, grad_clip=0.0)
+    config = ModelConfig(vocab_size=5, hidden_size=4, nonlinearity="relu")
+    assert training_speed(config, wild) > 0
+
+
+def test_measuring_the_speed_changes_nothing_else() -> None:
+    config = TrainingConfig(batch_size=2, seq_len=3)
+    before = torch.get_rng_state()
+    assert training_speed(ModelConfig(vocab_size=5, hidden_size=4), config) > 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_speed_is_characters_of_an_update_by_its_time(clock: Clock) -> None:
+    config = TrainingConfig(batch_size=3, seq_len=7)
+    assert training_speed(ModelConfig(5, hidden_size=4), config) == pytest.approx(21 / 0.1)

@@ -222,7 +222,7 @@ def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
 
 def _check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], extra: bool) -> None:
     """Compares the file's tensors with what the configuration says, before any is allocated."""
-    wanted = dict(parameter_shapes(config))
+    wanted = config.parameter_shapes()
     for name, shape in wanted.items():
         if name not in shapes:
             raise CheckpointError(f"tensor {name} is missing")
@@ -233,19 +233,8 @@ def _check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], ex
         raise CheckpointError(f"tensor {unknown[0]} is unknown")
 
 
-def parameter_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yields each parameter's name in a file and its shape."""
-    v, h = config.vocab_size, config.hidden_size
-    for i in range(config.num_layers):
-        yield f"layers.{i}.W_x", (h, v if i == 0 else h)
-        yield f"layers.{i}.W_h", (h, h)
-        yield f"layers.{i}.b", (h,)
-    yield "output.W_y", (v, h)
-    yield "output.b_y", (v,)
-
-
 def _build(config: ModelConfig, tensors: dict[str, Tensor]) -> tuple[CharRNN, dict[str, Tensor]]:
-    names = [name for name, _ in parameter_shapes(config)]
+    names = config.parameter_shapes().keys()
     for name in names:
         if tensors[name].dtype != torch.float32 or not bool(tensors[name].isfinite().all()):
             raise CheckpointError(f"tensor {name} holds values that are no finite float32 numbers")
@@ -262,40 +251,6 @@ def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str
         digest.update(name.encode())
         digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
     return "sha256:" + digest.hexdigest()
-
-
-def transfer(source: Checkpoint, model: CharRNN, vocabulary: Vocabulary) -> str:
-    """Copies another model's weights; characters are matched by name.
-
-    A character that only the new vocabulary has keeps its fresh weights; one that only the old
-    model knew is dropped.
-
-    Args:
-        source: the other model; of the same layers and hidden size.
-        model: the new model; changed in place.
-        vocabulary: the new model's.
-
-    Returns:
-        One line for the user that counts the characters.
-    """
-    old = {symbol: i for i, symbol in enumerate(source.vocabulary.symbols)}
-    pairs = [(i, old[s]) for i, s in enumerate(vocabulary.symbols) if s in old]
-    new_ids, old_ids = (
-        torch.tensor([pair[k] for pair in pairs], dtype=torch.int64) for k in (0, 1)
-    )
-    given = source.model.state_dict()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name == "layers.0.W_x":
-                parameter[:, new_ids] = given[name][:, old_ids]
-            elif name.startswith("output."):
-                parameter[new_ids] = given[name][old_ids]
-            else:
-                parameter.copy_(given[name])
-    return (
-        f"{source.path}: {len(pairs)} characters taken over, {len(vocabulary) - len(pairs)} new, "
-        f"{len(old) - len(pairs)} dropped"
-    )
 
 
 def create_run(runs: Path, name: str) -> Path:

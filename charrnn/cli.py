@@ -234,6 +234,14 @@ def train(
         str | None,
         _option("init-from", "Start from this model's weights; characters match by name.", _TRAIN),
     ] = None,
+    keep_characters: Annotated[
+        bool,
+        _option(
+            "keep-characters",
+            "Keep that model's characters that the text does not have; else they are dropped.",
+            _TRAIN,
+        ),
+    ] = False,
     epochs: Annotated[
         float | None, _option("epochs", "End after so many passes over the text.", _STOP, _PASSES)
     ] = None,
@@ -296,6 +304,8 @@ def train(
     changes = _pick(TrainingConfig, given), _pick(DataConfig, given), _pick(ModelConfig, given)
     if not (sources or resume):
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
+    if keep_characters and not init_from:
+        raise OptionError("--keep-characters: goes with --init-from")
     data = DataConfig(**changes[1])
     TrainingConfig(**changes[0]), ModelConfig(vocab_size=2, **changes[2])
     _set_threads(threads)  # the first import of torch: wrong usage has shown before it
@@ -327,6 +337,7 @@ def train(
             model_options,
             validate=validate,
             init_from=start,
+            keep_characters=keep_characters,
         )
     finished, signal_number = _run(trainer, quiet)
     if signal_number:

@@ -85,11 +85,19 @@ class ModelConfig:
         _require_one_of("nonlinearity", self.nonlinearity, Nonlinearity)
         _require("dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and below 1")
 
-    def parameter_count(self) -> int:
-        """Returns the number of trained numbers: all W_x, W_h, b, W_y and b_y."""
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns each parameter's shape, by the name that it has in a model's file."""
         v, h = self.vocab_size, self.hidden_size
-        first, upper = h * v + h * h + h, 2 * h * h + h
-        return first + (self.num_layers - 1) * upper + v * h + v
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i in range(self.num_layers):
+            shapes[f"layers.{i}.W_x"] = (h, v if i == 0 else h)
+            shapes[f"layers.{i}.W_h"] = (h, h)
+            shapes[f"layers.{i}.b"] = (h,)
+        return shapes | {"output.W_y": (v, h), "output.b_y": (v,)}
+
+    def parameter_count(self) -> int:
+        """Returns the number of trained numbers."""
+        return sum(map(math.prod, self.parameter_shapes().values()))
 
 
 @dataclass(frozen=True)

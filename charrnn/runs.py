@@ -20,6 +20,7 @@ from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionErr
 from charrnn.model import CharRNN
 from charrnn.planning import find_device, plan
 from charrnn.training import Trainer, Validate
+from charrnn.vocabulary import Vocabulary
 
 RESUMABLE = {"epochs", "steps", "max_time", "patience", "eval_every", "save_every", "save_every_s"}
 """Training settings that a resumed run may change."""
@@ -38,6 +39,7 @@ def new_trainer(
     *,
     validate: Validate,
     init_from: Checkpoint | None = None,
+    keep_characters: bool = False,
 ) -> Trainer:
     """Starts a new run: reads the text once, fits the settings to it, builds the model.
 
@@ -50,6 +52,7 @@ def new_trainer(
         model_options: fields of :class:`~charrnn.config.ModelConfig` that the user gave.
         validate: scores a model.
         init_from: a model to take the weights from.
+        keep_characters: also its characters that the text does not have.
 
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
@@ -72,6 +75,9 @@ def new_trainer(
             notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
         if init_from is not None:
             model_options = _shape_of(init_from.model.config, data.unit, model_options)
+            if keep_characters:
+                known = survey.vocabulary.union(init_from.vocabulary)
+                survey = replace(survey, vocabulary=known)
         planned = plan(
             {"vocab_size": len(survey.vocabulary), "unit": data.unit, **model_options},
             training_options,
@@ -83,7 +89,7 @@ def new_trainer(
         torch.manual_seed(training.seed)
         model = CharRNN(planned.model)
         if init_from is not None:
-            notes.append(checkpoint.transfer(init_from, model, survey.vocabulary))
+            notes.append(transfer(init_from, model, survey.vocabulary))
         device = find_device(training.device)
         folder = folder or checkpoint.create_run(runs, name)
         return Trainer(
@@ -117,6 +123,40 @@ def new_trainer(
         if isinstance(error, CharrnnError):
             raise type(error)(_name_originals(str(error), sources, found)) from None
         raise
+
+
+def transfer(source: Checkpoint, model: CharRNN, vocabulary: Vocabulary) -> str:
+    """Copies another model's weights; characters are matched by name.
+
+    A character that only the new vocabulary has keeps its fresh weights; one that only the old
+    model has is dropped.
+
+    Args:
+        source: the other model; of the same layers and hidden size.
+        model: the new model; changed in place.
+        vocabulary: the new model's.
+
+    Returns:
+        One line for the user that counts the characters.
+    """
+    old = {symbol: i for i, symbol in enumerate(source.vocabulary.symbols)}
+    pairs = [(i, old[s]) for i, s in enumerate(vocabulary.symbols) if s in old]
+    new_ids, old_ids = (
+        torch.tensor([pair[k] for pair in pairs], dtype=torch.int64) for k in (0, 1)
+    )
+    given = source.model.state_dict()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name == "layers.0.W_x":
+                parameter[:, new_ids] = given[name][:, old_ids]
+            elif name.startswith("output."):
+                parameter[new_ids] = given[name][old_ids]
+            else:
+                parameter.copy_(given[name])
+    return (
+        f"{source.path}: {len(pairs)} characters taken over, {len(vocabulary) - len(pairs)} new, "
+        f"{len(old) - len(pairs)} dropped"
+    )
 
 
 def _name_originals(message: str, sources: Sequence[str], found: Sequence[str]) -> str:
@@ -175,7 +215,14 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
         )
     return Trainer(
         saved.model.to(find_device(config.device)),
-        Batches(corpus, survey, data, config.batch_size, config.seq_len),
+        # which may have more characters than the text
+        Batches(
+            corpus,
+            replace(survey, vocabulary=saved.vocabulary),
+            data,
+            config.batch_size,
+            config.seq_len,
+        ),
         config,
         path.parent,
         validate=validate,

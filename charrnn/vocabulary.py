@@ -103,6 +103,13 @@ class Vocabulary:
         characters.add(text)
         return characters.vocabulary()
 
+    def union(self, other: "Vocabulary") -> "Vocabulary":
+        """Returns the vocabulary of the symbols of both, of one unit."""
+        assert self.unit == other.unit, "characters and bytes"
+        if self.unit == "byte":
+            return self
+        return Vocabulary.of_text("".join(map(str, self.symbols + other.symbols)))
+
     def __len__(self) -> int:
         """Returns V, the number of symbols."""
         return len(self.symbols)

@@ -35,6 +35,7 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
     source.write_bytes(text.encode("utf-8"))
     validate = options.pop("validate", nats_unasked)
     init_from = options.pop("init_from", None)
+    keep_characters = options.pop("keep_characters", False)
     data = {key: options.pop(key) for key in DATA_FIELDS & options.keys()}
     model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
     return new_trainer(
@@ -46,6 +47,7 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
         {**({} if init_from else {"hidden_size": 12}), "dropout": 0.0, **model},
         validate=validate,
         init_from=init_from,
+        keep_characters=keep_characters,
     )
 
 

@@ -31,7 +31,6 @@ from charrnn.checkpoint import (
     find_run,
     load,
     save,
-    transfer,
 )
 from charrnn.config import ModelConfig
 from charrnn.errors import CharrnnError, CheckpointError, RunBusyError, RunNotFoundError
@@ -630,34 +629,3 @@ def test_a_file_system_without_locks_will_do(
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     assert RunLock(tmp_path) and RunLock(tmp_path)
-
-
-# --- weights of another model
-
-
-def test_characters_are_transferred_by_name() -> None:
-    old = checkpoint_of(Vocabulary.of_text("abc\n"))
-    old.path = Path("old")
-    new = Vocabulary.of_text("\nbcxyé")
-    model = checkpoint_of(new).model
-    fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    message = transfer(old, model, new)
-    assert message == "old: 3 characters taken over, 3 new, 1 dropped"
-    given, now = old.model.state_dict(), model.state_dict()
-    for i, symbol in enumerate(new.symbols):
-        known = symbol in old.vocabulary.symbols
-        source = given if known else fresh
-        j = old.vocabulary.symbols.index(symbol) if known else i
-        assert torch.equal(now["layers.0.W_x"][:, i], source["layers.0.W_x"][:, j])
-        assert torch.equal(now["output.W_y"][i], source["output.W_y"][j])
-        assert torch.equal(now["output.b_y"][i], source["output.b_y"][j])
-    for name in ("layers.0.W_h", "layers.0.b", "layers.1.W_x", "layers.1.W_h", "layers.1.b"):
-        assert torch.equal(now[name], given[name])
-
-
-def test_a_transfer_between_equal_vocabularies_copies_the_model() -> None:
-    old = checkpoint_of(Vocabulary.of_text(TEXT))
-    other = checkpoint_of(old.vocabulary)
-    assert not same(other, old)
-    transfer(old, other.model, other.vocabulary)
-    assert same(other, old)

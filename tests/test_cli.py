@@ -336,6 +336,7 @@ def test_resume_of_what_is_no_run_says_what_to_name(what: str, story: Path, runs
 def test_resume_does_not_go_with_other_weights(story: Path, runs: Path, letters: Path) -> None:
     succeed("train", story, "--runs", runs, *TINY)
     assert call("train", "--resume", "--runs", runs, "--init-from", letters).exit_code == 2
+    assert "--init-from" in fail("train", story, "--runs", runs, "--keep-characters", code=2)
 
 
 def test_init_from_takes_over_weights(story: Path, runs: Path, letters: Path) -> None:

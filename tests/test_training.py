@@ -826,18 +826,3 @@ def test_an_unusable_standard_input_leaves_no_run(
     with pytest.raises(CorpusError):
         from_stdin(tmp_path, monkeypatch, b"too short")
     assert list(tmp_path.iterdir()) == []
-
-
-# --- from another model's weights
-
-
-def test_a_model_goes_on_with_another_text(tmp_path: Path) -> None:
-    run(start(tmp_path / "old", hidden_size=10, num_layers=3, steps=40))
-    old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
-    trainer = start(tmp_path / "new", COFFEE[:3000] + "ü", init_from=old)
-    assert (trainer.model.config.hidden_size, trainer.model.config.num_layers) == (10, 3)
-    assert any("1 new" in note for note in trainer.notes)
-    assert torch.equal(trainer.model.layers[2].W_h, old.model.layers[2].W_h)
-    run(trainer)
-    with pytest.raises(OptionError, match=r"--hidden-size: .*has 10: leave --hidden-size out"):
-        start(tmp_path / "other", init_from=old, hidden_size=12)

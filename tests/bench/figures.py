@@ -98,6 +98,7 @@ def command(rounds: int) -> list[Row]:
 def _speed_of_the_command(steps: int) -> float:
     with tempfile.TemporaryDirectory() as runs:
         options = f"--name bench --runs {runs} --steps {steps} --eval-every {steps} --quiet"
+        options += f" --hidden-size {USUAL.hidden_size} --num-layers {USUAL.num_layers} --dropout 0"
         _charrnn("train", str(COFFEE), *options.split())
         lines = (Path(runs) / "bench" / "history.jsonl").read_text().splitlines()
         entries = [json.loads(line) for line in lines]
@@ -116,7 +117,7 @@ def sampling(rounds: int, chars: int = 300) -> list[Row]:
     vocabulary = Vocabulary("char", [chr(40 + i) for i in range(V)])
     config = SamplingConfig(temperature=1.0, length=chars, seed=0)
     for hidden_size in (128, 256, 512):
-        model = CharRNN(ModelConfig(V, hidden_size=hidden_size)).eval()
+        model = CharRNN(ModelConfig(V, hidden_size=hidden_size, num_layers=2)).eval()
         other = TorchRNN(hidden_size, 2, one_hot=False).eval()
 
         def ours(model: CharRNN = model) -> None:
@@ -147,7 +148,7 @@ def evaluation(rounds: int, chars: int = 100_000) -> list[Row]:
     vocabulary = Vocabulary("char", [chr(40 + i) for i in range(V)])
     ids = np.random.default_rng(0).integers(0, V, chars).astype(np.uint8)
     for hidden_size in (256, 512):
-        model = CharRNN(ModelConfig(V, hidden_size=hidden_size)).eval()
+        model = CharRNN(ModelConfig(V, hidden_size=hidden_size, num_layers=2)).eval()
         run = lambda model=model: Scorer(model, vocabulary).nats(ids)  # noqa: E731
         (taken,) = medians_s([run], max(3, rounds // 5))
         rows.append(

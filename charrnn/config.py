@@ -28,7 +28,7 @@ ENOUGH_PASSES = 40
 ENOUGH_STEPS = 200
 """After so many passes over a text, and at least so many steps, it is only learnt by heart."""
 
-HIDDEN_SIZE_BY_CHARS = ((1.2e6, 256), (0.4e6, 160), (0.0, 128))
+HIDDEN_SIZE_BY_CHARS = ((2e6, 256), (0.6e6, 192), (0.0, 128))
 """From so many characters on that are read in all, this hidden size."""
 
 LONG_CHARS = 8e6

@@ -10,6 +10,8 @@ import os
 import pickle
 import random
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -368,6 +370,18 @@ def test_what_is_no_model_is_refused(tmp_path: Path, make: Callable[[Path], None
     path = tmp_path / "model.safetensors"
     make(path)
     refused(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory as Linux does")
+def test_a_thousand_broken_files_are_refused_by_name(model_file: Path) -> None:
+    """In a process of bounded memory; the few that are read hold the same weights."""
+    command = [sys.executable, str(Path(__file__).with_name("fuzzed.py")), str(model_file)]
+    done = subprocess.run([*command, "0", "1000"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["other"] == []
+    assert result["refused"] + result["read"] == 1000
+    assert result["refused"] > 900 and result["read"] > 10
 
 
 # --- whole or not at all

@@ -44,8 +44,8 @@ def test_a_very_short_time_gets_a_smaller_model(
         return planned(monkeypatch, tmp_path, **options).model.config.hidden_size
 
     assert hidden(speed=50_000, max_time=60.0) == 256
-    assert hidden(speed=50_000, max_time=10.0) == 160
-    assert hidden(speed=50_000, max_time=1.0) == 128
+    assert hidden(speed=50_000, max_time=20.0) == 192
+    assert hidden(speed=50_000, max_time=10.0) == 128
     assert hidden(speed=750, max_time=60.0) == 128
     assert hidden(speed=750, max_time=60.0, hidden_size=200) == 200
     assert hidden(speed=750, steps=1) == 256

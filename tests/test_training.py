@@ -820,6 +820,22 @@ def test_standard_input_is_kept_for_a_resume(
     assert run(resumed_trainer(path, {}, validate=nats_unasked))[-1].step == 20
 
 
+def test_standard_input_stopped_three_times_is_as_if_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(from_stdin(tmp_path / "one", monkeypatch, COFFEE.encode()))
+    run(from_stdin(tmp_path / "cut", monkeypatch, COFFEE.encode()), after(4))
+    path = tmp_path / "cut" / "stdin" / "training.safetensors"
+    for further in (3, 6):
+        run(resumed_trainer(path, {}, validate=nats_unasked), after(further))
+    assert run(resumed_trainer(path, {}, validate=nats_unasked))[-1].step == 20
+    one, cut = (
+        parse((tmp_path / name / "stdin" / "training.safetensors").read_bytes())[1]
+        for name in ("one", "cut")
+    )
+    assert same(one, cut)
+
+
 def test_an_unusable_standard_input_leaves_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

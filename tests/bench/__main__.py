@@ -19,6 +19,7 @@ from tests.bench.figures import Row
 TABLES: dict[str, Callable[[int], list[Row]]] = {
     "training": figures.training,
     "command": figures.command,
+    "saving": figures.saving,
     "sampling": figures.sampling,
     "evaluation": figures.evaluation,
     "loader": figures.loader,

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from charrnn.batches import Batches
-from charrnn.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 from charrnn.corpus import Corpus
-from charrnn.evaluation import Scorer
+from charrnn.evaluation import Scorer, nats_per_char
 from charrnn.model import CharRNN
+from charrnn.runs import new_trainer
 from charrnn.sampling import generate
 from charrnn.vocabulary import Vocabulary
 from tests.bench.race import (
@@ -109,6 +110,28 @@ def _speed_of_the_command(steps: int) -> float:
 def _charrnn(*args: str, stdin: bytes = b"") -> None:
     command = [sys.executable, "-m", "charrnn", *args]
     subprocess.run(command, input=stdin, check=True, capture_output=True)
+
+
+def saving(rounds: int) -> list[Row]:
+    """Saving the whole training, and what share of the time that is at the usual interval."""
+    rows: list[Row] = []
+    for hidden_size, num_layers in ((128, 3), (256, 3), (1024, 3)):
+        shape = {"hidden_size": hidden_size, "num_layers": num_layers}
+        with tempfile.TemporaryDirectory() as runs:
+            trainer = new_trainer(
+                [str(COFFEE)], Path(runs), "m", DataConfig(), {}, shape, validate=nats_per_char
+            )
+            (taken,) = medians_s([trainer.save], max(3, rounds // 3))
+            size = (trainer.folder / "training.safetensors").stat().st_size
+        rows.append(
+            {
+                "hidden x layers": f"{hidden_size} x {num_layers}",
+                "megabytes": round(size / 1e6, 1),
+                "milliseconds": round(1000 * taken, 1),
+                "percent_of_the_time": round(100 * taken / TrainingConfig.save_every_s, 2),
+            }
+        )
+    return rows
 
 
 def sampling(rounds: int, chars: int = 300) -> list[Row]:

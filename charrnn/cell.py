@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from charrnn.config import Nonlinearity
+from charrnn.kernels import fast_products
 
 F = {"tanh": torch.tanh, "relu": torch.relu}
 F_IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
@@ -72,18 +73,19 @@ def _forward(
     H = len(b)
     hs = h_0.new_empty(T + 1, B, H)
     hs[0] = h_0
-    # all W_x x_t + b at once, where h_t will stand
-    inputs = hs[1:].view(T * B, H)
-    if x.ndim == 2:
-        torch.index_select(W_x.T + b, 0, x.reshape(-1), out=inputs)
-    else:
-        torch.addmm(b, x.reshape(T * B, -1), W_x.T, out=inputs)
-    # contiguous: each step's product is faster than with the transposed view
-    W_hT = W_h.T.contiguous()
-    f_ = F_IN_PLACE[nonlinearity]
-    h, *later = hs.unbind(0)
-    for h_t in later:
-        h = f_(h_t.addmm_(h, W_hT))
+    with fast_products(B * H * H):
+        # all W_x x_t + b at once, where h_t will stand
+        inputs = hs[1:].view(T * B, H)
+        if x.ndim == 2:
+            torch.index_select(W_x.T + b, 0, x.reshape(-1), out=inputs)
+        else:
+            torch.addmm(b, x.reshape(T * B, -1), W_x.T, out=inputs)
+        # contiguous: each step's product is faster than with the transposed view
+        W_hT = W_h.T.contiguous()
+        f_ = F_IN_PLACE[nonlinearity]
+        h, *later = hs.unbind(0)
+        for h_t in later:
+            h = f_(h_t.addmm_(h, W_hT))
     return hs
 
 
@@ -131,25 +133,27 @@ class _Rnn(torch.autograd.Function):
         x, W_x, W_h, hs = ctx.saved_tensors
         needs_x, needs_h_0, *_ = ctx.needs_input_grad
         T, B, H = dhs.shape
-        das = dhs.clone(memory_format=torch.contiguous_format)  # to be dE/da_1 ... dE/da_T
-        f_backward = F_BACKWARD[ctx.nonlinearity]
-        da_next = None
-        for da, h in zip(das.unbind(0)[::-1], hs[1:].unbind(0)[::-1], strict=True):
-            if da_next is not None:
-                da.addmm_(da_next, W_h)
-            f_backward(da, h, grad_input=da)
-            da_next = da
-        flat = das.view(T * B, H)
-        dW_h = flat.T @ hs[:-1].view(T * B, H)
-        db = flat.sum(0)
-        dx = None
-        if x.ndim == 2:
-            # one-hot inputs: add each step's gradient to its character's column
-            dW_x = torch.zeros_like(W_x.T).index_add_(0, x.reshape(-1), flat).T
-        else:
-            dW_x = (x.reshape(T * B, -1).T @ flat).T  # in memory like W_x: autograd need not copy
-            dx = (flat @ W_x).view(x.shape) if needs_x else None
-        dh_0 = das[0] @ W_h if needs_h_0 else None
+        with fast_products(B * H * H):
+            das = dhs.clone(memory_format=torch.contiguous_format)  # to be dE/da_1 ... dE/da_T
+            f_backward = F_BACKWARD[ctx.nonlinearity]
+            da_next = None
+            for da, h in zip(das.unbind(0)[::-1], hs[1:].unbind(0)[::-1], strict=True):
+                if da_next is not None:
+                    da.addmm_(da_next, W_h)
+                f_backward(da, h, grad_input=da)
+                da_next = da
+            flat = das.view(T * B, H)
+            dW_h = flat.T @ hs[:-1].view(T * B, H)
+            db = flat.sum(0)
+            dx = None
+            if x.ndim == 2:
+                # one-hot inputs: add each step's gradient to its character's column
+                dW_x = torch.zeros_like(W_x.T).index_add_(0, x.reshape(-1), flat).T
+            else:
+                # in memory like W_x: autograd need not copy
+                dW_x = (x.reshape(T * B, -1).T @ flat).T
+                dx = (flat @ W_x).view(x.shape) if needs_x else None
+            dh_0 = das[0] @ W_h if needs_h_0 else None
         return dx, dh_0, dW_x, dW_h, db, None
 
 

@@ -128,6 +128,13 @@ class Batches:
         full, rest = divmod(self.train_chars - 1, self._stride)
         return [self._stride] * full + ([rest] if rest >= self.batch_size else [])
 
+    def holds(self, position: Position) -> bool:
+        """Tells whether there is a batch at a position."""
+        blocks = self._block_targets()
+        if position.block >= len(blocks):
+            return False
+        return position.batch < len(_cuts(blocks[position.block] // self.batch_size, self.seq_len))
+
     def batches(self, start: Position | None = None) -> Iterator[Batch]:
         """Yields batches without end, epoch after epoch, from a position on.
 

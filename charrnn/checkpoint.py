@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 import charrnn
-from charrnn.config import ModelConfig
+from charrnn.config import MODEL_FILE, ModelConfig, typed
 from charrnn.errors import (
     CharrnnError,
     CheckpointError,
@@ -53,7 +53,6 @@ except ImportError:  # not a POSIX system: nothing keeps a second training out t
     fcntl = None  # type: ignore[assignment]
 
 FORMAT_VERSION = "1"
-MODEL_FILE = "model.safetensors"
 TRAINING_FILE = "training.safetensors"
 HISTORY_FILE = "history.jsonl"
 STDIN_FILE = "stdin.txt"
@@ -129,8 +128,7 @@ def write_whole(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-        with contextlib.suppress(OSError):  # not every file system can, and the file is there
-            _sync_folder(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be written: {error.strerror or error}: "
@@ -142,12 +140,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flushes a folder to the disk: a rename in it must survive a power loss."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    """Flushes a folder to the disk: a new name in it must survive a power loss."""
+    with contextlib.suppress(OSError):  # not every file system can, and the file is there
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def load(path: Path) -> Checkpoint:
@@ -200,14 +199,12 @@ def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
             f"its format version is {version}; this charrnn reads version {FORMAT_VERSION}"
         )
     fields = _json_object(metadata, "model_config")
-    known = ModelConfig.__annotations__
-    if set(fields) != set(known):
+    if set(fields) != set(ModelConfig.__annotations__):
         raise CheckpointError("its model_config has missing or unknown fields")
-    for name, value in fields.items():
-        wanted = (int, float) if name == "dropout" else known[name] if known[name] is int else str
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise CheckpointError(f"its model_config has a {name} of {value!r}")
-    return ModelConfig(**fields)
+    try:
+        return typed(ModelConfig, fields)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"its model_config does not fit: {error}") from None
 
 
 def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
@@ -267,6 +264,7 @@ def create_run(runs: Path, name: str) -> Path:
         folder = runs / (name if number == 1 else f"{name}-{number}")
         try:
             folder.mkdir(parents=True)
+            _sync_folder(runs)
             return folder
         except FileExistsError:
             if not runs.is_dir():
@@ -357,40 +355,51 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
 class History:
     """A run's ``history.jsonl``: one JSON object a line, appended as training goes on."""
 
-    def __init__(self, folder: Path, upto_step: int = 0) -> None:
+    def __init__(self, folder: Path, upto_step: int = 0, evaluated_step: int = 0) -> None:
         """Opens the file for appending; lines past a step, or cut short, are dropped.
 
         Args:
             folder: the run's folder.
             upto_step: the last step to keep; 0 starts afresh.
+            evaluated_step: the last evaluation to keep.
 
         Raises:
-            CheckpointError: It cannot be written.
+            CheckpointError: It cannot be read or written.
         """
         self.path = folder / HISTORY_FILE
-        kept = "".join(line for step, line in self._lines() if 0 < step <= upto_step).encode()
+        last = {"step": upto_step, "eval": min(upto_step, evaluated_step)}
+        lines = (line for event, step, line in self._lines() if 0 < step <= last.get(event, 0))
+        try:
+            kept = "".join(lines).encode()
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path}: cannot be read: {error.strerror or error}: move it away"
+            ) from None
         write_whole(self.path, kept)
         self._size = len(kept)  # bytes that are whole lines
         self._waiting: list[str] = []
 
-    def _lines(self) -> Iterator[tuple[int, str]]:
-        """Yields whole lines and their steps."""
+    def _lines(self) -> Iterator[tuple[str, int, str]]:
+        """Yields whole lines, their events and their steps."""
         if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
-                    step = json.loads(line)["step"]
-                    if line.endswith("\n") and type(step) is int:
-                        yield step, line
+                    entry = json.loads(line)
+                    if line.endswith("\n") and type(entry["step"]) is int:
+                        yield str(entry["event"]), entry["step"], line
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Adds one line, to be written by :meth:`flush`; numbers that are none become null."""
         finite = {key: None if _is_nan(value) else value for key, value in entry.items()}
         self._waiting.append(json.dumps(finite) + "\n")
 
-    def flush(self) -> None:
+    def flush(self, *, to_disk: bool = False) -> None:
         """Hands the lines to the system; what it refuses waits for the next time.
+
+        Args:
+            to_disk: wait until the whole file has reached it.
 
         Raises:
             CheckpointError: They cannot be written.
@@ -401,6 +410,9 @@ class History:
                 if stream.tell() > self._size:
                     stream.truncate(self._size)  # a part of a line, that a full disk left
                 stream.write(lines)
+                if to_disk:
+                    stream.flush()
+                    os.fsync(stream.fileno())
         except OSError as error:
             raise CheckpointError(
                 f"{self.path}: cannot be written: {error.strerror or error}: free some space"

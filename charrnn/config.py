@@ -9,13 +9,19 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from charrnn.errors import CorpusError, OptionError
 
+T = TypeVar("T")
 Unit = Literal["char", "byte"]
 Nonlinearity = Literal["tanh", "relu"]
 OnUnknown = Literal["error", "skip"]
+EncodingErrors = Literal["strict", "replace", "surrogateescape"]
+
+MODEL_FILE = "model.safetensors"
+"""A run's best model; marks the folder of a run."""
 
 MIN_CORPUS_CHARS = 32
 """Characters (or bytes) below which there is nothing to learn and nothing to validate on."""
@@ -107,6 +113,8 @@ class DataConfig:
     Attributes:
         unit: what one symbol is, a character or a byte.
         encoding: the encoding of plain text.
+        encoding_errors: what to do with bytes that are none: ``"strict"`` is an error,
+            ``"replace"`` puts U+FFFD there, ``"surrogateescape"`` a character that nobody knows.
         column: the text column of a structured source; None finds the only one.
         val_fraction: share of the corpus, its tail, kept for validation.
         block_chars: characters held in memory at once.
@@ -114,6 +122,7 @@ class DataConfig:
 
     unit: Unit = "char"
     encoding: str = "utf-8"
+    encoding_errors: EncodingErrors = "strict"
     column: str | None = None
     val_fraction: float = 0.1
     block_chars: int = 2**24
@@ -132,6 +141,7 @@ class DataConfig:
                 f"--encoding: {self.encoding!r} is not an encoding that Python knows; "
                 "try utf-8, utf-16, latin-1 or cp1252"
             ) from None
+        _require_one_of("encoding_errors", self.encoding_errors, EncodingErrors)
         _require("val_fraction", self.val_fraction, 0 <= self.val_fraction <= 0.9, "0 to 0.9")
         _require("block_chars", self.block_chars, self.block_chars >= 1024, "1024 or more")
 
@@ -329,6 +339,41 @@ class SamplingConfig:
         _require("seed", seed, seed is None or 0 <= seed < 2**63, "0 to 2**63 - 1")
         if self.length == 0 and self.count > 1:
             raise OptionError("--count: an endless sample (--length 0) has no second one")
+
+
+def typed(kind: type[T], values: Any) -> T:
+    """Returns a dataclass made of values that were read from a file.
+
+    Args:
+        kind: the dataclass.
+        values: its fields by name; one that it has a default for may be missing.
+
+    Raises:
+        TypeError: They are no such fields, or one is of another type.
+        ValueError: A number is not finite, or negative.
+        OptionError: One is out of its range.
+    """
+    if not isinstance(values, dict):
+        raise TypeError(f"no {kind.__name__}")
+    for name, wanted in get_type_hints(kind).items():
+        if name not in values:
+            continue
+        value, kinds = values[name], _kinds(wanted)
+        if type(value) not in kinds and not (type(value) is int and float in kinds):
+            raise TypeError(f"{name} is {value!r:.100}")
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value!r:.100}")
+    return kind(**values)
+
+
+def _kinds(wanted: Any) -> tuple[type, ...]:
+    """Returns the classes of an annotation's values."""
+    origin = get_origin(wanted)
+    if origin is Literal:
+        return tuple({type(choice) for choice in get_args(wanted)})
+    if origin is UnionType:
+        return tuple(kind for inner in get_args(wanted) for kind in _kinds(inner))
+    return (origin or wanted,)
 
 
 def check_threads(threads: int | None) -> None:

@@ -11,12 +11,14 @@ the character, a leading byte-order mark is dropped. Structured files and the Hu
 
 import bz2
 import codecs
+import contextlib
 import functools
 import glob
 import gzip
 import hashlib
 import io
 import lzma
+import os
 import re
 import shutil
 import sys
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from charrnn.config import DataConfig, check_corpus_size
+from charrnn.config import MODEL_FILE, DataConfig, check_corpus_size
 from charrnn.errors import CorpusError, EncodingError
 from charrnn.vocabulary import CharacterSet, Vocabulary
 
@@ -114,18 +116,29 @@ class Corpus:
         """What to call the corpus in a message."""
         return _shown(self.sources[0]) if len(self.sources) == 1 else f"{len(self.files)} files"
 
+    def size_bytes(self) -> int | None:
+        """Returns the size of its text where the file system tells it: all is plain files."""
+        try:
+            paths = [Path(file) for file in self.files]
+            if all(path.is_file() and not _unpacked(path) for path in paths):
+                return sum(path.stat().st_size for path in paths)
+        except (OSError, ValueError):
+            pass  # reading it names the reason
+        return None
+
     def _find(self, source: str) -> list[str]:
         if source == STDIN or source.startswith(HUB_PREFIX):
             return [source]
         path = Path(source)
         try:
             if source and path.is_dir():
-                found = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p, path))
+                inside = (p for p in path.rglob("*") if p.is_file() and not _hidden(p, path))
+                found = sorted(p for p in inside if not _of_a_run(p))
             elif source and path.exists():
                 return [source]
             elif glob.has_magic(source):
                 matches = map(Path, glob.glob(source, recursive=True))
-                found = sorted(p for p in matches if p.is_file())
+                found = sorted(p for p in matches if p.is_file() and not _of_a_run(p))
             else:
                 shown = source or "an empty name"
                 raise CorpusError(f"{shown}: no such file or folder: check the path")
@@ -190,7 +203,7 @@ class Corpus:
 
     def _read_plain(self, file: str) -> Iterator[Piece]:
         blocks = _byte_blocks(file)
-        return blocks if self.config.unit == "byte" else _decode(file, blocks, self.config.encoding)
+        return blocks if self.config.unit == "byte" else _decode(file, blocks, self.config)
 
     def _read_rows(self, file: str) -> Iterator[Piece]:
         import pyarrow as pa
@@ -235,6 +248,8 @@ def keep_stream(source: str, path: Path) -> None:
             _stdin() if source == STDIN else Path(source).open("rb") as given,
         ):
             shutil.copyfileobj(given, kept)
+            kept.flush()
+            os.fsync(kept.fileno())
     except OSError as error:
         raise CorpusError(
             f"{path}: cannot keep {_shown(source)}: {error.strerror}: choose another --runs"
@@ -274,26 +289,32 @@ def _stdin() -> "io.BufferedReader":
     return cast("io.BufferedReader", sys.stdin.buffer)
 
 
-def _decode(file: str, blocks: Iterator[bytes], encoding: str) -> Iterator[str]:
+def _decode(file: str, blocks: Iterator[bytes], config: DataConfig) -> Iterator[str]:
     """Decodes blocks of bytes; a character may straddle two of them."""
-    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    decoder = codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
     offset, first = 0, True  # bytes of the file before this block
     block = b""
     while True:
         last = (block := next(blocks, b"")) == b""
         pending = decoder.getstate()[0]
+        bad_at: int | None = None  # bytes from the start of what is pending
         try:
             text = decoder.decode(block, final=last)
         except UnicodeError as error:
-            start = error.start if isinstance(error, UnicodeDecodeError) else 0
-            raise EncodingError(
-                f"{_shown(file)}: not valid {encoding} at byte {offset - len(pending) + start}: "
-                "name its encoding with --encoding (latin-1, utf-16 ...), or train with --unit byte"
-            ) from None
-        offset += len(block)
+            bad_at, text = getattr(error, "start", 0), ""
+            with contextlib.suppress(UnicodeError):
+                # what stands before it is text still
+                text = decoder.decode(block[: max(bad_at - len(pending), 0)])
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         yield text
+        if bad_at is not None:
+            raise EncodingError(
+                f"{_shown(file)}: not valid {config.encoding} at byte "
+                f"{offset - len(pending) + bad_at}: name its encoding with --encoding (latin-1, "
+                "utf-16 ...), take --encoding-errors replace, or train with --unit byte"
+            )
+        offset += len(block)
         if last:
             return
 
@@ -356,13 +377,23 @@ def _shown(file: str) -> str:
     return "standard input" if file == STDIN else file
 
 
+def _of_a_run(path: Path) -> bool:
+    """Tells whether a file lies in a run's folder: what was learnt is no text to learn."""
+    return path.with_name(MODEL_FILE).exists()
+
+
+def _unpacked(path: Path) -> bool:
+    """Tells whether a file's text is another than its bytes: compressed or structured."""
+    return path.suffix.lower() in COMPRESSED or path.suffix.lower() in STRUCTURED
+
+
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _is_binary(path: Path) -> bool:
     """Tells whether a file is neither text nor a kind of file that is read as text."""
-    if path.suffix.lower() in STRUCTURED or path.suffix.lower() in COMPRESSED:
+    if _unpacked(path):
         return False
     try:
         with path.open("rb") as stream:

@@ -2,10 +2,11 @@
 
 import contextlib
 import glob
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from charrnn import checkpoint
 from charrnn.batches import Batches
 from charrnn.checkpoint import Checkpoint, RunLock
-from charrnn.config import DataConfig, ModelConfig, TrainingConfig
+from charrnn.config import MODEL_FILE, DataConfig, ModelConfig, TrainingConfig, typed
 from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, is_stream, keep_stream, run_name
 from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError
 from charrnn.model import CharRNN
@@ -91,6 +92,16 @@ def new_trainer(
         if init_from is not None:
             notes.append(transfer(init_from, model, survey.vocabulary))
         device = find_device(training.device)
+        origin = _Origin(
+            sources=[
+                # a kept copy is named relative to the run, which may be moved
+                Path(kept).name if kept != source else _absolute(source)
+                for source, kept in zip(sources, found, strict=True)
+            ],
+            corpus_chars=survey.chars,
+            corpus_sha256=survey.sha256,
+            asked={k: training_options[k] for k in FITTED if k in training_options},
+        )
         folder = folder or checkpoint.create_run(runs, name)
         return Trainer(
             model.to(device),
@@ -98,17 +109,7 @@ def new_trainer(
             training,
             folder,
             validate=validate,
-            origin={
-                "data_config": asdict(data),
-                "sources": [
-                    # a kept copy is named relative to the run, which may be moved
-                    Path(kept).name if kept != source else _absolute(source)
-                    for source, kept in zip(sources, found, strict=True)
-                ],
-                "corpus_chars": survey.chars,
-                "corpus_sha256": survey.sha256,
-                "asked": {k: training_options[k] for k in FITTED if k in training_options},
-            },
+            origin={"data_config": asdict(data), **asdict(origin)},
             provenance={"sources": list(sources), "chars": survey.chars},
             lock=lock or RunLock(folder),
             spent_s=planned.spent_s,
@@ -185,32 +186,36 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
     if not state:
         raise CheckpointError(f"{path}: a model, no saved training: name the run's folder")
     try:
-        data = DataConfig(**state["data_config"])
-        config = TrainingConfig(**state["training_config"])
-        sources, chars, sha256 = state["sources"], state["corpus_chars"], state["corpus_sha256"]
-    except (KeyError, TypeError, OptionError) as error:
+        data = typed(DataConfig, state["data_config"])
+        config = typed(TrainingConfig, state["training_config"])
+        origin = typed(_Origin, {k: state[k] for k in _Origin.__annotations__})
+        if not all(isinstance(source, str) for source in origin.sources):
+            raise TypeError("a source that is no text")
+    except (KeyError, TypeError, ValueError, OptionError) as error:
         raise CheckpointError(
             f"{path}: not a whole training file ({error}): start a new run"
         ) from None
     model_config = saved.model.config
     fixed = {**asdict(model_config), **asdict(data), **asdict(config)}
-    asked = state.get("asked", {})  # a small text may have shrunk it
     for key, value in changes.items():
         free = key not in fixed or key in RESUMABLE | {"threads", "device"}
-        if not free and value not in (fixed[key], asked.get(key)):
+        # a small text may have shrunk what was asked for
+        if not free and value not in (fixed[key], origin.asked.get(key)):
             option = "--" + key.replace("_", "-")
             raise CheckpointError(
                 f"{path}: trained with {option} {fixed[key]}, not {value}: "
                 f"leave {option} out, or start a new run"
             )
+    as_before = config == _with_changes(config, changes)
     config = _with_changes(config, changes)
-    found = [str(kept) if (kept := path.parent / s).exists() else s for s in sources]
+    found = [str(kept) if (kept := path.parent / s).exists() else s for s in origin.sources]
     corpus = Corpus(found, data)
     survey = corpus.survey()
-    if (survey.chars, survey.sha256) != (chars, sha256):
-        now = f"{survey.chars:,} characters" if survey.chars != chars else "other characters"
+    then = origin.corpus_chars
+    if (survey.chars, survey.sha256) != (then, origin.corpus_sha256):
+        now = f"{survey.chars:,} characters" if survey.chars != then else "other characters"
         raise CorpusError(
-            f"{corpus.name}: the text has changed since the run began ({chars:,} characters then, "
+            f"{corpus.name}: the text has changed since the run began ({then:,} characters then, "
             f"{now} now): restore it, or start a new run"
         )
     return Trainer(
@@ -226,12 +231,45 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
         config,
         path.parent,
         validate=validate,
-        origin={key: state[key] for key in state if key not in ("training_config", "progress")},
+        origin={"data_config": asdict(data), **asdict(origin)},
         provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
         resume_from=saved,
+        # where the same steps will be made again, the kept model will be found again
+        kept_nats=None if as_before and config.max_time is None else _newer_nats(saved, path),
         lock=lock,
-        notes=[f"resumed at step {state['progress']['step']:,}"],
     )
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a training file tells, to find the text again.
+
+    Attributes:
+        sources: as the user named them; paths are absolute, a kept copy is relative to the run.
+        corpus_chars: characters of the text.
+        corpus_sha256: its hash.
+        asked: settings that were asked for and did not fit the text.
+    """
+
+    sources: list[str]
+    corpus_chars: int
+    corpus_sha256: str
+    asked: dict[str, Any]
+
+
+def _newer_nats(saved: Checkpoint, path: Path) -> float | None:
+    """Returns what the kept model scores, if it is newer than a training file and better.
+
+    Training that was killed may have kept it after its last save.
+    """
+    try:
+        kept = checkpoint.load(path.with_name(MODEL_FILE)).provenance
+        step, nats = kept["step"], kept["val_nats_per_char"]
+        progress = saved.training_state["progress"]
+        newer = step > progress["step"] and nats < (progress["best_nats"] or math.inf)
+    except (CheckpointError, KeyError, TypeError):
+        return None  # there is none, or it was never scored
+    return float(nats) if newer else None
 
 
 def _with_changes(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:

@@ -23,9 +23,7 @@ from torch import Tensor, nn
 from charrnn import checkpoint
 from charrnn.batches import Batch, Batches, Position
 from charrnn.checkpoint import Checkpoint, RunLock
-from charrnn.config import (
-    TrainingConfig,
-)
+from charrnn.config import MODEL_FILE, TrainingConfig, typed
 from charrnn.errors import CheckpointError, TrainingError
 from charrnn.model import CharRNN
 from charrnn.optimizer import AdamW, learning_rate, move_average
@@ -36,6 +34,12 @@ Validate = Callable[[CharRNN, Vocabulary, Ids, Callable[[], bool]], float | None
 
 MAX_SETBACKS = 5
 """How often a training may go back; each time its learning rate is halved."""
+
+LOG_AFTER_S = 2.0
+"""Seconds after which a line is logged, however few updates were made."""
+
+SAVES_SHARE = 0.02
+"""Share of the time that saves by the clock may take."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,11 @@ class _Diverged(TrainingError):
 
 @dataclass
 class _Progress:
-    """What changes while training, but for tensors; goes into the training file as JSON."""
+    """What changes while training, but for tensors; goes into the training file as JSON.
+
+    Times are seconds of training. ``done_max_time`` is the budget at whose end training ended;
+    ``log_...`` are sums since the last :class:`Stepped`.
+    """
 
     step: int = 0
     chars: int = 0
@@ -155,7 +163,18 @@ class _Progress:
     best_nats: float | None = None
     evaluations_since_best: int = 0
     evaluated_step: int = 0
+    evaluated_s: float = 0.0
+    eval_s: float = 0.0
     setbacks: int = 0
+    done_max_time: float | None = None
+    log_nats: float = 0.0
+    log_chars: int = 0
+    log_start_s: float = 0.0
+
+    def log_is_due(self) -> bool:
+        """Every ten steps, less often in long runs so that the file stays small; or after 2 s."""
+        interval = max(10, int(10 ** (len(str(self.step)) - 3)))
+        return self.step % interval == 0 or self.elapsed_s - self.log_start_s >= LOG_AFTER_S
 
 
 class Trainer:
@@ -181,6 +200,7 @@ class Trainer:
         origin: Mapping[str, Any],
         provenance: Mapping[str, Any],
         resume_from: Checkpoint | None = None,
+        kept_nats: float | None = None,
         lock: RunLock | None = None,
         spent_s: float = 0.0,
         notes: Sequence[str] = (),
@@ -196,6 +216,8 @@ class Trainer:
             origin: what the training file must tell to find the text again; JSON values.
             provenance: what every file tells of the text; JSON values.
             resume_from: a training file's content, to go on exactly from there.
+            kept_nats: what the model that is kept scores, where it is better than what that file
+                says of the best one.
             lock: of the folder; let go when training ends.
             spent_s: seconds of the budget that were spent before.
             notes: what the user should know.
@@ -212,12 +234,14 @@ class Trainer:
         self._average = copy.deepcopy(model).eval()
         self._averages: list[Tensor] = [p.detach() for p in self._average.parameters()]
         self._state = model.zero_state(batches.batch_size)
-        self._progress = _Progress(elapsed_s=spent_s)
+        self._progress = _Progress(elapsed_s=spent_s, log_start_s=spent_s)
         if resume_from is not None:
             self._restore(resume_from)
+            self.notes.append(f"resumed at step {self._progress.step:,}")
+        if kept_nats is not None:
+            self._progress.best_nats = kept_nats
         self._eval_every = config.eval_every or self._default_eval_every()
-        # what the last evaluation took; the clock's budget keeps this much for the final one
-        self._eval_s = 0.0
+        self._save_s = 0.0  # what the last save took
         self._clock = 0.0
 
     def _default_eval_every(self) -> int:
@@ -244,7 +268,7 @@ class Trainer:
             CheckpointError: Nothing can be saved at the start, or at the end.
             CorpusError: The text cannot be read any more.
         """
-        self._history = checkpoint.History(self.folder, upto_step=self._progress.step)
+        self._open_history()
         try:
             yield from self._run(stop)
         finally:
@@ -253,16 +277,17 @@ class Trainer:
             if self._lock is not None:
                 self._lock.release()
 
-    def _run(self, stop: Callable[[], bool]) -> Iterator[Event]:
+    def _open_history(self) -> None:
         progress = self._progress
-        self._clock = time.perf_counter() - progress.elapsed_s
+        self._history = checkpoint.History(self.folder, progress.step, progress.evaluated_step)
+
+    def _run(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        self._clock = time.perf_counter() - self._progress.elapsed_s
         self.model.train()
-        if progress.step == 0:
+        if self._progress.step == 0:
             # from the first moment on there is something to resume and to sample from
             self._save_model(None)
             self.save()
-        elif self._evaluation_was_missed():
-            yield from self._evaluate(stop)
         reason = None
         while reason is None:
             try:
@@ -270,54 +295,67 @@ class Trainer:
                 self._save_at_last()
             except _Diverged as error:
                 reason = None
-                yield self._go_back(str(error))
+                yield from self._go_back(str(error))
         progress = self._progress
         yield Finished(
             reason,
             progress.step,
             progress.elapsed_s,
             progress.best_nats,
-            self.folder / checkpoint.MODEL_FILE,
+            self.folder / MODEL_FILE,
         )
 
     def _train(self, stop: Callable[[], bool]) -> Generator[Event, None, str]:
         """Makes updates from the place in the text on; returns why it ended."""
         progress = self._progress
+        ending = bool(progress.step) and self._is_done()
+        if progress.step and (ending or self._evaluation_is_due()):
+            # training was stopped between a step and the evaluation due after it
+            yield from self._evaluated_once(stop)
+            if progress.evaluated_step != progress.step:
+                return self._interrupted()
         if self._out_of_patience():
             return "patience"
-        if progress.step and self._share_done() >= 1:
-            return "done"
-        saved_s, evaluated_s = self._elapsed(), self._elapsed()
-        logged = _Log(self._elapsed())
+        if ending:
+            return self._done()
+        saved_s = self._elapsed()
         for batch in self.batches.batches(progress.position):
-            rate = self._step(batch, logged)
+            rate = self._step(batch)
             now = self._elapsed()
             stopping = stop()
-            ending = self._share_done() >= 1 or stopping
-            if ending or logged.is_due(progress.step, now):
-                yield self._log(logged, rate, now)
+            ending = self._is_done()
+            if ending or stopping or progress.log_is_due():
+                yield self._log(rate, now)
             if stopping:
-                self._keep_unscored()
-                return "interrupted"
-            if ending or self._evaluation_is_due(now - evaluated_s):
-                yield from self._evaluate(stop)
+                return self._interrupted()
+            if ending or self._evaluation_is_due():
+                yield from self._evaluated_once(stop)
                 if progress.evaluated_step != progress.step:
-                    self._keep_unscored()
-                    return "interrupted"
-                evaluated_s = self._elapsed()
-                logged.start_s += evaluated_s - now
+                    return self._interrupted()
+                progress.log_start_s += self._elapsed() - now
                 if self._out_of_patience():
                     return "patience"
             if ending:
-                return "done"
+                return self._done()
             if self._save_is_due(self._elapsed() - saved_s):
                 before = self._elapsed()
                 yield from self._tried(self.save)
                 saved_s = self._elapsed()
-                logged.start_s += saved_s - before
+                self._save_s = saved_s - before
+                progress.log_start_s += self._save_s
         raise AssertionError("batches go on for ever")
 
-    def _go_back(self, reason: str) -> WentBack:
+    def _done(self) -> str:
+        self._progress.done_max_time = self.config.max_time
+        return "done"
+
+    def _interrupted(self) -> str:
+        """Keeps the newest model, which is better than the untrained one, where none was scored."""
+        if self._progress.evaluated_step == 0 or not len(self._val_ids):
+            self._save_model(None)
+        return "interrupted"
+
+    def _go_back(self, reason: str) -> Iterator[Event]:
         """Takes up the last saved moment, with half the learning rate from there on.
 
         Raises:
@@ -335,13 +373,15 @@ class Trainer:
         self._optimizer.forget_gradients()
         self._restore(saved)
         progress = self._progress
-        # time has passed, and a better model that was kept since is kept still
-        progress.elapsed_s, progress.best_nats = wrong.elapsed_s, wrong.best_nats
+        if wrong.best_nats != progress.best_nats:
+            # a better model that was kept since is kept still
+            progress.best_nats, progress.evaluations_since_best = wrong.best_nats, 0
+        progress.elapsed_s = progress.log_start_s = wrong.elapsed_s  # time has passed
         progress.setbacks = wrong.setbacks + 1
-        self._history = checkpoint.History(self.folder, upto_step=progress.step)
-        self.save()
+        yield from self._tried(self._open_history)
+        yield from self._tried(self.save)
         peak = self.config.learning_rate * self._slowdown()
-        return WentBack(progress.step, wrong.step, self._elapsed(), reason, peak)
+        yield WentBack(progress.step, wrong.step, self._elapsed(), reason, peak)
 
     def _slowdown(self) -> float:
         return 0.5**self._progress.setbacks
@@ -354,9 +394,17 @@ class Trainer:
         if self.total_steps is not None:
             return self._progress.step / self.total_steps
         assert self.config.max_time is not None
-        return self._progress.elapsed_s / max(self.config.max_time - self._eval_s, 1e-9)
+        # the budget keeps what an evaluation takes for the final one
+        progress = self._progress
+        return progress.elapsed_s / max(self.config.max_time - progress.eval_s, 1e-9)
 
-    def _step(self, batch: Batch, logged: "_Log") -> float:
+    def _is_done(self) -> bool:
+        budget = self.config.max_time
+        return self._share_done() >= 1 or (
+            budget is not None and budget == self._progress.done_max_time
+        )
+
+    def _step(self, batch: Batch) -> float:
         """Makes one update; returns its learning rate."""
         progress = self._progress
         rate = learning_rate(self.config, self._share_done()) * self._slowdown()
@@ -378,8 +426,8 @@ class Trainer:
         progress.step += 1
         progress.chars += batch.x.size
         progress.position = batch.after
-        logged.nats += nats * batch.x.size
-        logged.chars += batch.x.size
+        progress.log_nats += nats * batch.x.size
+        progress.log_chars += batch.x.size
         return rate
 
     def _check_weights(self) -> None:
@@ -388,27 +436,34 @@ class Trainer:
         if not all(bool(p.isfinite().all()) for model in models for p in model.parameters()):
             raise _Diverged("the weights are no numbers any more")
 
-    def _log(self, logged: "_Log", rate: float, now: float) -> Stepped:
+    def _log(self, rate: float, now: float) -> Stepped:
         progress = self._progress
         event = Stepped(
             step=progress.step,
             chars=progress.chars,
             elapsed_s=progress.elapsed_s,
-            train_nats_per_char=logged.nats / logged.chars,
+            train_nats_per_char=progress.log_nats / progress.log_chars,
             learning_rate=rate,
-            chars_per_second=logged.chars / max(now - logged.start_s, 1e-9),
+            chars_per_second=progress.log_chars / max(now - progress.log_start_s, 1e-9),
             progress=min(self._share_done(), 1.0),
             total_steps=self.total_steps,
         )
-        logged.nats, logged.chars, logged.start_s = 0.0, 0, now
+        progress.log_nats, progress.log_chars, progress.log_start_s = 0.0, 0, now
         self._write_history("step", event, without=("progress", "total_steps"))
         return event
 
-    def _evaluation_is_due(self, since_s: float) -> bool:
-        if self.config.max_time is None or self.config.eval_every is not None:
-            return self._progress.step % self._eval_every == 0
+    def _evaluation_is_due(self) -> bool:
+        progress, config = self._progress, self.config
+        if config.max_time is None or config.eval_every is not None:
+            return progress.step % self._eval_every == 0
         # a tenth of the budget, at most a minute, and never more than a tenth of the time
-        return since_s >= max(min(self.config.max_time / 10, 60.0), 10 * self._eval_s)
+        wanted_s = max(min(config.max_time / 10, 60.0), 10 * progress.eval_s)
+        return progress.elapsed_s - progress.evaluated_s >= wanted_s
+
+    def _evaluated_once(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        """Evaluates after this step, if that was not done yet."""
+        if self._progress.evaluated_step != self._progress.step:
+            yield from self._evaluate(stop)
 
     def _evaluate(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Scores the averaged model, and keeps it if it is the best; says nothing if stopped."""
@@ -428,18 +483,14 @@ class Trainer:
         if best:
             progress.best_nats = nats
             yield from self._tried(lambda: self._save_model(nats))
-        self._eval_s = self._elapsed() - before
+        progress.evaluated_s = self._elapsed()
+        progress.eval_s = progress.evaluated_s - before
         event = Evaluated(
             progress.step, progress.chars, progress.elapsed_s, nats, best, self._average
         )
         self._write_history("eval", event, without=("model",))
         yield from self._tried(self._history.flush)
         yield event
-
-    def _keep_unscored(self) -> None:
-        """Keeps the newest model, which is better than the untrained one, where none was scored."""
-        if self._progress.evaluated_step == 0 or not len(self._val_ids):
-            self._save_model(None)
 
     def _tried(self, write: Callable[[], None]) -> Iterator[SaveFailed]:
         """Writes something; says so where the disk refuses it."""
@@ -448,11 +499,6 @@ class Trainer:
         except CheckpointError as error:
             yield SaveFailed(self._progress.step, self._elapsed(), str(error))
 
-    def _evaluation_was_missed(self) -> bool:
-        """Tells whether training was stopped between a step and the evaluation due after it."""
-        due = self._share_done() >= 1 or self._evaluation_is_due(since_s=0.0)
-        return due and self._progress.evaluated_step != self._progress.step
-
     def _out_of_patience(self) -> bool:
         patience = self.config.patience
         return patience > 0 and self._progress.evaluations_since_best >= patience
@@ -460,7 +506,7 @@ class Trainer:
     def _save_is_due(self, since_s: float) -> bool:
         if self.config.save_every is not None:
             return self._progress.step % self.config.save_every == 0
-        return since_s >= self.config.save_every_s
+        return since_s >= max(self.config.save_every_s, self._save_s / SAVES_SHARE)
 
     def _write_history(self, name: str, event: Any, without: Iterable[str]) -> None:
         fields = {k: v for k, v in vars(event).items() if k not in without}
@@ -483,7 +529,7 @@ class Trainer:
             self._average, self.batches.vocabulary, provenance=self._provenance_now(nats)
         )
         try:
-            checkpoint.save(self.folder / checkpoint.MODEL_FILE, kept)
+            checkpoint.save(self.folder / MODEL_FILE, kept)
         except CheckpointError:
             self._unsaved = replace(kept, model=copy.deepcopy(self._average))
             raise
@@ -503,10 +549,11 @@ class Trainer:
             CheckpointError: It cannot be written.
         """
         self._check_weights()
-        self._history.flush()
+        # first: the history must reach as far as the saved moment
+        self._history.flush(to_disk=True)
         if self._unsaved is not None:
-            # first: a training file must not speak of a best model that is nowhere
-            checkpoint.save(self.folder / checkpoint.MODEL_FILE, self._unsaved)
+            # a training file must not speak of a best model that is nowhere
+            checkpoint.save(self.folder / MODEL_FILE, self._unsaved)
             self._unsaved = None
         tensors = {"state": self._state, "random_state": torch.get_rng_state()}
         tensors |= dict(self._named_tensors())
@@ -537,18 +584,25 @@ class Trainer:
 
     def _restore(self, saved: Checkpoint) -> None:
         try:
-            progress = saved.training_state["progress"]
-            position = Position(**progress.pop("position"))
-            self._progress = replace(_Progress(**progress), position=position)
-            tensors = saved.tensors
-            self._state = tensors["state"].to(self._state.device)
+            progress = dict(saved.training_state["progress"])
+            position = typed(Position, progress.pop("position"))
+            self._progress = typed(_Progress, {**progress, "position": position})
+            if not self.batches.holds(position):
+                raise ValueError(f"there is no {position}")
+            self._state = _like(self._state, saved.tensors["state"]).to(self._state.device)
             for name, tensor in self._named_tensors():
-                tensor.copy_(tensors[name])
-            torch.set_rng_state(tensors["random_state"])
-        except (KeyError, TypeError, RuntimeError) as error:
+                tensor.copy_(_like(tensor, saved.tensors[name]))
+            torch.set_rng_state(saved.tensors["random_state"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{saved.path}: not a whole training file ({error}): start a new run"
             ) from None
+
+
+def _like(wanted: Tensor, tensor: Tensor) -> Tensor:
+    if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+        raise ValueError(f"a tensor of shape {tuple(tensor.shape)}, not {tuple(wanted.shape)}")
+    return tensor
 
 
 def update_weights(
@@ -590,17 +644,3 @@ def update_weights(
         raise _Diverged(f"the gradient's norm is {norm.item()}")
     optimizer.update(rate, number)
     return nats, state.detach()
-
-
-@dataclass
-class _Log:
-    """Sums since the last :class:`Stepped`."""
-
-    start_s: float
-    nats: float = 0.0
-    chars: int = 0
-
-    def is_due(self, step: int, now_s: float) -> bool:
-        """Every ten steps, less often in long runs so that the file stays small; or after 2 s."""
-        interval = max(10, int(10 ** (len(str(step)) - 3)))
-        return step % interval == 0 or now_s - self.start_s >= 2.0

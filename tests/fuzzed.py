@@ -1,7 +1,8 @@
-"""Reads hundreds of broken model files: ``python fuzzed.py FILE SEED COUNT``.
+"""Reads hundreds of broken model or training files: ``python fuzzed.py FILE SEED COUNT``.
 
-The memory of this process is bounded, and each file has a second. Prints as JSON how many were
-refused by name, how many were read (a sound model then), and what else happened.
+The memory of this process is bounded, and each file has a second of its work. Prints as JSON how
+many were refused by name, how many were read (a sound model, or a training that goes on), and what
+else happened.
 """
 
 import contextlib
@@ -18,8 +19,10 @@ from typing import Any
 
 import torch
 
-from charrnn.checkpoint import load
-from charrnn.errors import CheckpointError
+from charrnn.checkpoint import TRAINING_FILE, load
+from charrnn.errors import CharrnnError
+from charrnn.evaluation import nats_per_char
+from charrnn.runs import resumed_trainer
 
 MORE_MEMORY_BYTES = 2**26
 VALUES = [
@@ -78,10 +81,8 @@ def of_another_header_size(data: bytes, dice: random.Random) -> bytes:
     return size.to_bytes(8, "little") + data[8:]
 
 
-def with_a_value(data: bytes, dice: random.Random) -> bytes:
-    """Another value somewhere in the header, whatever its depth."""
-    header, body = body_of(data)
-    place = header
+def change_somewhere(place: Any, dice: random.Random) -> None:
+    """Puts another value somewhere into a dictionary, whatever its depth, or takes one out."""
     while True:
         key = dice.choice(list(place) if isinstance(place, dict) else range(len(place)))
         inner = place[key]
@@ -92,6 +93,12 @@ def with_a_value(data: bytes, dice: random.Random) -> bytes:
         del place[key]
     else:
         place[key] = dice.choice(VALUES)
+
+
+def with_a_value(data: bytes, dice: random.Random) -> bytes:
+    """Another value somewhere in the header."""
+    header, body = body_of(data)
+    change_somewhere(header, dice)
     return with_header(header, body)
 
 
@@ -99,10 +106,10 @@ def with_another_config(data: bytes, dice: random.Random) -> bytes:
     """Another value in what the metadata hold as JSON."""
     header, body = body_of(data)
     metadata = header["__metadata__"]
-    name = dice.choice(["model_config", "provenance", "vocabulary"])
+    names = ["model_config", "provenance", "vocabulary"]
+    name = "training_state" if "training_state" in metadata else dice.choice(names)
     held = json.loads(metadata[name])
-    key = dice.choice(list(held) if isinstance(held, dict) else range(len(held)))
-    held[key] = dice.choice(VALUES)
+    change_somewhere(held, dice)
     metadata[name] = json.dumps(held)
     return with_header(header, body)
 
@@ -137,35 +144,48 @@ MUTATIONS = [
 ]
 
 
+class TooSlowError(BaseException):
+    """Nothing may take this for an error of a file."""
+
+
 def too_slow(*_: object) -> None:
-    raise TimeoutError
+    raise TooSlowError
+
+
+def goes_on(path: Path) -> dict[str, Any]:
+    """Goes on with a training for a moment; returns its weights."""
+    trainer = resumed_trainer(path, {}, validate=nats_per_char)
+    for _ in trainer.events(stop=lambda: True):
+        pass
+    return trainer.model.state_dict()
 
 
 def main(path: Path, seed: int, count: int) -> dict[str, Any]:
-    whole = load(path)
+    training = path.name == TRAINING_FILE
+    whole = load(path).model.state_dict()
     data, dice = path.read_bytes(), random.Random(seed)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + MORE_MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGALRM, too_slow)
+    signal.signal(signal.SIGPROF, too_slow)
     refused, read, other = 0, 0, []
     for i in range(count):
         mutation = MUTATIONS[i % len(MUTATIONS)]
         path.write_bytes(mutation(data, dice))
-        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        signal.setitimer(signal.ITIMER_PROF, 1.0)
         try:
-            found = load(path).model.state_dict()
+            found = goes_on(path) if training else load(path).model.state_dict()
             read += 1
-            if any(not torch.equal(found[k], v) for k, v in whole.model.state_dict().items()):
+            if any(not torch.equal(found[k], v) for k, v in whole.items()) and not training:
                 other.append(f"{i} {mutation.__name__}: other weights were believed")
-        except CheckpointError as error:
+        except CharrnnError as error:
             refused += 1
-            if "\n" in str(error) or str(path) not in str(error):
+            if "\n" in str(error) or (str(path) not in str(error) and not training):
                 other.append(f"{i} {mutation.__name__}: says {error}")
         except BaseException:
             other.append(f"{i} {mutation.__name__}: {traceback.format_exc()}")
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     return {"refused": refused, "read": read, "other": other}
 
 

@@ -24,7 +24,7 @@ from charrnn.evaluation import nats_per_char
 from charrnn.runs import new_trainer, resumed_trainer
 from charrnn.training import Trainer
 
-STEPS = 900
+STEPS = 2400
 TRAINING = {
     "batch_size": 4,
     "seq_len": 16,

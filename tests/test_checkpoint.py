@@ -34,9 +34,11 @@ from charrnn.checkpoint import (
     load,
     save,
 )
-from charrnn.config import ModelConfig
+from charrnn.config import DataConfig, ModelConfig
 from charrnn.errors import CharrnnError, CheckpointError, RunBusyError, RunNotFoundError
+from charrnn.evaluation import nats_per_char
 from charrnn.model import CharRNN
+from charrnn.runs import new_trainer
 from charrnn.vocabulary import Vocabulary
 
 TEXT = "A small text.\n"
@@ -384,6 +386,23 @@ def test_a_thousand_broken_files_are_refused_by_name(model_file: Path) -> None:
     assert result["refused"] > 900 and result["read"] > 10
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory as Linux does")
+def test_hundreds_of_broken_training_files_are_refused_by_name(story: Path, tmp_path: Path) -> None:
+    """Or gone on with, where what was changed does not matter."""
+    tiny = {"hidden_size": 8, "num_layers": 2, "dropout": 0.0}
+    data, steps = DataConfig(), {"steps": 3, "batch_size": 4, "seq_len": 8}
+    trainer = new_trainer([str(story)], tmp_path, "run", data, steps, tiny, validate=nats_per_char)
+    *_, _ = trainer.events()
+    command = [sys.executable, str(Path(__file__).with_name("fuzzed.py"))]
+    path = trainer.folder / "training.safetensors"
+    done = subprocess.run([*command, str(path), "0", "500"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["other"] == []
+    assert result["refused"] + result["read"] == 500
+    assert result["refused"] > 400 and result["read"] > 10
+
+
 # --- whole or not at all
 
 
@@ -551,31 +570,64 @@ def steps_of(folder: Path) -> list[int]:
     return [json.loads(line)["step"] for line in lines]
 
 
+def line(step: object, event: str = "step") -> dict[str, object]:
+    return {"event": event, "step": step}
+
+
 def test_history_is_cut_back_to_a_step(tmp_path: Path) -> None:
     history = History(tmp_path)
     for step in (10, 20, 20, 30, 31):
-        history.append({"event": "step", "step": step})
+        history.append(line(step))
     assert steps_of(tmp_path) == []
     history.flush()
     assert steps_of(tmp_path) == [10, 20, 20, 30, 31]
     history = History(tmp_path, upto_step=30)
-    history.append({"event": "step", "step": 33})
+    history.append(line(33))
     history.flush()
     assert steps_of(tmp_path) == [10, 20, 20, 30, 33]
     History(tmp_path)
     assert steps_of(tmp_path) == []
 
 
+@pytest.mark.parametrize(("evaluated", "wanted"), [(10, [10, 10, 20]), (20, [10, 10, 20, 20])])
+def test_an_evaluation_that_will_be_made_again_is_dropped(
+    tmp_path: Path, evaluated: int, wanted: list[int]
+) -> None:
+    history = History(tmp_path)
+    for step in (10, 20):
+        history.append(line(step))
+        history.append(line(step, "eval"))
+    history.flush()
+    History(tmp_path, 20, evaluated)
+    assert steps_of(tmp_path) == wanted
+
+
 @pytest.mark.parametrize(
     "torn",
-    ['{"step": 2', '{"step": 2}', "\0\0\0\n", "7\n", "[]\n", "{}\n", '{"step": "2"}\n', "\n"],
+    [
+        '{"event": "step", "step": 2',
+        '{"event": "step", "step": 2}',
+        "\0\0\0\n",
+        "7\n",
+        "[]\n",
+        "{}\n",
+        '{"step": 2}\n',
+        '{"event": "step", "step": "2"}\n',
+        "\n",
+    ],
 )
 def test_torn_lines_of_a_history_are_dropped(tmp_path: Path, torn: str) -> None:
-    (tmp_path / "history.jsonl").write_text('{"step": 1}\n' + torn)
+    (tmp_path / "history.jsonl").write_text(json.dumps(line(1)) + "\n" + torn)
     history = History(tmp_path, upto_step=9)
-    history.append({"step": 3})
+    history.append(line(3))
     history.flush()
     assert steps_of(tmp_path) == [1, 3]
+
+
+def test_a_history_that_is_no_file_is_a_named_error(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").mkdir()
+    with pytest.raises(CheckpointError, match=r"history\.jsonl: cannot be read: Is a directory"):
+        History(tmp_path)
 
 
 @contextlib.contextmanager

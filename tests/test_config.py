@@ -36,6 +36,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
     DataConfig: {
         "unit": ["", "word"],
         "encoding": ["", "utf-9", "é", "a\0b", "rot13", "undefined"],
+        "encoding_errors": ["", "ignore", "Strict"],
         "val_fraction": [-0.1, 0.91, 1.0, NAN, INF, -INF],
         "block_chars": [0, -1, 1023, NAN],
     },

@@ -2,6 +2,7 @@
 
 import bz2
 import csv
+import glob
 import gzip
 import hashlib
 import io
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charrnn import corpus
 from charrnn.config import DataConfig
 from charrnn.corpus import READ_BYTES, Corpus, keep_stream, run_name
 from charrnn.errors import CorpusError, EncodingError
@@ -52,6 +54,32 @@ def write(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def test_runs_within_a_folder_are_no_text(tmp_path: Path) -> None:
+    """So a run in the folder that it learns from can be resumed."""
+    write(tmp_path / "a.txt", "I had coffee.\n")
+    for name in ("model.safetensors", "history.jsonl", "stdin.txt"):
+        write(tmp_path / "runs" / "a" / name, "{}")
+    assert read(tmp_path) == "I had coffee.\n"
+    assert read(f"{glob.escape(str(tmp_path))}/**") == "I had coffee.\n"
+    assert read(tmp_path / "runs" / "a" / "stdin.txt") == "{}"  # unless it is named
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 100])
+def test_what_stands_before_a_wrong_byte_is_read(
+    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "READ_BYTES", cut)
+    path = write(tmp_path / "t", "\ufeffI had café".encode() + b"\xff and")
+    pieces = Corpus([path]).pieces()
+    text = ""
+    with pytest.raises(EncodingError, match=r"not valid utf-8 at byte 14: .*--encoding-errors"):
+        for piece in pieces:
+            text += str(piece)
+    assert text == "I had café"
+    assert read(path, encoding_errors="replace") == "I had café\ufffd and"
+    assert read(path, encoding_errors="surrogateescape") == "I had café\udcff and"
 
 
 def error_of(*sources: str | Path, **config: Any) -> str:

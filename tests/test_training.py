@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+import os
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from small_runs import (
 )
 from torch import nn
 
-from charrnn import checkpoint, training
+from charrnn import checkpoint, kernels, training
 from charrnn.config import DataConfig, TrainingConfig
 from charrnn.errors import (
     CharrnnError,
@@ -67,7 +68,8 @@ def history(folder: Path, event: str | None = None) -> list[dict[str, Any]]:
 
 
 def untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in e.items() if k != "elapsed_s"} for e in entries]
+    timed = ("elapsed_s", "chars_per_second")
+    return [{k: v for k, v in entry.items() if k not in timed} for entry in entries]
 
 
 # --- learning
@@ -238,6 +240,49 @@ def test_going_on_is_as_if_never_stopped(
     assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
 
 
+def test_what_saves_take_is_a_small_part_of_the_time(tmp_path: Path, clock: Clock) -> None:
+    trainer = start(tmp_path, steps=400, save_every_s=3.0, hidden_size=4)
+    saved_at: list[float] = []
+    save = trainer.save
+
+    def slow_save() -> None:
+        save()
+        saved_at.append(clock.now)
+        clock.now += 0.5
+
+    trainer.save = slow_save  # type: ignore[method-assign]
+    run(trainer)
+    _, first, *others, _last = saved_at  # at the start, then by the clock, at the end
+    assert others and all(b - a >= 0.5 / 0.02 for a, b in itertools.pairwise([first, *others]))
+
+
+def test_the_history_is_on_the_disk_before_the_moment_that_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start(tmp_path)
+    run(trainer)
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("renamed"), replace(a, b))[1])
+    trainer.save()
+    assert done[0] == "history.jsonl"
+    assert done[2] == "renamed"
+
+
+def test_large_layers_go_on_as_if_never_stopped(tmp_path: Path) -> None:
+    """As large as those whose products another library makes."""
+    options = {"hidden_size": 512, "num_layers": 2, "batch_size": 20, "seq_len": 4}
+    assert options["batch_size"] * options["hidden_size"] ** 2 > kernels.WORTH_IT
+    one, cut = twice(tmp_path, (3,), steps=6, **options)
+    assert same(kept(one), kept(cut))
+
+
 def test_the_stops_above_are_where_they_should_be(tmp_path: Path) -> None:
     trainer = start(tmp_path, unit="byte", block_chars=1024, steps=1)
     run(trainer)
@@ -301,6 +346,54 @@ def test_a_stop_within_an_evaluation_puts_it_off(tmp_path: Path, options: dict[s
     run(resume(cut))
     assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
     assert same(kept(one, "model"), kept(cut, "model"))
+
+
+@pytest.mark.parametrize("options", [{"eval_every": 10}, {"eval_every": 1000}], ids=["due", "last"])
+def test_a_stop_within_the_evaluation_that_was_put_off_puts_it_off_again(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    one, cut = tmp_path / "one", tmp_path / "cut"
+    run(start(one, **options))
+    step = min(options["eval_every"], 20)
+    asked = itertools.count(1)
+    run(start(cut, **options, validate=nats_per_char), lambda: next(asked) > step)
+    for _ in range(2):
+        finished = run(resume(cut, validate=nats_per_char), lambda: True)[-1]
+        assert isinstance(finished, Finished)
+        assert (finished.reason, finished.step) == ("interrupted", step)
+    run(resume(cut))
+    assert untimed(history(one)) == untimed(history(cut))
+    assert same(kept(one, "model"), kept(cut, "model"))
+
+
+def test_an_evaluation_after_which_a_kill_comes_is_there_once(tmp_path: Path) -> None:
+    """It had been put off by a stop, so that the saved moment is of the same step."""
+    asked = itertools.count(1)
+    options = {"eval_every": 10, "steps": 40}
+    run(start(tmp_path, **options, validate=nats_per_char), lambda: next(asked) > 10)
+    events = resume(tmp_path).events()
+    assert isinstance(next(events), Evaluated)
+    events.close()  # as a kill: nothing is saved
+    run(resume(tmp_path))
+    assert [entry["step"] for entry in history(tmp_path, "eval")] == [10, 20, 30, 40]
+
+
+def test_a_line_of_history_is_of_all_steps_since_the_last_one(tmp_path: Path) -> None:
+    """Also where training was stopped between them."""
+    one, cut = twice(tmp_path, (15, 23), steps=40, eval_every=20)
+    sums, steps = [], []
+    for folder in (one, cut):
+        lines = history(folder, "step")
+        before = [{"step": 0, "chars": 0}, *lines]
+        sums.append(
+            sum(
+                line["train_nats_per_char"] * (line["chars"] - last["chars"])
+                for line, last in zip(lines, before, strict=False)
+            )
+        )
+        steps.append([line["step"] for line in lines])
+    assert steps == [[10, 20, 30, 40], [10, 15, 20, 23, 30, 40]]
+    assert sums[0] == pytest.approx(sums[1])
 
 
 def test_a_stop_before_the_first_evaluation_keeps_what_was_learnt(tmp_path: Path) -> None:
@@ -524,6 +617,63 @@ def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert all(event.total_steps is None for event in events if isinstance(event, Stepped))
+
+
+def test_a_budget_that_is_spent_is_spent(tmp_path: Path, clock: Clock) -> None:
+    """Whatever the last evaluation left of it."""
+    taken = itertools.chain([4.0, 4.0], itertools.repeat(1.0))
+
+    def validate(*_: Any) -> float:
+        clock.now += next(taken)
+        return 1.0
+
+    options: dict[str, Any] = {"steps": None, "max_time": 30.0, "eval_every": 20, "hidden_size": 4}
+    finished = run(start(tmp_path, validate=validate, **options))[-1]
+    assert isinstance(finished, Finished) and finished.reason == "done"
+    before = kept(tmp_path)
+    again = run(resume(tmp_path, validate=validate))[-1]
+    assert isinstance(again, Finished)
+    assert (again.reason, again.step) == ("done", finished.step)
+    assert same(kept(tmp_path), before)
+    assert run(resume(tmp_path, validate=validate, max_time=60.0))[-1].step > finished.step
+
+
+def test_a_stop_in_the_last_evaluation_of_a_budget_is_made_up_for(
+    tmp_path: Path, clock: Clock
+) -> None:
+    stopped = [1.0, 1.0, None, 0.5]
+
+    def validate(*_: Any) -> float | None:
+        clock.now += 2.0
+        return stopped.pop(0)
+
+    options: dict[str, Any] = {"steps": None, "max_time": 30.0, "hidden_size": 4, "patience": 0}
+    options |= {"eval_every": 10**6}
+    stopped[:2] = []
+    finished = run(start(tmp_path, validate=validate, **options))[-1]
+    assert isinstance(finished, Finished) and finished.reason == "interrupted"
+    again = run(resume(tmp_path, validate=validate))[-1]
+    assert isinstance(again, Finished)
+    assert (again.reason, again.step, again.val_nats_per_char) == ("done", finished.step, 0.5)
+
+
+@pytest.mark.parametrize("limit", ["max_time", "steps", "more steps"])
+def test_a_better_model_kept_after_the_last_save_is_kept_still(tmp_path: Path, limit: str) -> None:
+    """A kill comes after it; the steps that follow are others, unless nothing has changed."""
+    options: dict[str, Any] = {"eval_every": 10, "save_every": 15, "steps": 40}
+    if limit == "max_time":
+        options |= {"steps": None, "max_time": 1000.0}
+    events = start(tmp_path, validate=scores(2.0, 1.0), **options).events()
+    for event in events:
+        if event.step == 20 and isinstance(event, Evaluated):
+            break
+    events.close()
+    changes = {"steps": 50} if limit == "more steps" else {}
+    trainer = resume(tmp_path, validate=scores(1.5, 1.5, 1.5, 1.5), **changes)
+    run(trainer, after(10))
+    path = tmp_path / "runs" / "text" / "model.safetensors"
+    kept_nats = checkpoint.load(path).provenance["val_nats_per_char"]
+    assert kept_nats == (1.5 if limit == "steps" else 1.0)
 
 
 def test_max_time_counts_what_was_spent_before_a_stop(tmp_path: Path, clock: Clock) -> None:

@@ -7,8 +7,11 @@ the defaults live in :mod:`charrnn.config`.
 Exit codes: 0 done; 1 a named error; 2 wrong usage; 128 + n after signal n (130 for Ctrl-C).
 """
 
+import contextlib
+import errno
 import functools
-import json
+import itertools
+import math
 import os
 import re
 import secrets
@@ -16,7 +19,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
 from types import FrameType
@@ -30,19 +33,24 @@ from charrnn.config import (
     DEFAULT_EPOCHS,
     DEFAULT_MIN_STEPS,
     DataConfig,
+    EncodingErrors,
     ModelConfig,
     OnUnknown,
     SamplingConfig,
     TrainingConfig,
     check_threads,
 )
-from charrnn.errors import CharrnnError, OptionError
+from charrnn.errors import CharrnnError, CorpusError, OptionError, UnknownCharacterError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
+    from charrnn.corpus import Corpus, Piece
     from charrnn.training import Evaluated, Finished, Trainer
 
 P = ParamSpec("P")
+
+SAMPLES_AT_ONCE = 256
+"""Samples that are made side by side; of more prompts the first are out before the last begin."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,6 +74,14 @@ def _named_errors(command: Callable[P, None]) -> Callable[P, None]:
         except CharrnnError as error:
             display.note(f"charrnn: {error}")
             raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            # the reader of a pipe went away; nothing more is to be said there
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise typer.Exit(128 + 13) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            display.note(f"charrnn: {where}{error.strerror or error}")
+            raise typer.Exit(1) from None
         except (MemoryError, RuntimeError) as error:
             # torch has no class of its own for this
             if isinstance(error, RuntimeError) and "memory" not in str(error):
@@ -113,7 +129,7 @@ def _option(name: str, text: str, panel: str, default: Any = None, **more: Any) 
 
 
 _TEXT, _MODEL, _TRAIN, _STOP, _RUN = "Text", "Model", "Training", "When to stop", "Run"
-_DRAW, _OUT = "Drawing", "Output"
+_DRAW, _OUT, _SCORING = "Drawing", "Output", "Scoring"
 _PASSES = f"{DEFAULT_EPOCHS}, and at least {DEFAULT_MIN_STEPS} steps"
 _T, _M, _D, _S = TrainingConfig, ModelConfig, DataConfig, SamplingConfig
 
@@ -139,6 +155,15 @@ OnUnknownOption = Annotated[
 ]
 EncodingOption = Annotated[
     str | None, _option("encoding", "Encoding of plain text.", _TEXT, _D.encoding)
+]
+EncodingErrorsOption = Annotated[
+    str | None,
+    _option(
+        "encoding-errors",
+        "What to do with bytes that are none of it: strict (an error), or replace (by U+FFFD).",
+        _TEXT,
+        _D.encoding_errors,
+    ),
 ]
 ColumnOption = Annotated[
     str | None,
@@ -173,6 +198,7 @@ def train(
         str | None, _option("unit", "What to model: char or byte.", _TEXT, _D.unit)
     ] = None,
     encoding: EncodingOption = None,
+    encoding_errors: EncodingErrorsOption = None,
     column: ColumnOption = None,
     val_fraction: Annotated[
         float | None,
@@ -313,41 +339,44 @@ def train(
     from charrnn.runs import new_trainer, resumed_trainer
 
     validate = evaluation.nats_per_char
-    if resume:
-        if len(sources or []) > 1 or (sources and name):
-            raise OptionError("--resume: name one run, not several")
-        if init_from:
-            raise OptionError("--resume and --init-from: give one of them")
-        run = name or (sources[0] if sources else None)
-        if sources and Path(sources[0]).is_file() and Path(sources[0]).suffix != ".safetensors":
-            raise OptionError(f"--resume: {sources[0]} is a text: name the run, with --name NAME")
-        path = checkpoint.find_run(runs, run, checkpoint.TRAINING_FILE)
-        flat = {key: value for change in changes for key, value in change.items()}
-        trainer = resumed_trainer(path, flat, validate=validate)
-        _set_threads(trainer.config.threads)
-    else:
-        start = checkpoint.load(checkpoint.find_run(runs, init_from)) if init_from else None
-        model_options = {key: value for key, value in changes[2].items() if key != "unit"}
-        trainer = new_trainer(
-            sources or [],
-            runs,
-            name,
-            data,
-            changes[0],
-            model_options,
-            validate=validate,
-            init_from=start,
-            keep_characters=keep_characters,
-        )
-    finished, signal_number = _run(trainer, quiet)
-    if signal_number:
+    with _Signals() as signals:
+        if resume:
+            if len(sources or []) > 1 or (sources and name):
+                raise OptionError("--resume: name one run, not several")
+            if init_from:
+                raise OptionError("--resume and --init-from: give one of them")
+            run = name or (sources[0] if sources else None)
+            if sources and Path(sources[0]).is_file() and Path(sources[0]).suffix != ".safetensors":
+                raise OptionError(
+                    f"--resume: {sources[0]} is a text: name the run, with --name NAME"
+                )
+            path = checkpoint.find_run(runs, run, checkpoint.TRAINING_FILE)
+            flat = {key: value for change in changes for key, value in change.items()}
+            trainer = resumed_trainer(path, flat, validate=validate)
+            _set_threads(trainer.config.threads)
+        else:
+            start = checkpoint.load(checkpoint.find_run(runs, init_from)) if init_from else None
+            model_options = {key: value for key, value in changes[2].items() if key != "unit"}
+            trainer = new_trainer(
+                sources or [],
+                runs,
+                name,
+                data,
+                changes[0],
+                model_options,
+                validate=validate,
+                init_from=start,
+                keep_characters=keep_characters,
+            )
+        finished = _run(trainer, signals, quiet)
+    if finished.reason == "interrupted":
         display.note(f"go on with: charrnn train --resume {shlex.quote(str(trainer.folder))}")
-        raise typer.Exit(128 + signal_number)
+        raise typer.Exit(128 + signals.received)
     _write(f"{finished.model_path}\n")
 
 
-def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
-    """Trains with signals and screen attached; returns the end and the signal that caused it."""
+def _run(trainer: "Trainer", signals: "_Signals", quiet: bool) -> "Finished":
+    """Trains with signals and screen attached; returns the end."""
     from charrnn.training import Evaluated, Finished, Stepped, WentBack
 
     config, batches = trainer.model.config, trainer.batches
@@ -365,7 +394,8 @@ def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
     if not quiet:
         for line in trainer.notes:
             display.note(line)
-    with _Signals() as signals, display.TrainingDisplay(summary, quiet=quiet) as screen:
+    signals.training = True
+    with display.TrainingDisplay(summary, quiet=quiet) as screen:
         for event in trainer.events(stop=lambda: signals.received != 0):
             if isinstance(event, Stepped):
                 screen.stepped(event)
@@ -378,7 +408,7 @@ def _run(trainer: "Trainer", quiet: bool) -> "tuple[Finished, int]":
                 screen.went_back(event)
             else:
                 screen.save_failed(event)
-    return finished, signals.received if finished.reason == "interrupted" else 0
+    return finished
 
 
 def _short_sample(trainer: "Trainer", event: "Evaluated") -> str:
@@ -389,7 +419,10 @@ def _short_sample(trainer: "Trainer", event: "Evaluated") -> str:
 
 
 class _Signals:
-    """Notes the first signal that asks to stop; a second one acts as if nothing were installed."""
+    """Notes signals that ask to stop, so that training can save; a second Ctrl-C leaves at once.
+
+    Until training begins, there is nothing to save: then they end the program, clearing up.
+    """
 
     wanted = tuple(
         getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -397,6 +430,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self.received = 0
+        self.training = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Signals":
@@ -413,9 +447,11 @@ class _Signals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-        for other in self._before:
-            signal.signal(other, signal.SIG_DFL)
+        if not self.training:
+            raise SystemExit(128 + number)
+        self.received = self.received or number
+        # of other signals a second is none: some programs send them twice
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @app.command()
@@ -424,8 +460,17 @@ def sample(
     model: ModelOption = None,
     runs: RunsOption = Path("runs"),
     prompt: Annotated[
-        str, _option("prompt", "Text to go on from; [bold]-[/bold] reads standard input.", _TEXT)
-    ] = "",
+        str | None,
+        _option("prompt", "Text to go on from; [bold]-[/bold] reads standard input.", _TEXT),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        _option(
+            "prompts",
+            "File of prompts, one a line, each gone on from; [bold]-[/bold]: standard input.",
+            _TEXT,
+        ),
+    ] = None,
     on_unknown: OnUnknownOption = "error",
     length: Annotated[
         int | None,
@@ -458,9 +503,23 @@ def sample(
         int | None, _option("seed", "Of the draws; the same text again.", _DRAW, "drawn, and said")
     ] = None,
     count: Annotated[
-        int | None, _option("count", "Samples to write, a newline between.", _OUT, _S.count)
+        int | None, _option("count", "Samples to write of each prompt.", _OUT, _S.count)
     ] = None,
+    separator: Annotated[
+        str,
+        _option(
+            "separator",
+            "Between samples; with --prompts after each.",
+            _OUT,
+            "a newline",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = "\n",
     no_echo: Annotated[bool, _option("no-echo", "Do not print the prompt.", _OUT)] = False,
+    as_json: Annotated[
+        bool, _option("json", "A line of JSON for each sample: text, seed, settings, bits.", _OUT)
+    ] = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Write text that goes on from a prompt; standard output gets the text alone.
@@ -468,31 +527,144 @@ def sample(
     Examples: charrnn sample --prompt "I had"; charrnn sample --length 0 | head -c 1000
     """
     given = {key: value for key, value in locals().items() if value is not None}
-    # arguments are UTF-8, whatever the locale
-    given |= {"stop": tuple(os.fsencode(s).decode("utf-8", "surrogateescape") for s in stop or ())}
+    given |= {"stop": tuple(map(_argument, stop or ()))}
     given |= {"seed": secrets.randbits(32) if seed is None else seed}
     config = SamplingConfig(**_pick(SamplingConfig, given))
     unknown = _on_unknown(on_unknown)
-    given_bytes = sys.stdin.buffer.read() if prompt == "-" else os.fsencode(prompt)
-    text = given_bytes.decode("utf-8", "surrogateescape")
+    if prompt is not None and prompts is not None:
+        raise OptionError("--prompt and --prompts: give one of them")
+    if config.length == 0 and (as_json or prompts is not None):
+        raise OptionError("--length 0: an endless sample is no JSON, and has no second one")
+    texts = _prompts(prompt or "", prompts)
     _set_threads(threads)
     loaded = _load(runs, model)
-    from charrnn.sampling import generate, generate_batch
-
-    echo = "" if no_echo else text
-    if config.count == 1:
-        pieces = generate(loaded.model, loaded.vocabulary, text, config, unknown)
-    else:
-        texts = generate_batch(loaded.model, loaded.vocabulary, text, config, unknown)
-        pieces = iter([f"\n{echo}".join(texts)])
-    # nothing is said before the prompt is known to be good
+    skipped = _check_prompts(loaded, texts, unknown, numbered=prompts is not None)
+    # nothing is said before the prompts are known to be good
     if model is None:
         display.note(f"model {loaded.path}")
     if seed is None and config.temperature > 0:
         display.note(f"seed {config.seed}")
-    if unknown == "skip":
-        _say_skipped(text, loaded)
-    _stream(echo, pieces)
+    if skipped:
+        display.note(f"unknown characters of the prompt left out: {skipped}")
+    if as_json:
+        _write_json(loaded, texts, config, unknown)
+    elif prompts is not None:
+        end = _argument(separator)
+        for text, sample, _ in _samples(loaded, texts, config, unknown):
+            _write(sample + end if no_echo else text + sample + end)
+    else:
+        _write_samples(loaded, texts[0], config, unknown, _argument(separator), echo=not no_echo)
+
+
+def _argument(text: str) -> str:
+    """Returns an argument as it was typed: UTF-8, whatever the locale."""
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
+
+
+def _prompts(prompt: str, prompts: str | None) -> list[str]:
+    """Returns the one prompt, or those of a file, one a line."""
+    if prompts is None:
+        data = _stdin_bytes() if prompt == "-" else os.fsencode(prompt)
+        return [data.decode("utf-8", "surrogateescape")]
+    try:
+        data = _stdin_bytes() if prompts == "-" else Path(prompts).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{prompts}: cannot be read: {reason}: check the path") from None
+    lines = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _stdin_bytes() -> bytes:
+    if sys.stdin is None:
+        raise CorpusError("standard input: it is closed: pipe a text in")
+    return sys.stdin.buffer.read()
+
+
+def _check_prompts(
+    loaded: "Checkpoint", prompts: list[str], unknown: OnUnknown, *, numbered: bool
+) -> int:
+    """Returns how many unknown characters of the prompts are left out.
+
+    Raises:
+        UnknownCharacterError: None may be; says which prompt it is, where they are numbered.
+    """
+    skipped = 0
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            ids = loaded.vocabulary.encode(prompt, unknown)
+        except UnknownCharacterError as error:
+            where = f"prompt {number}: " if numbered else ""
+            raise UnknownCharacterError(f"{where}{error}") from None
+        skipped += len(prompt) - len(ids) if loaded.vocabulary.unit == "char" else 0
+    return skipped
+
+
+def _samples(
+    loaded: "Checkpoint", prompts: list[str], config: SamplingConfig, unknown: OnUnknown
+) -> Iterator[tuple[str, str, int]]:
+    """Yields each sample's prompt, text and seed; so many are made side by side."""
+    from charrnn.sampling import generate_batch, sample_seed
+
+    assert config.seed is not None
+    each = (prompt for prompt in prompts for _ in range(config.count))
+    seed = config.seed
+    while group := list(itertools.islice(each, SAMPLES_AT_ONCE)):
+        settings = replace(config, seed=seed)
+        texts = generate_batch(loaded.model, loaded.vocabulary, group, settings, unknown)
+        yield from zip(group, texts, (sample_seed(seed, i) for i in range(len(group))), strict=True)
+        seed = sample_seed(seed, len(group))
+
+
+def _write_samples(
+    loaded: "Checkpoint",
+    prompt: str,
+    config: SamplingConfig,
+    unknown: OnUnknown,
+    between: str,
+    *,
+    echo: bool,
+) -> None:
+    """Writes samples of one prompt; one alone as it is made."""
+    from charrnn.sampling import generate
+
+    before = prompt if echo else ""
+    _write(before)
+    last = before
+    if config.count == 1:
+        with display.SamplingProgress(config.length) as progress:
+            for piece in generate(loaded.model, loaded.vocabulary, prompt, config, unknown):
+                _write(piece)
+                progress.written(len(piece))
+                last = piece
+    else:
+        for number, (_, text, _) in enumerate(_samples(loaded, [prompt], config, unknown)):
+            last = between + before + text if number else text
+            _write(last)
+    if sys.stdout.isatty() and not last.endswith("\n"):
+        _write("\n")  # the shell's prompt should not stand behind the text
+
+
+def _write_json(
+    loaded: "Checkpoint", prompts: list[str], config: SamplingConfig, unknown: OnUnknown
+) -> None:
+    """Writes a line for each sample, with the bits per character of its text."""
+    from charrnn.evaluation import Scorer
+
+    scorer, read = Scorer(loaded.model, loaded.vocabulary), None
+    for prompt, text, seed in _samples(loaded, prompts, config, unknown):
+        before, ids = (loaded.vocabulary.encode(t, unknown) for t in (prompt, text))
+        if prompt != read:
+            scorer.restart()
+            if len(before):
+                scorer.nats(before)
+            read, state = prompt, scorer.state
+        scorer.state = state
+        bits = float(scorer.nats(ids).mean(dtype=float)) / math.log(2) if len(ids) else None
+        settings = replace(config, seed=seed)
+        _write(display.sample_json(prompt, text, bits, settings, str(loaded.path)))
 
 
 @app.command("eval")
@@ -507,6 +679,7 @@ def evaluate(
     model: ModelOption = None,
     runs: RunsOption = Path("runs"),
     encoding: EncodingOption = None,
+    encoding_errors: EncodingErrorsOption = None,
     column: ColumnOption = None,
     on_unknown: OnUnknownOption = "error",
     as_json: Annotated[bool, _option("json", "Print JSON.", _OUT)] = False,
@@ -519,8 +692,23 @@ def evaluate(
             "per-char", "A row per character: offset, character, bits, rank, most probable.", _OUT
         ),
     ] = False,
+    heatmap: Annotated[
+        bool, _option("heatmap", "The text, coloured by its surprise.", _OUT)
+    ] = False,
     context_curve: Annotated[
         bool, _option("context-curve", "Bits per character by how much the model has read.", _OUT)
+    ] = False,
+    carry: Annotated[
+        bool,
+        _option(
+            "carry",
+            "Read on from line to line and source to source; else each is a text of its own.",
+            _SCORING,
+        ),
+    ] = False,
+    exact: Annotated[
+        bool,
+        _option("exact", "One pass, not parallel streams that agree to 0.0005 bits.", _SCORING),
     ] = False,
     threads: ThreadsOption = None,
 ) -> None:
@@ -528,38 +716,82 @@ def evaluate(
 
     Examples: charrnn eval book.txt; charrnn eval access.log --per-line | sort -rn | head
     """
-    if per_line + per_char + context_curve > 1:
-        raise OptionError("--per-line, --per-char, --context-curve: give one of them")
-    data = DataConfig(encoding=encoding or DataConfig.encoding, column=column)
+    if per_line + per_char + heatmap + context_curve > 1:
+        raise OptionError("--per-line, --per-char, --heatmap, --context-curve: give one of them")
+    if heatmap and as_json:
+        raise OptionError("--heatmap: it is no JSON: give --per-char --json")
+    if heatmap and not display.has_colours():
+        raise OptionError("--heatmap: no terminal with colours here: give --per-char")
     unknown = _on_unknown(on_unknown)
+    # a byte that is no text is one more character that the model does not know
+    lenient = "surrogateescape" if unknown == "skip" else DataConfig.encoding_errors
+    data = DataConfig(
+        encoding=encoding or DataConfig.encoding,
+        encoding_errors=cast("EncodingErrors", encoding_errors or lenient),
+        column=column,
+    )
     _set_threads(threads)
     loaded = _load(runs, model)
     from charrnn import evaluation
-    from charrnn.corpus import Corpus
+    from charrnn.corpus import STDIN, Corpus
 
     if not sources and sys.stdin is not None and sys.stdin.isatty():
         display.note("reading standard input; end it with Ctrl-D")
-    corpus = Corpus(sources or ["-"], replace(data, unit=loaded.vocabulary.unit))
-    network, vocabulary, pieces = loaded.model, loaded.vocabulary, corpus.pieces()
-    if per_line:
-        lines = evaluation.split_lines(pieces)
-        for bits, line in evaluation.score_lines(network, vocabulary, lines, unknown):
-            _write(display.line_row(bits, line, as_json=as_json))
-    elif per_char:
-        row = display.char_json if as_json else display.char_row
-        for one in evaluation.score_chars(network, vocabulary, pieces, unknown):
-            _write(row(one) + "\n")
-    elif context_curve:
-        ids = evaluation.read_ids(vocabulary, pieces, unknown)
-        curve = evaluation.context_curve(network, vocabulary, ids)
-        points = json.dumps([asdict(point) for point in curve])
-        _write((points if as_json else display.context_lines(curve)) + "\n")
-    else:
-        result = evaluation.score(network, vocabulary, pieces, unknown)
-        render = display.score_json if as_json else display.score_lines
-        _write(render(result, str(loaded.path)) + "\n")
     if model is None:
         display.note(f"model {loaded.path}")
+    data = replace(data, unit=loaded.vocabulary.unit)
+    corpora = [Corpus([source], data) for source in sources or [STDIN]]
+    scorer = evaluation.Scorer(loaded.model, loaded.vocabulary, exact=exact)
+
+    def texts() -> "Iterator[tuple[Corpus, Iterator[Piece]]]":
+        """Yields each source and its text, with the scorer where that text starts."""
+        for corpus in corpora:
+            if not carry:
+                scorer.restart()
+            with _naming(corpus.name):
+                yield corpus, corpus.pieces()
+
+    if per_line:
+        for _, pieces in texts():
+            lines = evaluation.split_lines(pieces)
+            for rows in evaluation.score_lines(scorer, lines, unknown, carry=carry):
+                _write(display.line_rows(rows, as_json=as_json))
+    elif per_char:
+        for _, pieces in texts():
+            for scores in evaluation.score_chars(scorer, pieces, unknown):
+                _write(display.char_rows(scores, as_json=as_json))
+    elif heatmap:
+        for _, pieces in texts():
+            for line in display.heatmap(evaluation.score_chars(scorer, pieces, unknown)):
+                _write(line)
+        _write(display.heat_legend())
+    elif context_curve:
+        from charrnn import memory
+
+        whole = (piece for _, pieces in texts() for piece in pieces)
+        ids = memory.read_ids(loaded.vocabulary, whole, unknown)
+        curve = memory.context_curve(loaded.model, loaded.vocabulary, ids)
+        render_curve = display.context_json if as_json else display.context_lines
+        _write(render_curve(curve, memory.enough_context(curve)) + "\n")
+    else:
+        found = []
+        for corpus, pieces in texts():
+            with display.ScoringProgress(corpus.name, corpus.size_bytes()) as progress:
+                score = evaluation.score(scorer, pieces, unknown, progress.scored)
+            found.append((corpus.name, score))
+        render = display.score_json if as_json else display.score_lines
+        _write(render(found, str(loaded.path), one_pass=scorer.one_pass) + "\n")
+
+
+@contextlib.contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Names the source in an error that its text causes."""
+    try:
+        yield
+    except (UnknownCharacterError, CorpusError) as error:
+        if str(error).startswith(source):
+            raise
+        raise type(error)(f"{source}: {error}") from None
 
 
 def _pick(config: type, given: dict[str, Any]) -> dict[str, Any]:
@@ -589,27 +821,20 @@ def _load(runs: Path, model: str | None) -> "Checkpoint":
 
 def _write(text: str | bytes) -> None:
     """Writes to standard output at once, as UTF-8 whatever the locale, line ends as they are."""
-    sys.stdout.buffer.write(
-        text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
-    )
-    sys.stdout.buffer.flush()
-
-
-def _say_skipped(text: str, loaded: "Checkpoint") -> None:
-    if loaded.vocabulary.unit == "char":
-        left_out = len(text) - len(loaded.vocabulary.encode(text, "skip"))
-        if left_out:
-            display.note(f"unknown characters of the prompt left out: {left_out}")
-
-
-def _stream(echo: str, pieces: Iterator[str]) -> None:
-    last = echo
-    _write(echo)
-    for piece in pieces:
-        _write(piece)
-        last = piece or last
-    if sys.stdout.isatty() and not last.endswith("\n"):
-        _write("\n")  # the shell's prompt should not stand behind the text
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer is lost
+        reason = error.strerror or error
+        raise CharrnnError(
+            f"standard output: cannot be written: {reason}: free some space"
+        ) from None
 
 
 def main() -> None:

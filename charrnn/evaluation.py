@@ -4,15 +4,19 @@ The surprise of a character is -ln of the probability that the model gave it, ha
 it; a text's figure is the mean. Every character is scored exactly once, the first one too.
 
 A long text runs as parallel streams. Each starts from the state after the :data:`WARM_UP`
-characters before it: what a trained RNN remembers of anything older is too little to move a mean.
+characters before it. Whether that was enough is seen in the end: each stream has then arrived where
+the next one started, and begins the next one again. What that changes is put right; where it
+changes too much, the text runs once more, in one pass. Lines that are texts of their own run side
+by side, too, shorter ones filled up.
 
 Shapes: n characters, K streams, S characters of one stream, V vocabulary, L layers, H hidden.
 """
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,15 +26,25 @@ from torch import Tensor, nn
 
 from charrnn.config import OnUnknown
 from charrnn.corpus import Piece
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Ids, Vocabulary
 
 WARM_UP = 256
-MAX_STREAMS = 64
-SEGMENT = 2**18
+AGAIN = 64
+"""Characters of each stream that are scored again, from where the one before it arrived."""
+TOLERANCE = 0.00025 * math.log(2)
+"""Nats per character that this may change, in all and late; half of what is promised."""
+MAX_STREAMS = 128
+SEGMENT, SEGMENT_OF_ONE_PASS = 2**19, 2**14
 """Characters that :func:`score` scores in one go."""
-CONTEXTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+MAX_LINES = 1024
+"""Lines that :func:`score_lines` scores in one go, and so holds back at most."""
+MAX_SIDE_BY_SIDE = 256
+MAX_FILLED = 2**16
+"""Characters of lines that run side by side, with what fills the shorter ones up."""
+ROWS = 4096
+"""Characters whose scores :func:`score_chars` holds at once."""
 
 Nats = npt.NDArray[np.float32]
 
@@ -44,12 +58,23 @@ class Score:
         bytes: their size as UTF-8.
         nats: their surprise in all.
         unknown_chars: characters that the model does not know, left out.
+        seconds: how long scoring took.
     """
 
     chars: int
     bytes: int
     nats: float
     unknown_chars: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Score") -> "Score":
+        """Returns the score of both texts."""
+        return Score(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def chars_per_second(self) -> float:
+        """How fast it was scored."""
+        return self.chars / max(self.seconds, 1e-9)
 
     @property
     def nats_per_char(self) -> float:
@@ -76,11 +101,32 @@ class _Stopped(Exception):
     """Whoever asked for a score does not want it any more."""
 
 
+Measure = Callable[[Tensor, Tensor], list[Tensor]]
+"""Of logits, (S, K, V), and the ids that came, (S, K): some figures of each, (S, K)."""
+
+
+def surprise(logits: Tensor, x: Tensor) -> list[Tensor]:
+    """Measures -ln of each symbol's probability."""
+    nats = nn.functional.cross_entropy(logits.flatten(0, 1), x.flatten(), reduction="none")
+    return [nats.view(x.shape)]
+
+
+def surprise_and_rank(logits: Tensor, x: Tensor) -> list[Tensor]:
+    """Measures the surprise, the rank from 1 on, and which symbol was the most probable."""
+    rank = 1 + (logits > logits.gather(2, x[..., None])).sum(2)
+    return [*surprise(logits, x), rank, logits.argmax(2)]
+
+
 class Scorer:
     """Scores a text that comes in pieces; the state is carried from piece to piece."""
 
     def __init__(
-        self, model: CharRNN, vocabulary: Vocabulary, stop: Callable[[], bool] = lambda: False
+        self,
+        model: CharRNN,
+        vocabulary: Vocabulary,
+        stop: Callable[[], bool] = lambda: False,
+        *,
+        exact: bool = False,
     ) -> None:
         """Starts where every text starts.
 
@@ -88,10 +134,14 @@ class Scorer:
             model: the network, in evaluation mode.
             vocabulary: its symbols.
             stop: asked several times a second; once true, scoring ends with an exception.
+            exact: never run a text as parallel streams.
         """
-        self._model, self._stop = model, stop
+        self.vocabulary = vocabulary
+        self._model, self._stop, self.exact = model, stop, exact
         self._start = model.start_state(1, vocabulary.newline_id)
         self.state = self._start
+        self.one_pass = True
+        """Whether all that was scored so far ran in one pass."""
 
     def restart(self) -> None:
         """Forgets what was read: a new text begins."""
@@ -99,29 +149,109 @@ class Scorer:
 
     def nats(self, ids: Ids) -> Nats:
         """Returns the surprise of each of the next characters, (n,), and reads them; n > 0."""
+        return self.read(ids, surprise)[0]
+
+    def read(self, ids: Ids, measure: Measure) -> list[npt.NDArray[Any]]:
+        """Measures each of the next characters, and reads them.
+
+        Args:
+            ids: (n,), n > 0.
+            measure: the surprise first.
+
+        Returns:
+            Each figure of each character, (n,).
+        """
         n = len(ids)
-        streams = max(1, min(MAX_STREAMS, n // (4 * WARM_UP)))  # K
-        length = n // streams  # S
+        streams = 1 if self.exact else min(MAX_STREAMS, n // (4 * WARM_UP))  # K
         with torch.inference_mode():
             x = torch.from_numpy(ids.astype(np.int64)).to(self.state.device)
-            state = self.state
-            if streams > 1:
-                starts = [k * length for k in range(1, streams)]
-                warm_up = torch.stack([x[s - WARM_UP : s] for s in starts], dim=1)
-                zero = self._model.zero_state(streams - 1)
-                state = torch.cat([state, self._model.hidden(warm_up, zero)[1]], dim=1)
-            main = x[: streams * length].view(streams, length).T  # (S, K)
-            surprise, state = self._run(main, state)
-            parts = [surprise.T.reshape(-1)]
-            # the last n - S K characters go on from the last stream
-            self.state = state[:, -1:]
-            if streams * length < n:
-                rest, self.state = self._run(x[streams * length :, None], self.state)
-                parts.append(rest[:, 0])
-            return np.asarray(torch.cat(parts).cpu().numpy())
+            found = self._in_streams(x, streams, measure) if streams > 1 else None
+            if found is None:
+                found, self.state = self._in_one_pass(x, self.state, measure)
+            else:
+                self.one_pass = False
+            return [figure.cpu().numpy() for figure in found]
 
-    def _run(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns each symbol's surprise, (S, K), and the state after the last one."""
+    def _in_one_pass(
+        self, x: Tensor, state: Tensor, measure: Measure
+    ) -> tuple[list[Tensor], Tensor]:
+        found, state = self._run(x[:, None], state, measure)
+        return [figure[:, 0] for figure in found], state
+
+    def _in_streams(self, x: Tensor, streams: int, measure: Measure) -> list[Tensor] | None:
+        """Measures and reads side by side; None where that is not as good as one pass."""
+        length = len(x) // streams  # S
+        warm_up = torch.stack([x[k * length - WARM_UP : k * length] for k in range(1, streams)], 1)
+        zero = self._model.zero_state(streams - 1)
+        state = torch.cat([self.state, self._model.hidden(warm_up, zero)[1]], dim=1)
+        main = x[: streams * length].view(streams, length).T  # (S, K)
+        found, state = self._run(main, state, measure)
+        again, _ = self._run(main[:AGAIN, 1:], state[:, :-1].contiguous(), measure)
+        change = again[0] - found[0][:AGAIN, 1:]
+        # in all, and where it lasts: what is left of it late would go on beyond
+        missed = change.sum().item() / len(x), change[AGAIN // 2 :].mean().item()
+        if not all(abs(nats) <= TOLERANCE for nats in missed):
+            return None
+        for figure, better in zip(found, again, strict=True):
+            figure[:AGAIN, 1:] = better
+        # the last n - S K characters go on from the last stream
+        self.state, rest = state[:, -1:], x[streams * length :]
+        flat = [figure.T.reshape(-1) for figure in found]
+        if len(rest):
+            last, self.state = self._in_one_pass(rest, self.state, measure)
+            flat = [torch.cat(parts) for parts in zip(flat, last, strict=True)]
+        return flat
+
+    def means(self, lines: Sequence[Ids]) -> Nats:
+        """Returns the mean surprise of each line, a text of its own, (lines,); NaN if empty."""
+        means = np.full(len(lines), np.nan, dtype=np.float32)
+        by_length = sorted(range(len(lines)), key=lambda i: len(lines[i]))
+        while by_length and not len(lines[by_length[0]]):
+            by_length.pop(0)
+        while by_length:
+            longest = len(lines[by_length[-1]])
+            count = max(1, min(MAX_SIDE_BY_SIDE, MAX_FILLED // longest))  # K
+            group, by_length = by_length[-count:], by_length[:-count]
+            if len(group) == 1:
+                self.restart()
+                means[group[0]] = self.nats(lines[group[0]]).mean(dtype=np.float64)
+            else:
+                means[group] = self._means_side_by_side([lines[i] for i in group])
+        return means
+
+    def _means_side_by_side(self, lines: Sequence[Ids]) -> Nats:
+        lengths = np.array([len(line) for line in lines])
+        ids = np.zeros((lengths.max(), len(lines)), dtype=np.int64)  # (S, K)
+        for k, line in enumerate(lines):
+            ids[: len(line), k] = line
+        with torch.inference_mode():
+            x = torch.from_numpy(ids).to(self.state.device)
+            start = self._start.expand(-1, len(lines), -1).contiguous()
+            (nats,), _ = self._run(x, start, surprise)
+        there = np.arange(len(ids))[:, None] < lengths
+        means: Nats = np.where(there, nats.cpu().numpy(), 0.0).sum(0, dtype=np.float64) / lengths
+        return means
+
+    def carried_means(self, lines: Sequence[Ids]) -> Nats:
+        """Returns the mean surprise of each line, (lines,), read on from the lines before it.
+
+        The newline after each line is read, but not scored.
+        """
+        newline = self.vocabulary.newline_id
+        end = np.zeros(0 if newline is None else 1, dtype=self.vocabulary.dtype)
+        end[:] = newline or 0
+        whole = np.concatenate([part for line in lines for part in (line, end)])
+        if not len(whole):
+            return np.full(len(lines), np.nan, dtype=np.float32)
+        lengths = np.array([len(line) for line in lines])
+        sums = np.concatenate([[0.0], np.cumsum(self.nats(whole), dtype=np.float64)])
+        ends = np.cumsum(lengths + len(end)) - len(end)
+        with np.errstate(invalid="ignore"):
+            means: Nats = (sums[ends] - sums[ends - lengths]) / lengths
+        return means
+
+    def _run(self, x: Tensor, state: Tensor, measure: Measure) -> tuple[list[Tensor], Tensor]:
+        """Returns each symbol's figures, (S, K), and the state after the last one."""
         streams = x.shape[1]
         # bounds the largest array, logits or hidden states: 2^22 numbers
         widest = max(self._model.config.vocab_size, self._model.config.hidden_size)
@@ -130,15 +260,11 @@ class Scorer:
         for part in torch.split(x, min(steps, 4096)):
             if self._stop():
                 raise _Stopped
-            logits, state = self.logits(part, state)
-            parts.append(
-                nn.functional.cross_entropy(
-                    logits.flatten(0, 1), part.flatten(), reduction="none"
-                ).view(part.shape)
-            )
-        return torch.cat(parts), state
+            logits, state = self._logits(part, state)
+            parts.append(measure(logits, part))
+        return [torch.cat(figure) for figure in zip(*parts, strict=True)], state
 
-    def logits(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _logits(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts each symbol from all before it, then reads it.
 
         Args:
@@ -154,47 +280,49 @@ class Scorer:
 
 
 def score(
-    model: CharRNN, vocabulary: Vocabulary, pieces: Iterable[Piece], on_unknown: OnUnknown = "error"
+    scorer: Scorer,
+    pieces: Iterable[Piece],
+    on_unknown: OnUnknown = "error",
+    watch: Callable[[Score], None] = lambda score: None,
 ) -> Score:
     """Scores a text in constant memory.
 
     Args:
-        model: the network, in evaluation mode.
-        vocabulary: its symbols.
+        scorer: of the model; reads on from its state.
         pieces: the text, in order.
         on_unknown: ``"error"`` raises; ``"skip"`` leaves unknown characters out and counts them.
+        watch: told again and again of what was scored so far.
 
     Raises:
         UnknownCharacterError: The text holds unknown characters.
         CorpusError: The text has no character that the model knows.
     """
-    scorer = Scorer(model, vocabulary)
-    chars, size, nats, unknown = 0, 0, 0.0, 0
-    for text in _segments(pieces):
+    vocabulary, start_s = scorer.vocabulary, time.perf_counter()
+    total = Score(0, 0, 0.0)
+    for text in _segments(pieces, SEGMENT_OF_ONE_PASS if scorer.exact else SEGMENT):
         ids = vocabulary.encode(text, on_unknown)
         missing = len(text) - len(ids) if vocabulary.unit == "char" else 0
-        chars += len(ids)
-        unknown += missing
         known = vocabulary.decode(ids) if missing else text
-        size += len(known) if isinstance(known, bytes) else len(known.encode("utf-8", "replace"))
-        if len(ids):
-            nats += float(scorer.nats(ids).sum(dtype=np.float64))
-    _check_scored(chars)
-    return Score(chars, size, nats, unknown)
+        size = len(known) if isinstance(known, bytes) else len(known.encode("utf-8", "replace"))
+        nats = float(scorer.nats(ids).sum(dtype=np.float64)) if len(ids) else 0.0
+        total += Score(len(ids), size, nats, missing, time.perf_counter() - start_s - total.seconds)
+        watch(total)
+    _check_scored(total.chars)
+    return total
 
 
-def _segments(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Regroups pieces into segments of :data:`SEGMENT` symbols; the last may be shorter."""
+def _segments(pieces: Iterable[Piece], length: int) -> Iterator[Piece]:
+    """Regroups pieces into segments of so many symbols; the last may be shorter."""
     held: list[Any] = []
     size = 0
     for piece in pieces:
         held.append(piece)
         size += len(piece)
-        if size >= SEGMENT:
+        if size >= length:
             joined = held[0][:0].join(held)
-            whole = size - size % SEGMENT
-            for start in range(0, whole, SEGMENT):
-                yield joined[start : start + SEGMENT]
+            whole = size - size % length
+            for start in range(0, whole, length):
+                yield joined[start : start + length]
             held, size = [joined[whole:]], size - whole
     if size:
         yield held[0][:0].join(held)
@@ -232,27 +360,36 @@ class CharScore:
 
 
 def score_chars(
-    model: CharRNN, vocabulary: Vocabulary, pieces: Iterable[Piece], on_unknown: OnUnknown = "error"
-) -> Iterator[CharScore]:
-    """Yields each character's surprise, in order; arguments and errors as :func:`score`."""
-    scorer = Scorer(model, vocabulary)
-    state, offset = scorer.state, 0
+    scorer: Scorer, pieces: Iterable[Piece], on_unknown: OnUnknown = "error"
+) -> Iterator[list[CharScore]]:
+    """Yields each character's score, in order, those that come together as one list.
+
+    Arguments and errors are those of :func:`score`.
+    """
+    vocabulary, scored, offset = scorer.vocabulary, 0, 0
+    symbols = vocabulary.symbols
     for text in pieces:
         ids = vocabulary.encode(text, on_unknown)
-        for start in range(0, len(ids), 1024):
-            x = torch.from_numpy(ids[start : start + 1024].astype(np.int64))[:, None]
-            with torch.inference_mode():
-                logits, state = scorer.logits(x, state)
-                logits = logits[:, 0]  # (S, V)
-                surprise = nn.functional.cross_entropy(logits, x[:, 0], reduction="none")
-                rank = 1 + (logits > logits.gather(1, x)).sum(1)
-                best = logits.argmax(1)
-            columns = (x[:, 0].tolist(), surprise.tolist(), rank.tolist(), best.tolist())
-            for symbol, nats, place, likely in zip(*columns, strict=True):
-                symbols = vocabulary.symbols
-                yield CharScore(offset, symbols[symbol], nats, place, symbols[likely])
-                offset += 1
-    _check_scored(offset)
+        places = _places_of_known(vocabulary, text, ids)
+        figures = scorer.read(ids, surprise_and_rank) if len(ids) else []
+        for start in range(0, len(ids), ROWS):
+            rows = slice(start, start + ROWS)
+            columns = [ids[rows].tolist(), *(figure[rows].tolist() for figure in figures)]
+            yield [
+                CharScore(offset + place, symbols[symbol], nats, rank, symbols[likely])
+                for place, symbol, nats, rank, likely in zip(places[rows], *columns, strict=True)
+            ]
+        scored += len(ids)
+        offset += len(ids) if vocabulary.unit == "byte" else len(text)
+    _check_scored(scored)
+
+
+def _places_of_known(vocabulary: Vocabulary, text: Piece, ids: Ids) -> Sequence[int]:
+    """Returns where in a text the symbols are that became ids."""
+    if len(ids) == len(text) or vocabulary.unit == "byte":
+        return range(len(ids))
+    known = set(vocabulary.symbols)
+    return [place for place, symbol in enumerate(text) if symbol in known]
 
 
 def _check_scored(chars: int) -> None:
@@ -261,93 +398,47 @@ def _check_scored(chars: int) -> None:
 
 
 def score_lines(
-    model: CharRNN, vocabulary: Vocabulary, lines: Iterable[Piece], on_unknown: OnUnknown = "error"
-) -> Iterator[tuple[float, Piece]]:
-    """Yields each line's bits per character and the line, each scored as a text of its own.
+    scorer: Scorer,
+    groups: Iterable[Sequence[Piece]],
+    on_unknown: OnUnknown = "error",
+    *,
+    carry: bool = False,
+) -> Iterator[list[tuple[float, Piece]]]:
+    """Yields each line's bits per character and the line, those that come together as one list.
 
     Args:
-        model: the network, in evaluation mode.
-        vocabulary: its symbols.
-        lines: the lines without their ends; an empty one scores 0, an unknown one NaN.
+        scorer: of the model.
+        groups: lines without their ends, those that come together as one group; an empty line
+            scores 0, a wholly unknown one NaN.
         on_unknown: as in :func:`score`.
-    """
-    scorer = Scorer(model, vocabulary)
-    for line in lines:
-        scorer.restart()
-        ids = vocabulary.encode(line, on_unknown)
-        nats = math.nan if line else 0.0
-        if len(ids):
-            nats = float(scorer.nats(ids).mean(dtype=np.float64))
-        yield nats / math.log(2), line
-
-
-@dataclass(frozen=True)
-class ContextScore:
-    """How surprised the model is when it has seen only so much.
-
-    Attributes:
-        context: characters that it has seen.
-        bits_per_char: mean surprise of the next character.
-        standard_error: of that mean.
-    """
-
-    context: int
-    bits_per_char: float
-    standard_error: float
-
-
-def context_curve(
-    model: CharRNN, vocabulary: Vocabulary, ids: Ids, positions: int = 1000
-) -> list[ContextScore]:
-    """Measures how far the model remembers: its surprise by the length of what it has read.
-
-    The same characters of the text, evenly spread, are predicted from the last k before them, each
-    such piece read as a text of its own.
-
-    Args:
-        model: the network, in evaluation mode.
-        vocabulary: its symbols.
-        ids: the text, (n,).
-        positions: characters to predict, at most.
+        carry: read on from line to line; else each is a text of its own.
 
     Raises:
-        CorpusError: The text is too short for any but the shortest context.
+        UnknownCharacterError: A line holds unknown characters; says which. All before it was
+            yielded.
     """
-    contexts = [k for k in CONTEXTS if 2 * k < len(ids)]
-    if len(contexts) < 2:
-        raise CorpusError(f"{len(ids)} characters: a context curve needs at least 3")
-    first = contexts[-1]
-    count = min(positions, len(ids) - first)
-    at = np.unique(np.linspace(first, len(ids) - 1, count).astype(np.int64))
-    targets = torch.from_numpy(ids[at].astype(np.int64))
-    curve = []
-    with torch.inference_mode():
-        for k in contexts:
-            state = model.start_state(len(at), vocabulary.newline_id)
-            h = state[-1]
-            if k:
-                windows = ids[at[None, :] + np.arange(-k, 0)[:, None]]  # (k, positions)
-                x = torch.from_numpy(windows.astype(np.int64))
-                for part in torch.split(x, 64):
-                    hs, state = model.hidden(part, state)
-                h = hs[-1]
-            bits = nn.functional.cross_entropy(model.output(h), targets, reduction="none")
-            bits = bits / math.log(2)
-            error = float(bits.std()) / math.sqrt(len(at)) if len(at) > 1 else 0.0
-            curve.append(ContextScore(k, float(bits.mean()), error))
-    return curve
+    number = 0
+    for group in groups:
+        for at in range(0, len(group), MAX_LINES):
+            lines, ids = group[at : at + MAX_LINES], []
+            unknown = None
+            for line in lines:
+                try:
+                    ids.append(scorer.vocabulary.encode(line, on_unknown))
+                except UnknownCharacterError as error:
+                    unknown = UnknownCharacterError(f"line {number + len(ids) + 1}: {error}")
+                    break
+            if ids:
+                means = scorer.carried_means(ids) if carry else scorer.means(ids)
+                known = zip(lines, means.tolist(), strict=False)
+                yield [(nats / math.log(2) if line else 0.0, line) for line, nats in known]
+            if unknown is not None:
+                raise unknown
+            number += len(lines)
 
 
-def read_ids(
-    vocabulary: Vocabulary, pieces: Iterable[Piece], on_unknown: OnUnknown = "error"
-) -> Ids:
-    """Returns a whole text's ids; arguments as :func:`score`, which see for unknown characters."""
-    parts = [vocabulary.encode(piece, on_unknown) for piece in pieces]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=vocabulary.dtype)
-
-
-def split_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Yields a text's lines without their ends, each as soon as it is complete.
+def split_lines(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Yields a text's lines without their ends: all that a piece completes, as soon as it does.
 
     Only a line feed ends a line; a carriage return before it goes with it.
     """
@@ -356,11 +447,12 @@ def split_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
         line_end: Any = b"\n" if isinstance(piece, bytes) else "\n"
         first, *others = piece.split(line_end)
         held.append(first)
-        for line in others:
-            yield _without_return(held[0][:0].join(held))
-            held = [line]
+        if others:
+            whole = [held[0][:0].join(held), *others[:-1]]
+            held = [others[-1]]
+            yield [_without_return(line) for line in whole]
     if held and (last := held[0][:0].join(held)):
-        yield last
+        yield [last]
 
 
 def _without_return(line: Any) -> Piece:

@@ -1,14 +1,14 @@
 """Probabilities to characters.
 
 The network steps on plain tensors without autograd; the draw is NumPy's, on the CPU. Sample i of
-seed s draws from a random stream of its own, (s, i): how many samples are made side by side does
-not change what is drawn for any of them.
+seed s draws from a random stream of its own, that of seed s + i: it is the same, made alone or side
+by side with others.
 
-Shapes: B samples side by side, V vocabulary, H hidden.
+Shapes: B samples side by side, V vocabulary, L layers, H hidden.
 """
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,12 @@ from charrnn.vocabulary import Ids, Vocabulary
 
 Floats = npt.NDArray[np.float64]
 
+NEAR = 4096
+"""Characters of a prompt's end that are read at first, and of a prompt that is read whole."""
+WARM_UP = 256
+ALIKE = 1e-5
+"""Two states are the same if no number differs by more."""
+
 
 def probabilities(logits: Floats, config: SamplingConfig) -> Floats:
     """Returns what each symbol is drawn with, after all of the decoding's options.
@@ -30,42 +36,90 @@ def probabilities(logits: Floats, config: SamplingConfig) -> Floats:
     before it left, renormalised. Source: Holtzman et al. 2020 (top-p), Nguyen et al. 2024 (min-p).
 
     Args:
-        logits: (V,).
+        logits: (B, V).
         config: temperature, top_k, top_p, min_p.
 
     Returns:
-        Probabilities, (V,), summing to 1.
+        Probabilities, (B, V), each row summing to 1.
     """
+    p = _weights(logits, config)
+    normalised: Floats = p / p.sum(-1, keepdims=True)
+    return normalised
+
+
+def _weights(logits: Floats, config: SamplingConfig) -> Floats:
+    """Returns what the probabilities are proportional to; arguments as there."""
     if config.temperature == 0 or config.top_k == 1:
         certain = np.zeros_like(logits)
-        certain[logits.argmax()] = 1.0
+        np.put_along_axis(certain, logits.argmax(-1, keepdims=True), 1.0, axis=-1)
         return certain
     with np.errstate(over="ignore"):  # at a temperature near 0, all but the best are at -inf
-        p: Floats = np.exp((logits - logits.max()) / config.temperature)
-    if 0 < config.top_k < len(p):
-        p[np.argsort(-p, kind="stable")[config.top_k :]] = 0.0
-    p /= p.sum()
+        p: Floats = np.exp((logits - logits.max(-1, keepdims=True)) / config.temperature)
+    if not (config.top_k or config.top_p < 1 or config.min_p):
+        return p
+    order = np.argsort(-p, axis=-1, kind="stable")
+    if config.top_k:
+        np.put_along_axis(p, order[..., config.top_k :], 0.0, axis=-1)
+    p /= p.sum(-1, keepdims=True)
     if config.top_p < 1:
-        order = np.argsort(-p, kind="stable")
-        before = np.cumsum(p[order]) - p[order]  # mass of the more probable ones
-        p[order[before >= config.top_p]] = 0.0
-        p /= p.sum()
-    if config.min_p > 0:
-        p[p < config.min_p * p.max()] = 0.0
-        p /= p.sum()
+        descending = np.take_along_axis(p, order, axis=-1)
+        before = descending.cumsum(-1) - descending  # mass of the more probable ones
+        np.put_along_axis(p, order, np.where(before < config.top_p, descending, 0.0), axis=-1)
+    p[p < config.min_p * p.max(-1, keepdims=True)] = 0.0
     return p
 
 
-def draw(logits: Floats, config: SamplingConfig, random: np.random.Generator) -> int:
-    """Returns the id of one symbol, drawn; logits are (V,)."""
-    cumulative = np.cumsum(probabilities(logits, config))
-    point = random.random() * cumulative[-1]
-    drawn = int(np.searchsorted(cumulative, point, side="right"))
-    return min(drawn, len(cumulative) - 1)
+def draw(logits: Floats, config: SamplingConfig, points: Floats) -> npt.NDArray[np.intp]:
+    """Draws a symbol for each sample.
+
+    Args:
+        logits: (B, V).
+        config: the options.
+        points: random numbers from 0 to below 1, (B,).
+
+    Returns:
+        Their ids, (B,).
+    """
+    cumulative = _weights(logits, config).cumsum(-1)
+    drawn: npt.NDArray[np.intp] = (cumulative <= points[:, None] * cumulative[:, -1:]).sum(-1)
+    return drawn.clip(max=cumulative.shape[-1] - 1)
+
+
+class Points:
+    """Random numbers from 0 to below 1 for samples side by side, from a stream each."""
+
+    BLOCK = 256
+
+    def __init__(self, seeds: Iterable[int]) -> None:
+        """Starts the streams.
+
+        Args:
+            seeds: B of them, one for each sample.
+        """
+        self._streams = [np.random.default_rng(seed) for seed in seeds]
+        self._blocks = np.zeros((len(self._streams), 0))
+        self._at = 0
+
+    def next(self) -> Floats:
+        """Returns the next number of each stream, (B,)."""
+        if self._at == self._blocks.shape[1]:
+            self._blocks = np.stack([stream.random(self.BLOCK) for stream in self._streams])
+            self._at = 0
+        self._at += 1
+        return self._blocks[:, self._at - 1]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with some of the samples only."""
+        self._streams = [self._streams[row] for row in rows]
+        self._blocks = self._blocks[rows]
 
 
 class Stepper:
-    """Runs B samples side by side, one character at a time, without autograd."""
+    """Runs B samples side by side, one character at a time, without autograd.
+
+    A layer above the first reads h of the layer below and its own h_{t-1} in one product, with
+    [W_x W_h].
+    """
 
     def __init__(self, model: CharRNN, state: Tensor) -> None:
         """Takes the weights as they are now; later training does not change a sample.
@@ -75,44 +129,48 @@ class Stepper:
             state: where to start, (L, B, H).
         """
         with torch.inference_mode():
-            self._layers = []
-            for layer in model.layers:
-                weights = [p.detach().cpu().clone() for p in layer.parameters()]
-                self._layers.append((weights[0], weights[1], weights[2]))
-            first = self._layers[0]
-            self._columns = (first[0].T + first[2]).contiguous()  # (V, H): W_x x_t + b of each id
+            first, *upper = ([p.detach().cpu() for p in m.parameters()] for m in model.layers)
+            W_x, W_h, b = first
+            self._columns = (W_x.T + b).contiguous()  # (V, H): W_x x_t + b of each id
+            self._W_h = W_h.clone()
+            self._upper = [(torch.cat([W_x, W_h], dim=1), b.clone()) for W_x, W_h, b in upper]
             self._W_y, self._b_y = (p.detach().cpu().clone() for p in model.output.parameters())
             self._f_ = F_IN_PLACE[model.config.nonlinearity]
-            single = state.shape[1] == 1
-            self._hs = [h[0].clone() if single else h.clone() for h in state.cpu()]
-            self._single = single
+            self._hs = [h.clone() for h in state.cpu()]
+            # one alone is a product with a vector, which is faster
+            self._affine = _affine_of_one if state.shape[1] == 1 else _affine
 
     @property
     def state(self) -> Tensor:
         """The state of all layers, (L, B, H)."""
-        return torch.stack([h[None] if self._single else h for h in self._hs])
+        return torch.stack(self._hs)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with some of the samples only."""
+        self._hs = [h[list(rows)] for h in self._hs]
 
     def logits(self) -> Floats:
         """Returns what the state says of the next character, (B, V)."""
         with torch.inference_mode():
-            h = self._hs[-1]
-            if self._single:
-                return torch.addmv(self._b_y, self._W_y, h)[None].numpy().astype(np.float64)
-            return torch.addmm(self._b_y, h, self._W_y.T).numpy().astype(np.float64)
+            return np.asarray(self._affine(self._b_y, self._W_y, self._hs[-1]).double().numpy())
 
     def read(self, ids: Sequence[int]) -> None:
         """Reads one character in each sample."""
         with torch.inference_mode():
-            if self._single:
-                below = self._columns[ids[0]]
-                for i, (W_x, W_h, b) in enumerate(self._layers):
-                    a = below if i == 0 else torch.addmv(b, W_x, below)
-                    below = self._hs[i] = self._f_(torch.addmv(a, W_h, self._hs[i]))
-                return
-            below = self._columns[torch.tensor(ids)]
-            for i, (W_x, W_h, b) in enumerate(self._layers):
-                a = below if i == 0 else torch.addmm(b, below, W_x.T)
-                below = self._hs[i] = self._f_(torch.addmm(a, self._hs[i], W_h.T))
+            below = self._columns[ids]
+            below = self._hs[0] = self._f_(self._affine(below, self._W_h, self._hs[0]))
+            for i, (W, b) in enumerate(self._upper, start=1):
+                both = torch.cat([below, self._hs[i]], dim=1)
+                below = self._hs[i] = self._f_(self._affine(b, W, both))
+
+
+def _affine(b: Tensor, W: Tensor, h: Tensor) -> Tensor:
+    """Returns W h + b of each sample, (B, M), for h, (B, N)."""
+    return torch.addmm(b, h, W.T)
+
+
+def _affine_of_one(b: Tensor, W: Tensor, h: Tensor) -> Tensor:
+    return torch.addmv(b.view(-1), W, h[0])[None]
 
 
 class TextAssembler:
@@ -165,13 +223,49 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def prompt_state(model: CharRNN, vocabulary: Vocabulary, ids: Ids) -> Tensor:
-    """Returns the state after reading a prompt, (L, 1, H), from where every text starts."""
-    state = model.start_state(1, vocabulary.newline_id)
+    """Returns the state after reading a prompt, (L, 1, H), from where every text starts.
+
+    What is long past is forgotten: of a long prompt only the end is read, twice, from two different
+    states. Where both come to the same, it is the state after the whole; else more is read.
+    """
+    start, n = model.start_state(1, vocabulary.newline_id), NEAR
     with torch.inference_mode():
-        for start in range(0, len(ids), 2**14):
-            x = torch.from_numpy(ids[start : start + 2**14].astype(np.int64))[:, None]
-            state = model.hidden(x.to(state.device), state)[1]
+        while n + WARM_UP < len(ids):
+            far = _read(model, ids[-n - WARM_UP : -n, None], model.zero_state(1))
+            end = np.repeat(ids[-n:, None], 2, axis=1)
+            state = _read(model, end, torch.cat([start, far], dim=1))
+            if bool(((state[:, 0] - state[:, 1]).abs() < ALIKE).all()):
+                return state[:, 1:]
+            n *= 4
+        return _read(model, ids[:, None], start)
+
+
+def _read(model: CharRNN, ids: Ids, state: Tensor) -> Tensor:
+    """Returns the state after reading ids, (T, B), from a state, (L, B, H)."""
+    for start in range(0, len(ids), 2**12):
+        x = torch.from_numpy(ids[start : start + 2**12].astype(np.int64))
+        state = model.hidden(x.to(state.device), state)[1]
     return state
+
+
+def prompt_states(model: CharRNN, vocabulary: Vocabulary, prompts: Sequence[Ids]) -> Tensor:
+    """Returns the state after reading each prompt, (L, B, H), read side by side."""
+    states: list[Tensor] = [model.zero_state(0)] * len(prompts)
+    long = [i for i, ids in enumerate(prompts) if len(ids) > NEAR]
+    for i in long:
+        states[i] = prompt_state(model, vocabulary, prompts[i])
+    left = sorted(set(range(len(prompts))) - set(long), key=lambda i: len(prompts[i]))
+    at, state = 0, model.start_state(1, vocabulary.newline_id).repeat(1, len(left), 1)
+    with torch.inference_mode():
+        while left:
+            # all that are left read on to the end of the shortest
+            end = len(prompts[left[0]])
+            state = _read(model, np.stack([prompts[i][at:end] for i in left], axis=1), state)
+            done = sum(len(prompts[i]) == end for i in left)
+            for k, i in enumerate(left[:done]):
+                states[i] = state[:, k : k + 1]
+            at, left, state = end, left[done:], state[:, done:].contiguous()
+        return torch.cat(states, dim=1)
 
 
 def generate(
@@ -201,16 +295,16 @@ def generate(
 
 
 def _write_on(stepper: Stepper, vocabulary: Vocabulary, config: SamplingConfig) -> Iterator[str]:
-    random = _random(config, 0)
+    points = Points(_seeds(config, 1))
     assembler = TextAssembler(vocabulary, config.stop)
     made = 0
     while made < config.length or config.length == 0:
-        symbol = draw(stepper.logits()[0], config, random)
-        if text := assembler.add(symbol):
+        symbols = draw(stepper.logits(), config, points.next()).tolist()
+        if text := assembler.add(symbols[0]):
             yield text
         if assembler.stopped:
             return
-        stepper.read([symbol])
+        stepper.read(symbols)
         made += 1
     if text := assembler.finish():
         yield text
@@ -219,30 +313,55 @@ def _write_on(stepper: Stepper, vocabulary: Vocabulary, config: SamplingConfig) 
 def generate_batch(
     model: CharRNN,
     vocabulary: Vocabulary,
-    prompt: str,
+    prompts: Sequence[str],
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
 ) -> list[str]:
-    """Returns ``config.count`` samples made side by side; arguments as :func:`generate`."""
-    count = config.count
-    state = prompt_state(model, vocabulary, vocabulary.encode(prompt, on_unknown))
-    stepper = Stepper(model, state.repeat(1, count, 1))
-    randoms = [_random(config, i) for i in range(count)]
-    assemblers = [TextAssembler(vocabulary, config.stop) for _ in range(count)]
-    texts: list[list[str]] = [[] for _ in range(count)]
+    """Makes a sample of each prompt, side by side.
+
+    Args:
+        model: the network, in evaluation mode.
+        vocabulary: its symbols.
+        prompts: what the samples go on from, B of them; some may be the same.
+        config: the options; ``seed`` must be set, ``count`` is ignored.
+        on_unknown: what to do with characters of a prompt that the model does not know.
+
+    Returns:
+        The texts. The i-th is what :func:`generate` makes of its prompt with seed + i.
+
+    Raises:
+        UnknownCharacterError: A prompt holds unknown characters.
+    """
+    different = list(dict.fromkeys(prompts))
+    ids = [vocabulary.encode(prompt, on_unknown) for prompt in different]
+    place = {prompt: i for i, prompt in enumerate(different)}
+    states = prompt_states(model, vocabulary, ids)[:, [place[prompt] for prompt in prompts]]
+    rows = list(range(len(prompts)))  # samples that still go on
+    stepper, points = Stepper(model, states), Points(_seeds(config, len(rows)))
+    assemblers = [TextAssembler(vocabulary, config.stop) for _ in rows]
+    texts: list[list[str]] = [[] for _ in rows]
     for _ in range(config.length):
-        logits = stepper.logits()
-        symbols = [draw(logits[i], config, randoms[i]) for i in range(count)]
-        for i, symbol in enumerate(symbols):
-            texts[i].append(assemblers[i].add(symbol))
-        if all(assembler.stopped for assembler in assemblers):
-            break
+        symbols = draw(stepper.logits(), config, points.next()).tolist()
+        for row, symbol in zip(rows, symbols, strict=True):
+            texts[row].append(assemblers[row].add(symbol))
+        on = [k for k, row in enumerate(rows) if not assemblers[row].stopped]
+        if len(on) < len(rows):
+            rows, symbols = ([old[k] for k in on] for old in (rows, symbols))
+            if not rows:
+                break
+            stepper.keep(on)
+            points.keep(on)
         stepper.read(symbols)
     for text, assembler in zip(texts, assemblers, strict=True):
         text.append(assembler.finish())
     return ["".join(text) for text in texts]
 
 
-def _random(config: SamplingConfig, index: int) -> np.random.Generator:
+def sample_seed(seed: int, index: int) -> int:
+    """Returns the seed that makes the index-th sample of a seed alone."""
+    return (seed + index) % 2**63
+
+
+def _seeds(config: SamplingConfig, count: int) -> list[int]:
     assert config.seed is not None, "the caller draws the seed, so that it can name it"
-    return np.random.default_rng([config.seed, index])
+    return [sample_seed(config.seed, i) for i in range(count)]

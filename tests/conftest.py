@@ -1,5 +1,6 @@
 """What every test shares: texts made on the spot, and small models."""
 
+import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from charrnn import planning, training
+from charrnn.checkpoint import Checkpoint
 
 # nothing here may reach for a network, or for another test's runs
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,10 +33,14 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers() -> None:
-    """Seeds torch; a test that sets other threads does not change the next one."""
+def _same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds torch; a test that sets other threads does not change the next one.
+
+    However slow the machine is, lines are logged by the steps.
+    """
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    monkeypatch.setattr(training, "LOG_AFTER_S", math.inf)
 
 
 @pytest.fixture
@@ -44,6 +50,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for room in (planning, training):
         monkeypatch.setattr(room, "time", SimpleNamespace(perf_counter=clock.perf_counter))
     return clock
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A model that has read the diary's first 30,000 characters twice."""
+    from small_models import trained_on
+
+    torch.set_num_threads(1)
+    text = (DATA / "coffee.txt").read_text()[:30_000]
+    return trained_on(text, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

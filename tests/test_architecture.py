@@ -28,6 +28,7 @@ ROOMS = [
     "vocabulary",
     "corpus",
     "batches",
+    "kernels",
     "cell",
     "model",
     "optimizer",
@@ -37,6 +38,7 @@ ROOMS = [
     "runs",
     "sampling",
     "evaluation",
+    "memory",
     "display",
     "cli",
 ]

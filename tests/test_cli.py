@@ -17,9 +17,11 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import charrnn
+from charrnn import cli
 from charrnn.cli import _count, _Signals, app
 
 TINY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "5")
+TIMES = ("seconds", "chars_per_second")
 JSON_KEYS = [
     "chars",
     "bytes",
@@ -28,7 +30,9 @@ JSON_KEYS = [
     "bits_per_byte",
     "perplexity",
     "unknown_chars",
+    *TIMES,
     "model",
+    "one_pass",
 ]
 
 
@@ -444,6 +448,82 @@ def test_a_byte_model_goes_on_from_anything(prompt: str | bytes, trained: Path) 
     assert result.stdout_bytes.startswith(given)
 
 
+PROMPTS = ["I had", "", "She"]
+
+
+def written_from(letters: Path, prompt: str, seed: int, *options: str) -> str:
+    """Returns what one sample writes after its prompt."""
+    one = ("--model", letters, "--length", "30", "--prompt", prompt, "--no-echo", "--seed", seed)
+    return succeed("sample", *one, *options).stdout
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
+def test_each_prompt_is_gone_on_from_in_order(ending: str, letters: Path, tmp_path: Path) -> None:
+    """With a seed of its own, that makes it alone too; more than are made side by side."""
+    text = (ending or "\n").join(PROMPTS) + ending
+    (tmp_path / "prompts").write_bytes(text.encode())
+    args = ("sample", "--model", letters, "--length", "30", "--seed", "5", "--separator", "@")
+    wanted = [p + written_from(letters, p, 5 + i) for i, p in enumerate(PROMPTS)]
+    for source, stdin in ((tmp_path / "prompts", None), ("-", text)):
+        out = succeed(*args, "--prompts", source, stdin=stdin).stdout
+        assert out == "".join(f"{one}@" for one in wanted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "SAMPLES_AT_ONCE", 2)
+        assert succeed(*args, "--prompts", "-", stdin=text).stdout == out
+
+
+def test_names_are_completed_line_by_line(letters: Path) -> None:
+    args = ("sample", "--model", letters, "--prompts", "-", "--stop", "\n", "--seed", "1")
+    lines = succeed(*args, stdin="I had\nShe\n").stdout.split("\n")
+    assert len(lines) == 3 and lines[2] == ""
+    assert lines[0].startswith("I had") and lines[1].startswith("She")
+    assert succeed(*args, stdin="").stdout == ""
+
+
+def test_json_tells_all_of_a_sample(letters: Path, tmp_path: Path) -> None:
+    args = ("--model", letters, "--json", "--seed", "5", "--temperature", "0.7", "--top-p", "0.9")
+    options = ("--temperature", "0.7", "--top-p", "0.9")
+    given = "\n".join(PROMPTS)
+    lines = succeed("sample", *args, "--length", "30", "--prompts", "-", stdin=given).stdout
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert [row["prompt"] for row in rows] == PROMPTS
+    for row in rows:
+        assert row["text"] == written_from(letters, row["prompt"], row["seed"], *options)
+        assert (row["temperature"], row["top_p"], row["top_k"], row["length"]) == (0.7, 0.9, 0, 30)
+        assert row["model"] == f"{letters}/model.safetensors"
+        # what eval says of that text after that prompt
+        parts = []
+        for name in ("prompt", "text"):
+            if row[name]:
+                parts.append(tmp_path / name)
+                parts[-1].write_text(row[name])
+        scored = succeed("eval", "--model", letters, "--json", "--carry", *parts).stdout
+        found = json.loads(scored)
+        bits = found["sources"][-1]["bits_per_char"] if len(parts) > 1 else found["bits_per_char"]
+        assert row["bits_per_char"] == pytest.approx(bits, abs=1e-5)
+
+
+def test_json_of_nothing_written(letters: Path) -> None:
+    stops = [option for letter in " \nIShe" for option in ("--stop", letter)]
+    args = ("sample", "--model", letters, "--json", "--temperature", "0", *stops)
+    row = json.loads(succeed(*args).stdout)
+    assert (row["text"], row["bits_per_char"]) == ("", None)
+
+
+def test_samples_of_each_prompt(letters: Path) -> None:
+    args = ("sample", "--model", letters, "--length", "5", "--count", "2", "--seed", "1")
+    rows = succeed(*args, "--prompts", "-", "--separator", "|", stdin="I\nS").stdout.split("|")
+    assert [row[:1] for row in rows] == ["I", "I", "S", "S", ""]
+
+
+def test_an_unknown_character_names_its_prompt(letters: Path) -> None:
+    args = ("sample", "--model", letters, "--prompts", "-")
+    assert "prompt 2: " in fail(*args, stdin="I had\nI ☃\n")
+    skipped = succeed(*args, "--on-unknown", "skip", stdin="I had\nI ☃\n")
+    assert "left out: 1" in skipped.stderr
+    assert "cannot be read" in fail("sample", "--model", letters, "--prompts", "no/such/file")
+
+
 # --- eval
 
 
@@ -468,8 +548,55 @@ def test_files_standard_input_and_a_dash_score_alike(letters: Path, tmp_path: Pa
         succeed(*args, stdin=text.read_bytes()).stdout,
         succeed(*args, "-", stdin=text.read_bytes()).stdout,
     ]
-    assert texts[0] == texts[1] == texts[2]
-    assert json.loads(succeed(*args, text, text).stdout)["chars"] == 2 * 31
+    figures, *others = ({**json.loads(t), **dict.fromkeys(TIMES)} for t in texts)
+    assert others == [figures, figures]
+    twice = json.loads(succeed(*args, text, text).stdout)
+    assert twice["chars"] == 2 * 31 and twice["bits_per_char"] == figures["bits_per_char"]
+    assert [one["source"] for one in twice["sources"]] == [str(text)] * 2
+    assert "total" in succeed("eval", "--model", letters, text, text).stdout
+
+
+def test_a_source_cut_in_two_with_the_state_carried_is_the_whole(
+    letters: Path, tmp_path: Path
+) -> None:
+    text = "I had coffee today.\nShe had coffee, and I said so.\n" * 3
+    whole, *parts = (tmp_path / name for name in ("whole", "a", "b"))
+    whole.write_text(text)
+    parts[0].write_text(text[:37])
+    parts[1].write_text(text[37:])
+    args = ("eval", "--model", letters)
+    wanted = json.loads(succeed(*args, "--json", whole).stdout)["bits_per_char"]
+    carried = json.loads(succeed(*args, "--json", "--carry", *parts).stdout)["bits_per_char"]
+    assert carried == pytest.approx(wanted, abs=1e-6)
+    apart = json.loads(succeed(*args, "--json", *parts).stdout)["bits_per_char"]
+    assert abs(apart - wanted) > 1e-4
+    rows = succeed(*args, "--per-char", "--carry", *parts).stdout.splitlines()
+    assert rows[37].startswith("0\t")  # an offset is of its source
+    bits = [float(row.split("\t")[2]) for row in rows]
+    assert sum(bits) / len(text) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_one_pass_and_parallel_streams_agree_and_say_so(letters: Path, tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("She had coffee, and I said so.\nI had tea.\n" * 300)
+    args = ("eval", "--model", letters, text)
+    found = [json.loads(succeed(*args, "--json", *way).stdout) for way in ((), ("--exact",))]
+    assert [one["one_pass"] for one in found] == [False, True]
+    assert abs(found[0]["bits_per_char"] - found[1]["bits_per_char"]) < 0.0005
+    assert "parallel streams" in succeed(*args).stdout
+    assert "one pass" in succeed(*args, "--exact").stdout
+
+
+def test_a_heat_map_needs_colours(letters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = ("eval", "--model", letters, "--heatmap")
+    assert "--per-char" in fail(*args, stdin="I had\n", code=2)
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm-256color")):
+        monkeypatch.setenv(name, value)
+    shown = succeed(*args, stdin="I had caf\n").stdout
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown).startswith("I had caf")
+    assert "\x1b[" in shown and "8 or more" in shown
+    monkeypatch.setenv("NO_COLOR", "1")
+    fail(*args, stdin="I had\n", code=2)
 
 
 def test_eval_says_which_run_it_uses(trained: Path) -> None:
@@ -503,10 +630,12 @@ def test_the_context_curve_as_table_and_json(letters: Path) -> None:
     args = ("eval", "--model", letters, "--context-curve")
     text = "I had coffee today.\n" * 10
     table = succeed(*args, stdin=text).stdout.splitlines()
-    points = json.loads(succeed(*args, "--json", stdin=text).stdout)
+    found = json.loads(succeed(*args, "--json", stdin=text).stdout)
+    points = found["curve"]
+    assert found["within_1_percent"] in {point["context"] for point in points}
     assert set(points[0]) == {"context", "bits_per_char", "standard_error"}
     assert [point["context"] for point in points] == [0, 1, 2, 4, 8, 16, 32, 64]
-    assert [int(line.split()[0]) for line in table[1:]] == [point["context"] for point in points]
+    assert [int(line.split()[0]) for line in table[1:-1]] == [point["context"] for point in points]
     assert all(a["context"] < b["context"] for a, b in pairwise(points))
 
 
@@ -741,9 +870,13 @@ def test_a_value_out_of_range(
         ("train", "--resume", "a", "b"),
         ("train", "--resume", "a", "--name", "b"),
         ("sample", "--length", "0", "--count", "2"),
+        ("sample", "--length", "0", "--json"),
+        ("sample", "--length", "0", "--prompts", "t.txt"),
+        ("sample", "--prompt", "a", "--prompts", "t.txt"),
         ("sample", "surplus"),
         ("eval", "--per-line", "--per-char"),
         ("eval", "--per-line", "--context-curve"),
+        ("eval", "--heatmap", "--json"),
         ("learn", "t.txt"),
         ("--no-such-option",),
     ],
@@ -799,8 +932,10 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with _Signals() as signals:
+            signals.training = True
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # again: some programs send it twice
         assert signals.received == signal.SIGTERM
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:

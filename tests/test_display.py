@@ -16,8 +16,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from charrnn import display
-from charrnn.display import RunSummary, TrainingDisplay, char_row, duration, printable, sparkline
-from charrnn.evaluation import CharScore, ContextScore, Score
+from charrnn.display import (
+    RunSummary,
+    ScoringProgress,
+    TrainingDisplay,
+    char_rows,
+    duration,
+    printable,
+    sparkline,
+)
+from charrnn.evaluation import CharScore, Score
+from charrnn.memory import ContextScore
 from charrnn.training import Evaluated, Finished, SaveFailed, Stepped, WentBack
 
 LN_2 = math.log(2)
@@ -170,26 +179,29 @@ def test_a_note_on_an_ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- scores
 
 
-SCORE = Score(1000, 1200, 1386.2943611198906, 3)
+SCORE = Score(1000, 1200, 1386.2943611198906, 3, seconds=0.5)
+FIGURES = {
+    "chars": 1000,
+    "bytes": 1200,
+    "nats_per_char": pytest.approx(1.3862943611),
+    "bits_per_char": pytest.approx(2.0),
+    "bits_per_byte": pytest.approx(2000 / 1200),
+    "perplexity": pytest.approx(4.0),
+    "unknown_chars": 3,
+    "seconds": 0.5,
+    "chars_per_second": 2000,
+}
 
 
-def test_a_score_as_json() -> None:
-    text = display.score_json(SCORE, "runs/a\n/model")
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_a_score_as_json(one_pass: bool) -> None:
+    text = display.score_json([("t", SCORE)], "runs/a\n/model", one_pass=one_pass)
     assert len(text.splitlines()) == 1
-    assert json.loads(text) == {
-        "chars": 1000,
-        "bytes": 1200,
-        "nats_per_char": pytest.approx(1.3862943611),
-        "bits_per_char": pytest.approx(2.0),
-        "bits_per_byte": pytest.approx(2000 / 1200),
-        "perplexity": pytest.approx(4.0),
-        "unknown_chars": 3,
-        "model": "runs/a\n/model",
-    }
+    assert json.loads(text) == {**FIGURES, "model": "runs/a\n/model", "one_pass": one_pass}
 
 
 def test_a_score_as_lines() -> None:
-    lines = display.score_lines(SCORE, "runs/a").splitlines()
+    lines = display.score_lines([("t", SCORE)], "runs/a", one_pass=False).splitlines()
     assert dict(re.split(r"  +", line) for line in lines) == {
         "bits per character": "2.0000",
         "bits per byte": "1.6667",
@@ -198,21 +210,85 @@ def test_a_score_as_lines() -> None:
         "characters": "1,000",
         "bytes": "1,200",
         "unknown characters": "3",
+        "time": "0.5 s, 2,000 characters/s, parallel streams",
         "model": "runs/a",
     }
 
 
-def test_a_context_curve_as_lines() -> None:
+def test_several_scores_and_their_total() -> None:
+    """Two texts may have one name."""
+    scores = [("t", SCORE), ("t", Score(3000, 3000, 0.0, 1, 1.5))]
+    head, *rows = display.score_lines(scores, "runs/a", one_pass=True).splitlines()
+    assert head.split()[-2:] == ["unknown", "source"]
+    assert [row.split() for row in rows] == [
+        ["2.0000", "1.6667", "1.3863", "4.000", "1,000", "1,200", "3", "t"],
+        ["0.0000", "0.0000", "0.0000", "1.000", "3,000", "3,000", "1", "t"],
+        ["0.5000", "0.4762", "0.3466", "1.414", "4,000", "4,200", "4", "total"],
+        ["2.0", "s,", "2,000", "characters/s,", "one", "pass"],
+        ["model", "runs/a"],
+    ]
+    found = json.loads(display.score_json(scores, "runs/a", one_pass=True))
+    assert (found["chars"], found["bits_per_char"]) == (4000, pytest.approx(0.5))
+    assert found["sources"][0] == {"source": "t", **FIGURES}
+    assert found["sources"][1]["chars"] == 3000
+
+
+def test_a_context_curve_as_lines_and_json() -> None:
     curve = [ContextScore(0, 4.0, 0.1), ContextScore(1, 2.0, 0.05), ContextScore(1024, 0.0, 0.0)]
-    head, *rows = [line.split() for line in display.context_lines(curve).splitlines()]
+    head, *rows, last = [line.split() for line in display.context_lines(curve, 64).splitlines()]
     assert rows[0] == ["0", "4.0000", "0.1000", "#" * 40]
     assert rows[1] == ["1", "2.0000", "0.0500", "#" * 20]
     assert rows[2] == ["1024", "0.0000", "0.0000"]
     assert head == ["context", "bits/char", "std", "error"]
+    assert "64" in last
+    found = json.loads(display.context_json(curve, 64))
+    assert found["within_1_percent"] == 64
+    assert found["curve"][1] == {"context": 1, "bits_per_char": 2.0, "standard_error": 0.05}
 
 
 def test_a_context_curve_of_a_model_that_is_never_surprised() -> None:
-    assert "0.0000" in display.context_lines([ContextScore(0, 0.0, 0.0)])
+    assert "0.0000" in display.context_lines([ContextScore(0, 0.0, 0.0)], 0)
+
+
+def heated(monkeypatch: pytest.MonkeyPatch, *symbols: tuple[str | int, float]) -> list[str]:
+    """Returns the lines of a heat map of symbols and their bits; colours as their codes."""
+    stream = io.StringIO()
+    sixteen = {"TERM": "xterm-16color"}
+    monkeypatch.setattr(
+        display,
+        "Console",
+        lambda **options: Console(
+            file=stream, force_terminal=True, color_system="standard", _environ=sixteen, **options
+        ),
+    )
+    scores = [CharScore(0, s, bits * math.log(2), 1, s) for s, bits in symbols]
+    shown = "".join(display.heatmap([scores[:1], scores[1:]])) + display.heat_legend()
+    assert stream.getvalue() == ""
+    return shown.splitlines()
+
+
+def test_a_heat_map_colours_by_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, some, much = ("a", 0.99), ("[", 1.01), ("\\", 50.0)
+    *lines, legend = heated(monkeypatch, known, some, ("\n", 0.1), much, ("\n", 3.0), ("\t", 8.0))
+    assert lines == [
+        "a\x1b[30;46m[\x1b[0m",
+        "\x1b[37;41m\\\x1b[0m\x1b[30;42m↵\x1b[0m",
+        "\x1b[37;41m\\t\x1b[0m",
+    ]
+    assert re.sub(r"\x1b\[[0-9;]*m", "", legend).split("  ") == [
+        "bits:",
+        "0 to 1",
+        "1 to 2",
+        "2 to 4",
+        "4 to 8",
+        "8 or more ",
+    ]
+
+
+def test_a_heat_map_of_bytes_shows_whole_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "é".encode()
+    line, _ = heated(monkeypatch, (97, 0.0), (data[0], 0.6), (data[1], 0.6), (10, 0.0))
+    assert line == "a\x1b[30;46mé\x1b[0m"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +313,7 @@ def test_a_context_curve_of_a_model_that_is_never_surprised() -> None:
     ],
 )
 def test_a_row_has_five_fields_whatever_the_character(symbol: str | int, shown: str) -> None:
-    row = char_row(CharScore(7, symbol, 3 * LN_2, 2, symbol))
+    row = char_rows([CharScore(7, symbol, 3 * LN_2, 2, symbol)], as_json=False).removesuffix("\n")
     assert row.split("\t") == ["7", shown, "3.0000", "2", shown]
     assert len(row.splitlines()) == 1
 
@@ -422,3 +498,33 @@ def test_an_error_in_training_passes_through(monkeypatch: pytest.MonkeyPatch) ->
 def test_plain_lines_that_nobody_reads_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Broken())
     show(TrainingDisplay(SUMMARY))
+
+
+# --- scoring, on a terminal
+
+
+def test_scoring_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for size, there in ((2400, True), (None, False)):
+        stream = terminal(monkeypatch)
+        with streams_given_back(), ScoringProgress("a\x1b.txt", size) as progress:
+            progress.scored(SCORE)
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+        for words in ("a·.txt", "1,000 characters", "2,000 chars/s", "2.000 bits/char"):
+            assert words in shown
+        assert ("50%" in shown) == there == ("━━━" in shown)
+
+
+def test_scoring_elsewhere_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScoringProgress("a.txt", 2400) as progress:
+        progress.scored(SCORE)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3, 5])
+def test_a_terminal_that_goes_away_does_not_end_scoring(
+    monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    terminal(monkeypatch, Broken(writes))
+    with streams_given_back(), ScoringProgress("a.txt", 2400) as progress:
+        for _ in range(3):
+            progress.scored(SCORE)

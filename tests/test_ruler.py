@@ -11,7 +11,7 @@ from grammar_module import DATA, load_grammar
 
 from charrnn.checkpoint import load
 from charrnn.config import DataConfig
-from charrnn.evaluation import nats_per_char, score
+from charrnn.evaluation import Scorer, nats_per_char, score
 from charrnn.runs import new_trainer
 from charrnn.training import Finished
 
@@ -47,7 +47,7 @@ def test_a_trained_model_comes_within_5_percent_above_the_true_entropy_and_never
     trained: Path, text: str
 ) -> None:
     kept = load(trained)
-    bits_per_char = score(kept.model, kept.vocabulary, [text]).bits_per_char
+    bits_per_char = score(Scorer(kept.model, kept.vocabulary), [text]).bits_per_char
     # the grammar's own code length of this very text: nothing can beat it but by chance
     true_bits_per_char = grammar.bits(text) / len(text)
     assert true_bits_per_char * 0.998 < bits_per_char < true_bits_per_char * 1.05
@@ -59,5 +59,5 @@ def test_what_training_said_of_validation_is_what_scoring_says(trained: Path) ->
     kept = load(trained)
     text = (DATA / "grammar.txt").read_text()
     tail = text[DataConfig().train_chars(len(text)) :]
-    nats = score(kept.model, kept.vocabulary, [tail]).nats_per_char
+    nats = score(Scorer(kept.model, kept.vocabulary), [tail]).nats_per_char
     assert kept.provenance["val_nats_per_char"] == pytest.approx(nats, abs=1e-5)

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy_model import NumpyModel
 
+from charrnn import sampling
 from charrnn.checkpoint import Checkpoint, save
 from charrnn.config import SamplingConfig
 from charrnn.errors import UnknownCharacterError
@@ -25,6 +25,8 @@ from charrnn.sampling import (
     generate_batch,
     probabilities,
     prompt_state,
+    prompt_states,
+    sample_seed,
 )
 from charrnn.vocabulary import Vocabulary
 
@@ -66,8 +68,9 @@ def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> list[float]:
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_symbols_are_drawn_as_often_as_they_are_probable(temperature: float) -> None:
     logits = np.array([0.0, 1.0, -1.0, 2.0, 0.3, -2.5])
-    random, n = np.random.default_rng(1), 20_000
-    drawn = [draw(logits, config(temperature=temperature), random) for _ in range(n)]
+    n = 20_000
+    points = np.random.default_rng(1).random(n)
+    drawn = draw(np.tile(logits, (n, 1)), config(temperature=temperature), points)
     wanted = n * np.array(softmax(logits, temperature))
     chi_square = float(((np.bincount(drawn, minlength=6) - wanted) ** 2 / wanted).sum())
     assert chi_square < 5 + 4 * math.sqrt(2 * 5)  # mean and 4 deviations for 5 degrees of freedom
@@ -100,7 +103,8 @@ HALVES = np.log([0.5, 0.25, 0.125, 0.0625, 0.0625])
 def test_probabilities_by_hand(options: dict[str, Any], wanted: list[float]) -> None:
     """Each option sees what the ones before it left, renormalised."""
     order = [3, 0, 4, 2, 1]  # not sorted, as in life
-    p = probabilities(HALVES[order] + 7, config(**options))
+    other = np.arange(5.0)  # another sample beside it changes nothing
+    p, _ = probabilities(np.stack([HALVES[order] + 7, other]), config(**options))
     np.testing.assert_allclose(p[np.argsort(order)], wanted, atol=1e-12)
 
 
@@ -120,7 +124,7 @@ def test_only_the_most_probable_are_drawn(
     logits: list[float], top_k: int, top_p: float, min_p: float, temperature: float, seed: int
 ) -> None:
     options = config(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    p = probabilities(np.array(logits), options)
+    (p,) = probabilities(np.array([logits]), options)
     assert p.sum() == pytest.approx(1)
     kept, dropped = np.flatnonzero(p), np.flatnonzero(p == 0)
     assert 1 <= len(kept) <= (top_k or len(logits))
@@ -130,22 +134,21 @@ def test_only_the_most_probable_are_drawn(
         whole = np.array(softmax(logits, temperature))
         np.testing.assert_allclose(p[kept], whole[kept] / whole[kept].sum(), rtol=1e-9)
         assert p[kept].min() >= min_p * p.max() * (1 - 1e-12)
-    random = np.random.default_rng(seed)
-    assert all(p[draw(np.array(logits), options, random)] > 0 for _ in range(5))
+    points = np.random.default_rng(seed).random(5)
+    assert (p[draw(np.tile(logits, (5, 1)), options, points)] > 0).all()
 
 
 @pytest.mark.parametrize("at", [0.0, math.nextafter(1.0, 0.0)])
 def test_no_chance_draws_what_is_excluded(at: float) -> None:
-    random: Any = SimpleNamespace(random=lambda: at)
     for logits in ([0.0, 1.0, 2.0, 0.0], [0.0, 2.0, 1.9, 0.0, -1.0]):
-        assert draw(np.array(logits), config(top_k=2), random) in (1, 2)
+        assert draw(np.array([logits]), config(top_k=2), np.array([at])) in (1, 2)
 
 
 @few
 @given(logits=logit_lists, top_p=st.floats(0.01, 0.99))
 def test_top_p_keeps_the_fewest_that_reach_p(logits: list[float], top_p: float) -> None:
     whole = np.array(softmax(logits))
-    kept = probabilities(np.array(logits), config(top_p=top_p)) > 0
+    kept = probabilities(np.array([logits]), config(top_p=top_p))[0] > 0
     assert whole[kept].sum() >= top_p - 1e-9
     assert whole[kept].sum() - whole[kept].min() < top_p + 1e-9
 
@@ -153,15 +156,16 @@ def test_top_p_keeps_the_fewest_that_reach_p(logits: list[float], top_p: float) 
 @few
 @given(logits=logit_lists, beyond=st.integers(0, 3))
 def test_options_that_keep_all_change_nothing(logits: list[float], beyond: int) -> None:
-    plain = probabilities(np.array(logits), config())
+    plain = probabilities(np.array([logits]), config())
     for options in ({"top_p": 1.0}, {"min_p": 0.0}, {"top_k": 0}, {"top_k": len(logits) + beyond}):
-        np.testing.assert_array_equal(probabilities(np.array(logits), config(**options)), plain)
+        got = probabilities(np.array([logits]), config(**options))
+        np.testing.assert_allclose(got, plain, rtol=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-300, 5e-324, 1e300])
 def test_extreme_temperatures(temperature: float) -> None:
     """The limits: the most probable alone, and all alike."""
-    p = probabilities(np.array([-900.0, 3.0, 700.0]), config(temperature=temperature))
+    (p,) = probabilities(np.array([[-900.0, 3.0, 700.0]]), config(temperature=temperature))
     wanted = [0, 0, 1] if temperature < 1 else [1 / 3] * 3
     np.testing.assert_allclose(p, wanted, atol=1e-12)
 
@@ -228,13 +232,51 @@ def test_the_most_probable_text_is_the_references(
     assert written(model, LETTERS, "bad", length=40, **options) == text[3:]
 
 
-def test_a_long_prompt_is_read_as_step_by_step() -> None:
-    model = model_of(LETTERS)
-    ids = np.random.default_rng(0).integers(len(LETTERS), size=2**14 + 100)
+def step_by_step(model: CharRNN, ids: npt.NDArray[Any]) -> torch.Tensor:
     stepper = Stepper(model, model.start_state(1, LETTERS.newline_id))
     for symbol in ids.tolist():
         stepper.read([symbol])
-    torch.testing.assert_close(prompt_state(model, LETTERS, ids), stepper.state)
+    return stepper.state
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_a_long_prompt_is_read_as_step_by_step(
+    forgets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the model forgets, its end is enough; else all of it is read."""
+    monkeypatch.setattr(sampling, "NEAR", 128)
+    monkeypatch.setattr(sampling, "WARM_UP", 16)
+    model = model_of(LETTERS)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.W_h.mul_(0.8 if forgets else 1.0)
+            layer.W_x.mul_(1.0 if forgets else 0.001)
+            layer.b.mul_(1.0 if forgets else 0.0)
+    ids = np.random.default_rng(0).integers(len(LETTERS), size=5000)
+    read: list[int] = []
+    hidden = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda x, h: (read.append(len(x)), hidden(x, h))[1])
+    torch.testing.assert_close(prompt_state(model, LETTERS, ids), step_by_step(model, ids))
+    assert (sum(read) < 300) == forgets
+
+
+@pytest.mark.parametrize(
+    "lengths", [[], [0], [3], [300], [300, 200], [5, 0, 200, 5, 1, 0, 99, 300]]
+)
+def test_prompts_side_by_side_are_read_as_one_by_one(
+    lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "NEAR", 150)
+    model = model_of(LETTERS)
+    random = np.random.default_rng(0)
+    prompts = [random.integers(len(LETTERS), size=n).astype(np.uint8) for n in lengths]
+    if not prompts:
+        return
+    states = prompt_states(model, LETTERS, prompts)
+    assert states.shape == (3, len(prompts), 12)
+    for k, ids in enumerate(prompts):
+        wanted = step_by_step(model, ids)
+        torch.testing.assert_close(states[:, k : k + 1], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_prompt_matters_and_is_not_repeated() -> None:
@@ -245,29 +287,40 @@ def test_the_prompt_matters_and_is_not_repeated() -> None:
     assert rest == in_two[20:]
 
 
-def test_a_batch_is_its_samples_made_one_by_one() -> None:
-    model = model_of(LETTERS)
-    texts = generate_batch(model, LETTERS, "ab", config(length=50, seed=8, count=4))
-    state = prompt_state(model, LETTERS, LETTERS.encode("ab"))
-    for i, text in enumerate(texts):
-        stepper, random = Stepper(model, state), np.random.default_rng([8, i])
-        ids = []
-        for _ in range(50):
-            ids.append(draw(stepper.logits()[0], config(), random))
-            stepper.read(ids[-1:])
-        assert text == LETTERS.decode(ids)
-    assert len(set(texts)) == 4
-    assert texts[0] == "".join(generate(model, LETTERS, "ab", config(length=50, seed=8)))
-    assert generate_batch(model, LETTERS, "ab", config(length=50, seed=8, count=2)) == texts[:2]
+def batch(model: CharRNN, prompts: list[str], **options: Any) -> list[str]:
+    return generate_batch(model, LETTERS, prompts, config(**{"length": 50, "seed": 8, **options}))
 
 
-def test_a_batch_with_stops_is_its_samples_cut() -> None:
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.9}, {"top_k": 3, "min_p": 0.1}])
+def test_a_batch_is_its_samples_made_one_by_one(options: dict[str, Any]) -> None:
+    """Each by its own seed; more than a block of random numbers is drawn."""
+    model, prompts = model_of(LETTERS), ["ab", "ab", "", "jjjj", "ab", ""]
+    texts = batch(model, prompts, length=300, **options)
+    assert len(set(texts)) == 6
+    for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        alone = config(length=300, seed=8 + i, **options)
+        assert text == "".join(generate(model, LETTERS, prompt, alone))
+
+
+def test_the_seed_after_the_largest_is_0() -> None:
+    assert [sample_seed(2**63 - 2, i) for i in range(4)] == [2**63 - 2, 2**63 - 1, 0, 1]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_batch_with_stops_is_its_samples_cut(count: int) -> None:
+    """The others go on as if all did."""
     model = model_of(LETTERS)
-    plain = generate_batch(model, LETTERS, "", config(length=50, seed=8, count=4))
-    stops = (plain[1][20:23], plain[2][5:8])
-    cut = generate_batch(model, LETTERS, "", config(length=50, seed=8, count=4, stop=stops))
+    prompts = ["", "abc"] * count
+    plain = batch(model, prompts)
+    stops = (plain[1][20:23], plain[-1][5:8])
+    cut = batch(model, prompts, stop=stops)
     assert cut == [cut_at_first(text, stops) for text in plain]
     assert cut != plain
+
+
+def test_samples_that_all_stop_at_once() -> None:
+    everything = tuple(map(str, LETTERS.symbols))
+    assert batch(model_of(LETTERS), ["a"] * 3, stop=everything) == [""] * 3
 
 
 def test_a_seed_decides_the_text() -> None:
@@ -362,7 +415,7 @@ def test_a_stop_that_the_end_completes_loses_nothing_before_it() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_byte_models_write_whole_characters_only(count: int) -> None:
-    texts = generate_batch(model_of(BYTES), BYTES, "é", config(length=80, seed=1, count=count))
+    texts = generate_batch(model_of(BYTES), BYTES, ["é"] * count, config(length=80, seed=1))
     for text in texts:
         assert len(text.encode("utf-8")) >= 80  # bytes, a wrong one counted as U+FFFD
 

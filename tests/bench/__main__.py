@@ -7,6 +7,7 @@ speed drifts is unfair to none. ``--json`` prints the figures as JSON.
 import argparse
 import json
 import platform
+import sys
 from collections.abc import Callable
 
 import torch
@@ -45,7 +46,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(machine | {name: TABLES[name](options.rounds) for name in names}))
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print("  ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
     for name in names:
         console.print(as_table(name, TABLES[name](options.rounds)))

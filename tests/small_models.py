@@ -1,0 +1,47 @@
+"""Small models, for the tests of all that reads one."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from charrnn.checkpoint import Checkpoint, load
+from charrnn.config import DataConfig, ModelConfig
+from charrnn.evaluation import nats_per_char
+from charrnn.model import CharRNN
+from charrnn.runs import new_trainer
+from charrnn.vocabulary import Vocabulary
+
+
+def model_of(vocabulary: Vocabulary, **options: Any) -> CharRNN:
+    """Returns a model that is often wrong, and sure of it."""
+    config = ModelConfig(len(vocabulary), vocabulary.unit, **{"hidden_size": 8, **options})
+    model = CharRNN(config).eval()
+    with torch.no_grad():
+        for parameter in model.output.parameters():
+            parameter.normal_()
+    return model
+
+
+def constant_model(vocabulary: Vocabulary, b_y: Iterable[float]) -> CharRNN:
+    """Returns a model that gives the same probabilities whatever it reads."""
+    model = CharRNN(ModelConfig(len(vocabulary), hidden_size=1, num_layers=1)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.output.b_y.copy_(torch.tensor(list(b_y)))
+    return model
+
+
+def trained_on(text: str, folder: Path) -> Checkpoint:
+    """Returns a model that has read a text twice."""
+    (folder / "text").write_text(text)
+    training = {"batch_size": 8, "seq_len": 32, "epochs": 2.0, "eval_every": 10**6}
+    sources = [str(folder / "text")]
+    options = {"hidden_size": 32}
+    trainer = new_trainer(
+        sources, folder, None, DataConfig(), training, options, validate=nats_per_char
+    )
+    *_, finished = trainer.events()
+    return load(finished.model_path)

@@ -808,6 +808,8 @@ def _on_unknown(value: str) -> OnUnknown:
 def _set_threads(threads: int | None) -> None:
     check_threads(threads)
     if threads is not None:
+        # NumPy's products, in sampling, have threads of their own; it reads this when it is loaded
+        os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
         import torch
 
         torch.set_num_threads(threads)

@@ -1,26 +1,35 @@
 """Probabilities to characters.
 
-The network steps on plain tensors without autograd; the draw is NumPy's, on the CPU. Sample i of
-seed s draws from a random stream of its own, that of seed s + i: it is the same, made alone or side
-by side with others.
+Prompts are read by the fast pass; then the network steps, and draws, in NumPy on the CPU. Sample i
+of seed s draws from a random stream of its own, that of seed s + i: it is the same, made alone or
+side by side with others (but for rounding, which may decide a draw in a million).
 
 Shapes: B samples side by side, V vocabulary, L layers, H hidden.
 """
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charrnn.cell import F_IN_PLACE
-from charrnn.config import OnUnknown, SamplingConfig
+from charrnn.config import Nonlinearity, OnUnknown, SamplingConfig
 from charrnn.model import CharRNN
 from charrnn.vocabulary import Ids, Vocabulary
 
+Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+
+F_OF_ARRAYS: dict[Nonlinearity, Callable[..., Array]] = {
+    "tanh": np.tanh,
+    "relu": functools.partial(np.maximum, np.float32(0)),
+}
+NOTHING = contextlib.nullcontext()
 
 NEAR = 4096
 """Characters of a prompt's end that are read at first, and of a prompt that is read whole."""
@@ -53,8 +62,10 @@ def _weights(logits: Floats, config: SamplingConfig) -> Floats:
         certain = np.zeros_like(logits)
         np.put_along_axis(certain, logits.argmax(-1, keepdims=True), 1.0, axis=-1)
         return certain
-    with np.errstate(over="ignore"):  # at a temperature near 0, all but the best are at -inf
-        p: Floats = np.exp((logits - logits.max(-1, keepdims=True)) / config.temperature)
+    p = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+    with np.errstate(over="ignore") if config.temperature < 1e-3 else NOTHING:
+        p /= config.temperature  # near 0, all but the best are at -inf
+    np.exp(p, out=p)
     if not (config.top_k or config.top_p < 1 or config.min_p):
         return p
     order = np.argsort(-p, axis=-1, kind="stable")
@@ -69,7 +80,7 @@ def _weights(logits: Floats, config: SamplingConfig) -> Floats:
     return p
 
 
-def draw(logits: Floats, config: SamplingConfig, points: Floats) -> npt.NDArray[np.intp]:
+def draw(logits: Floats, config: SamplingConfig, points: Floats) -> list[int]:
     """Draws a symbol for each sample.
 
     Args:
@@ -78,11 +89,15 @@ def draw(logits: Floats, config: SamplingConfig, points: Floats) -> npt.NDArray[
         points: random numbers from 0 to below 1, (B,).
 
     Returns:
-        Their ids, (B,).
+        Their ids, B of them.
     """
     cumulative = _weights(logits, config).cumsum(-1)
-    drawn: npt.NDArray[np.intp] = (cumulative <= points[:, None] * cumulative[:, -1:]).sum(-1)
-    return drawn.clip(max=cumulative.shape[-1] - 1)
+    last = cumulative.shape[-1] - 1
+    if len(cumulative) == 1:  # the same, faster
+        row = cumulative[0]
+        return [min(int(row.searchsorted(points[0] * row[last], side="right")), last)]
+    drawn = (cumulative <= points[:, None] * cumulative[:, -1:]).sum(-1)
+    return [min(symbol, last) for symbol in drawn.tolist()]
 
 
 class Points:
@@ -115,10 +130,10 @@ class Points:
 
 
 class Stepper:
-    """Runs B samples side by side, one character at a time, without autograd.
+    """Runs B samples side by side, one character at a time, in NumPy: its calls cost the least.
 
     A layer above the first reads h of the layer below and its own h_{t-1} in one product, with
-    [W_x W_h].
+    [W_x W_h]; the two stand side by side in one array for that.
     """
 
     def __init__(self, model: CharRNN, state: Tensor) -> None:
@@ -128,49 +143,69 @@ class Stepper:
             model: the network.
             state: where to start, (L, B, H).
         """
-        with torch.inference_mode():
-            first, *upper = ([p.detach().cpu() for p in m.parameters()] for m in model.layers)
-            W_x, W_h, b = first
-            self._columns = (W_x.T + b).contiguous()  # (V, H): W_x x_t + b of each id
-            self._W_h = W_h.clone()
-            self._upper = [(torch.cat([W_x, W_h], dim=1), b.clone()) for W_x, W_h, b in upper]
-            self._W_y, self._b_y = (p.detach().cpu().clone() for p in model.output.parameters())
-            self._f_ = F_IN_PLACE[model.config.nonlinearity]
-            self._hs = [h.clone() for h in state.cpu()]
-            # one alone is a product with a vector, which is faster
-            self._affine = _affine_of_one if state.shape[1] == 1 else _affine
+        weights = [[_array(p) for p in layer.parameters()] for layer in model.layers]
+        (W_x, W_h, b), *upper = weights
+        self._columns = np.ascontiguousarray(W_x.T + b)  # (V, H): W_x x_t + b of each id
+        self._Ws = [W_h, *(np.concatenate([W_x, W_h], axis=1) for W_x, W_h, _ in upper)]
+        self._bs = [b for _, _, b in upper]
+        W_y, self._b_y = (_array(p) for p in model.output.parameters())
+        self._W_yT = np.ascontiguousarray(W_y.T)
+        self._f = F_OF_ARRAYS[model.config.nonlinearity]
+        # one alone is a product with a vector, which is faster
+        self._alone = state.shape[1] == 1
+        if not self._alone:
+            self._Ws = [np.ascontiguousarray(W.T) for W in self._Ws]
+        self._place(_array(state))
+
+    def _place(self, state: Array) -> None:
+        """Lays the state out: what each product reads, (B, H) or (B, 2 H), and where h stands."""
+        H = state.shape[2]
+        both = (np.concatenate(layers, axis=1) for layers in itertools.pairwise(state))
+        read_by = [state[0].copy(), *both]
+        self._hs = [array[:, -H:] for array in read_by]
+        a = np.empty_like(state[0])
+        if self._alone:
+            read_by, self._a = [array[0] for array in read_by], a[0]
+        else:
+            self._a = a
+        # by layer: W, what it reads, where its h stands, where the next layer reads it, its b
+        hs = [array[..., -H:] for array in read_by]
+        reads_h = [*(array[..., :H] for array in read_by[1:]), None]
+        self._steps = list(zip(self._Ws, read_by, hs, reads_h, [None, *self._bs], strict=True))
 
     @property
     def state(self) -> Tensor:
         """The state of all layers, (L, B, H)."""
-        return torch.stack(self._hs)
+        return torch.from_numpy(np.stack(self._hs))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with some of the samples only."""
-        self._hs = [h[list(rows)] for h in self._hs]
+        self._place(np.stack([h[rows] for h in self._hs]))
 
     def logits(self) -> Floats:
         """Returns what the state says of the next character, (B, V)."""
-        with torch.inference_mode():
-            return np.asarray(self._affine(self._b_y, self._W_y, self._hs[-1]).double().numpy())
+        logits: Array = np.dot(self._hs[-1], self._W_yT)
+        logits += self._b_y
+        return logits.astype(np.float64)
 
     def read(self, ids: Sequence[int]) -> None:
         """Reads one character in each sample."""
-        with torch.inference_mode():
-            below = self._columns[ids]
-            below = self._hs[0] = self._f_(self._affine(below, self._W_h, self._hs[0]))
-            for i, (W, b) in enumerate(self._upper, start=1):
-                both = torch.cat([below, self._hs[i]], dim=1)
-                below = self._hs[i] = self._f_(self._affine(b, W, both))
+        a, f, alone = self._a, self._f, self._alone
+        column = self._columns[ids[0] if alone else ids]
+        for W, read, h, reads_h, b in self._steps:
+            if alone:
+                np.dot(W, read, out=a)
+            else:
+                np.dot(read, W, out=a)
+            a += column if b is None else b
+            f(a, out=h)
+            if reads_h is not None:
+                reads_h[...] = h
 
 
-def _affine(b: Tensor, W: Tensor, h: Tensor) -> Tensor:
-    """Returns W h + b of each sample, (B, M), for h, (B, N)."""
-    return torch.addmm(b, h, W.T)
-
-
-def _affine_of_one(b: Tensor, W: Tensor, h: Tensor) -> Tensor:
-    return torch.addmv(b.view(-1), W, h[0])[None]
+def _array(tensor: Tensor) -> Array:
+    """Returns a copy of a tensor's numbers."""
+    return np.array(tensor.detach().cpu().numpy())
 
 
 class TextAssembler:
@@ -206,6 +241,8 @@ class TextAssembler:
     def _release(self, text: str) -> str:
         if self.stopped:
             return ""
+        if not self._stop:
+            return text
         text = self._held + text
         ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
         if ends:
@@ -299,7 +336,7 @@ def _write_on(stepper: Stepper, vocabulary: Vocabulary, config: SamplingConfig) 
     assembler = TextAssembler(vocabulary, config.stop)
     made = 0
     while made < config.length or config.length == 0:
-        symbols = draw(stepper.logits(), config, points.next()).tolist()
+        symbols = draw(stepper.logits(), config, points.next())
         if text := assembler.add(symbols[0]):
             yield text
         if assembler.stopped:
@@ -341,7 +378,7 @@ def generate_batch(
     assemblers = [TextAssembler(vocabulary, config.stop) for _ in rows]
     texts: list[list[str]] = [[] for _ in rows]
     for _ in range(config.length):
-        symbols = draw(stepper.logits(), config, points.next()).tolist()
+        symbols = draw(stepper.logits(), config, points.next())
         for row, symbol in zip(rows, symbols, strict=True):
             texts[row].append(assemblers[row].add(symbol))
         on = [k for k, row in enumerate(rows) if not assemblers[row].stopped]

@@ -19,7 +19,7 @@ from charrnn.corpus import Corpus
 from charrnn.evaluation import Scorer, nats_per_char, score_lines
 from charrnn.model import CharRNN
 from charrnn.runs import new_trainer
-from charrnn.sampling import generate
+from charrnn.sampling import generate, generate_batch, prompt_state
 from charrnn.vocabulary import Vocabulary
 from tests.bench.race import (
     Run,
@@ -44,6 +44,7 @@ SHAPES = [
     Shape(1024, 1, 64, 128),
 ]
 USUAL = Shape(256, 2, 32, 64)
+SIDE_BY_SIDE = 64
 
 
 def training(rounds: int) -> list[Row]:
@@ -135,13 +136,23 @@ def saving(rounds: int) -> list[Row]:
     return rows
 
 
-def sampling(rounds: int, chars: int = 300) -> list[Row]:
-    """One stream of samples against stepping torch's own RNN."""
+def forgetful(hidden_size: int) -> CharRNN:
+    """Returns a model of two layers that forgets, as a trained one does."""
+    model = CharRNN(ModelConfig(V, hidden_size=hidden_size, num_layers=2)).eval()
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.W_h.mul_(0.5)
+    return model
+
+
+def sampling(rounds: int, chars: int = 1500) -> list[Row]:
+    """One stream of samples against stepping torch's own RNN; many streams; a long prompt."""
     rows: list[Row] = []
     vocabulary = Vocabulary("char", [chr(40 + i) for i in range(V)])
     config = SamplingConfig(temperature=1.0, length=chars, seed=0)
+    ids = np.random.default_rng(0).integers(0, V, 2**20).astype(np.uint8)
     for hidden_size in (128, 256, 512):
-        model = CharRNN(ModelConfig(V, hidden_size=hidden_size, num_layers=2)).eval()
+        model = forgetful(hidden_size)
         other = TorchRNN(hidden_size, 2, one_hot=False).eval()
 
         def ours(model: CharRNN = model) -> None:
@@ -155,12 +166,22 @@ def sampling(rounds: int, chars: int = 300) -> list[Row]:
                     logits, state = other(x, state)
                     x = torch.multinomial(logits[0].softmax(-1), 1)
 
-        ours_s, stepping_s = medians_s([ours, stepping], rounds)
+        def batch(model: CharRNN = model) -> None:
+            generate_batch(model, vocabulary, [""] * SIDE_BY_SIDE, config)
+
+        def prompt(model: CharRNN = model) -> None:
+            prompt_state(model, vocabulary, ids)
+
+        contestants = [ours, stepping, batch, prompt]
+        ours_s, stepping_s, batch_s, prompt_s = medians_s(contestants, rounds)
         rows.append(
             {
                 "hidden x layers": f"{hidden_size} x 2",
                 "chars_per_second": round(chars / ours_s),
                 "times_stepping_torch": round(stepping_s / ours_s, 2),
+                "64_side_by_side": round(SIDE_BY_SIDE * chars / batch_s),
+                "times_one": round(SIDE_BY_SIDE * ours_s / batch_s, 1),
+                "prompt_of_1_MB_s": round(prompt_s, 2),
             }
         )
     return rows
@@ -174,10 +195,7 @@ def evaluation(rounds: int, chars: int = 2**19, lines: int = 2**13) -> list[Row]
     text = vocabulary.decode(ids[: 80 * lines])
     group = [text[at : at + 80] for at in range(0, len(text), 80)]
     for hidden_size in (256, 512):
-        model = CharRNN(ModelConfig(V, hidden_size=hidden_size, num_layers=2)).eval()
-        with torch.no_grad():
-            for layer in model.layers:
-                layer.W_h.mul_(0.5)  # forgets, as a trained one does
+        model = forgetful(hidden_size)
 
         def streams(model: CharRNN = model) -> None:
             Scorer(model, vocabulary).nats(ids)

@@ -9,6 +9,7 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 ``format_version``  ``1``
 ``model_config``    JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout
 ``vocabulary``      JSON array, the symbol of each id: characters, or 0 to 255 for bytes
+``unknown``         only where there is one: the symbol for all other characters
 ``provenance``      JSON object: sources, chars, step, val_nats_per_char, versions ...
 ``checksum``        ``sha256:`` and the hash of all other metadata and tensors (``_checksum``)
 ==================  ============================================================================
@@ -109,6 +110,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "vocabulary": checkpoint.vocabulary.to_json(),
         "provenance": json.dumps(checkpoint.provenance),
     }
+    if checkpoint.vocabulary.unknown is not None:
+        metadata["unknown"] = checkpoint.vocabulary.unknown
     if checkpoint.training_state:
         metadata["training_state"] = json.dumps(checkpoint.training_state)
     metadata["checksum"] = _checksum(metadata, tensors)
@@ -164,7 +167,8 @@ def load(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in shapes}
         if metadata.pop("checksum", None) != _checksum(metadata, tensors):
             raise CheckpointError("it is not as it was saved (checksum)")
-        vocabulary = Vocabulary.from_json(config.unit, metadata.get("vocabulary", ""))
+        symbols, unknown = metadata.get("vocabulary", ""), metadata.get("unknown")
+        vocabulary = Vocabulary.from_json(config.unit, symbols, unknown)
         if len(vocabulary) != config.vocab_size:
             raise CheckpointError("its vocabulary and its sizes disagree")
         model, rest = _build(config, tensors)

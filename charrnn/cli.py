@@ -169,6 +169,13 @@ ColumnOption = Annotated[
     str | None,
     _option("column", "Text column of a structured source.", _TEXT, "the only text column"),
 ]
+RowSeparatorOption = Annotated[
+    str | None,
+    _option("separator", "Ends each row of a structured source.", _TEXT, "a newline"),
+]
+SplitOption = Annotated[
+    str | None, _option("split", "The part of an hf: dataset to read.", _TEXT, _D.split)
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -200,6 +207,32 @@ def train(
     encoding: EncodingOption = None,
     encoding_errors: EncodingErrorsOption = None,
     column: ColumnOption = None,
+    separator: RowSeparatorOption = None,
+    split: SplitOption = None,
+    min_count: Annotated[
+        int | None,
+        _option(
+            "min-count",
+            "Characters seen less often are unknown to the model.",
+            _TEXT,
+            _D.min_count,
+            parser=_count,
+        ),
+    ] = None,
+    vocabulary_from: Annotated[
+        int | None,
+        _option(
+            "vocabulary-from",
+            "The model knows only what is among the first so many; the rest is unknown.",
+            _TEXT,
+            "all of the text",
+            parser=_count,
+        ),
+    ] = None,
+    val_source: Annotated[
+        str | None,
+        _option("val-source", "Another text to validate on, instead of the tail.", _TEXT),
+    ] = None,
     val_fraction: Annotated[
         float | None,
         _option(
@@ -327,11 +360,15 @@ def train(
     given = {key: value for key, value in locals().items() if value is not None}
     if isinstance(save_every, float):
         given |= {"save_every": None, "save_every_s": save_every}
+    given |= {} if separator is None else {"separator": _argument(separator)}
     changes = _pick(TrainingConfig, given), _pick(DataConfig, given), _pick(ModelConfig, given)
     if not (sources or resume):
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
     if keep_characters and not init_from:
         raise OptionError("--keep-characters: goes with --init-from")
+    if val_source is not None and (val_fraction is not None or resume):
+        other = "--resume" if resume else "--val-fraction"
+        raise OptionError(f"--val-source and {other}: give one of them")
     data = DataConfig(**changes[1])
     TrainingConfig(**changes[0]), ModelConfig(vocab_size=2, **changes[2])
     _set_threads(threads)  # the first import of torch: wrong usage has shown before it
@@ -339,7 +376,11 @@ def train(
     from charrnn.runs import new_trainer, resumed_trainer
 
     validate = evaluation.nats_per_char
-    with _Signals() as signals:
+    with _Signals() as signals, display.ReadingProgress(quiet=quiet) as reading:
+
+        def watch(corpus: "Corpus", size_bytes: int) -> None:
+            reading.read(corpus.name, size_bytes, corpus.size_bytes)
+
         if resume:
             if len(sources or []) > 1 or (sources and name):
                 raise OptionError("--resume: name one run, not several")
@@ -352,7 +393,7 @@ def train(
                 )
             path = checkpoint.find_run(runs, run, checkpoint.TRAINING_FILE)
             flat = {key: value for change in changes for key, value in change.items()}
-            trainer = resumed_trainer(path, flat, validate=validate)
+            trainer = resumed_trainer(path, flat, validate=validate, watch=watch)
             _set_threads(trainer.config.threads)
         else:
             start = checkpoint.load(checkpoint.find_run(runs, init_from)) if init_from else None
@@ -367,7 +408,10 @@ def train(
                 validate=validate,
                 init_from=start,
                 keep_characters=keep_characters,
+                val_source=val_source,
+                watch=watch,
             )
+        reading.close()
         finished = _run(trainer, signals, quiet)
     if finished.reason == "interrupted":
         display.note(f"go on with: charrnn train --resume {shlex.quote(str(trainer.folder))}")
@@ -382,7 +426,7 @@ def _run(trainer: "Trainer", signals: "_Signals", quiet: bool) -> "Finished":
     config, batches = trainer.model.config, trainer.batches
     summary = display.RunSummary(
         folder=trainer.folder,
-        chars=batches.train_chars + batches.val_chars,
+        chars=None if batches.train_chars is None else batches.train_chars + batches.val_chars,
         symbols=config.vocab_size,
         hidden_size=config.hidden_size,
         num_layers=config.num_layers,
@@ -681,6 +725,8 @@ def evaluate(
     encoding: EncodingOption = None,
     encoding_errors: EncodingErrorsOption = None,
     column: ColumnOption = None,
+    separator: RowSeparatorOption = None,
+    split: SplitOption = None,
     on_unknown: OnUnknownOption = "error",
     as_json: Annotated[bool, _option("json", "Print JSON.", _OUT)] = False,
     per_line: Annotated[
@@ -729,6 +775,8 @@ def evaluate(
         encoding=encoding or DataConfig.encoding,
         encoding_errors=cast("EncodingErrors", encoding_errors or lenient),
         column=column,
+        separator=DataConfig.separator if separator is None else _argument(separator),
+        split=split or DataConfig.split,
     )
     _set_threads(threads)
     loaded = _load(runs, model)

@@ -34,8 +34,15 @@ ENOUGH_PASSES = 40
 ENOUGH_STEPS = 200
 """After so many passes over a text, and at least so many steps, it is only learnt by heart."""
 
-HIDDEN_SIZE_BY_CHARS = ((2e6, 256), (0.6e6, 192), (0.0, 128))
+HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (2e6, 256), (0.6e6, 192), (0.0, 128))
 """From so many characters on that are read in all, this hidden size."""
+
+LARGE_MODEL_TEXT = 500_000
+"""A text of fewer characters is too small for more than the default hidden size."""
+
+LARGE_MODEL_DROPOUT = 0.15
+LARGE_MODEL_PASSES = 60
+"""What suits a hidden size above the default: with more dropout, more passes over a text pay."""
 
 LONG_CHARS = 8e6
 """A training that reads so many characters in all is a long one."""
@@ -116,6 +123,11 @@ class DataConfig:
         encoding_errors: what to do with bytes that are none: ``"strict"`` is an error,
             ``"replace"`` puts U+FFFD there, ``"surrogateescape"`` a character that nobody knows.
         column: the text column of a structured source; None finds the only one.
+        separator: ends each row of a structured source.
+        split: the part of a dataset of the Hub.
+        min_count: characters that are seen less often are unknown to the model.
+        vocabulary_from: the model knows the characters of the text's start only, so many of it;
+            None: of all of it.
         val_fraction: share of the corpus, its tail, kept for validation.
         block_chars: characters held in memory at once.
     """
@@ -124,6 +136,10 @@ class DataConfig:
     encoding: str = "utf-8"
     encoding_errors: EncodingErrors = "strict"
     column: str | None = None
+    separator: str = "\n"
+    split: str = "train"
+    min_count: int = 1
+    vocabulary_from: int | None = None
     val_fraction: float = 0.1
     block_chars: int = 2**24
 
@@ -142,6 +158,9 @@ class DataConfig:
                 "try utf-8, utf-16, latin-1 or cp1252"
             ) from None
         _require_one_of("encoding_errors", self.encoding_errors, EncodingErrors)
+        _require("min_count", self.min_count, self.min_count >= 1, "1 or more")
+        first = self.vocabulary_from
+        _require("vocabulary_from", first, first is None or first >= 1, "1 or more")
         _require("val_fraction", self.val_fraction, 0 <= self.val_fraction <= 0.9, "0 to 0.9")
         _require("block_chars", self.block_chars, self.block_chars >= 1024, "1024 or more")
 
@@ -231,7 +250,7 @@ class TrainingConfig:
         _require("save_every", save_s, math.isfinite(save_s) and save_s > 0, "above 0")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "0 to 2**63 - 1")
 
-    def fitted(self, train_chars: int) -> "TrainingConfig":
+    def fitted(self, train_chars: float) -> "TrainingConfig":
         """Returns the settings, with batch and sequence shrunk to fit a small text.
 
         Each stream should be at least four sequences long, or carrying its state means nothing:
@@ -240,13 +259,15 @@ class TrainingConfig:
         Args:
             train_chars: characters of the training text.
         """
-        targets = train_chars - 1
-        batch_size = max(1, min(self.batch_size, targets // (4 * self.seq_len)))
-        seq_len = max(1, min(self.seq_len, targets // (4 * batch_size)))
+        targets = min(train_chars, 2**40) - 1
+        batch_size = max(1, min(self.batch_size, int(targets // (4 * self.seq_len))))
+        seq_len = max(1, min(self.seq_len, int(targets // (4 * batch_size))))
         return replace(self, batch_size=batch_size, seq_len=seq_len)
 
-    def total_steps(self, steps_per_epoch: int) -> int | None:
+    def total_steps(self, steps_per_epoch: int | None) -> int | None:
         """Returns the steps of the whole training; None where the clock decides.
+
+        A text without an end (None) needs ``steps`` or ``max_time``.
 
         Without a limit it is :data:`DEFAULT_EPOCHS` passes over the text and at least
         :data:`DEFAULT_MIN_STEPS`, but no more than enough; patience usually ends it before.
@@ -255,26 +276,30 @@ class TrainingConfig:
             return None
         if self.steps is not None:
             return self.steps
+        if steps_per_epoch is None:
+            raise OptionError("--steps or --max-time: a text without an end needs one of them")
         if self.epochs is not None:
             return max(1, round(self.epochs * steps_per_epoch))
         wanted = max(DEFAULT_EPOCHS * steps_per_epoch, DEFAULT_MIN_STEPS)
         return min(wanted, enough_steps(steps_per_epoch))
 
 
-def enough_steps(steps_per_epoch: int) -> int:
+def enough_steps(steps_per_epoch: int, passes: int = ENOUGH_PASSES) -> int:
     """Returns the updates after which a text is only learnt by heart."""
-    return max(ENOUGH_PASSES * steps_per_epoch, ENOUGH_STEPS)
+    return max(passes * steps_per_epoch, ENOUGH_STEPS)
 
 
-def fitted_hidden_size(chars: float) -> int:
+def fitted_hidden_size(chars: float, train_chars: float) -> int:
     """Returns the hidden size for a training that the clock ends.
 
     A small memory learns less from each character, but reads more of them.
 
     Args:
         chars: characters that a model of the default size would read in that time.
+        train_chars: characters of the training text.
     """
-    return next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
+    size = next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
+    return size if train_chars >= LARGE_MODEL_TEXT else min(size, ModelConfig.hidden_size)
 
 
 def fitted_schedule(chars: float) -> dict[str, Any]:
@@ -282,7 +307,7 @@ def fitted_schedule(chars: float) -> dict[str, Any]:
     return LONG_SCHEDULE if chars >= LONG_CHARS else {}
 
 
-def fitted_dropout(passes: float, chars: float) -> float:
+def fitted_dropout(passes: float, chars: float, *, large: bool = False) -> float:
     """Returns the dropout: a text that is read often must not be learnt by heart.
 
     A large text is harder to learn by heart, and less of it is enough.
@@ -290,9 +315,12 @@ def fitted_dropout(passes: float, chars: float) -> float:
     Args:
         passes: how often the training text will be read.
         chars: characters that will be read in all.
+        large: the hidden size is above the default.
     """
     if passes < DROPOUT_PASSES:
         return 0.0
+    if large:
+        return LARGE_MODEL_DROPOUT
     return 0.05 if chars >= LONG_CHARS else 0.1
 
 

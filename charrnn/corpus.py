@@ -1,12 +1,13 @@
 """Where text comes from: files, folders, compressed files, standard input, `datasets`.
 
 A :class:`Corpus` is a list of sources read in order as pieces of text, each at most about a million
-characters, in constant memory. Its first pass counts the text and collects its vocabulary; it knows
-nothing of ids, batches or models.
+characters, in constant memory, from the start or from a place that was met before. It knows nothing
+of ids, batches or models.
 
 Plain text is read as it is: line ends are kept, and files are joined by nothing. Where the unit is
-the character, a leading byte-order mark is dropped. Structured files and the Hub go through
-`datasets`, streamed as Arrow tables, and every row ends in a newline.
+the character, a leading byte-order mark is dropped, and noted. Structured files and the Hub go
+through `datasets`, streamed as Arrow tables, and every row ends in the separator (a newline).
+Standard input that does not end is read as it comes, and kept (:class:`Spool`).
 """
 
 import bz2
@@ -15,22 +16,19 @@ import contextlib
 import functools
 import glob
 import gzip
-import hashlib
 import io
 import lzma
+import math
 import os
 import re
-import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from charrnn.config import MODEL_FILE, DataConfig, check_corpus_size
+from charrnn.config import MODEL_FILE, DataConfig
 from charrnn.errors import CorpusError, EncodingError
-from charrnn.vocabulary import CharacterSet, Vocabulary
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -66,21 +64,18 @@ COMPRESSED: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What the first pass over a corpus found.
+class Place(NamedTuple):
+    """A place in a corpus where reading can start.
 
     Attributes:
-        chars: characters of the corpus (bytes where the unit is the byte).
-        vocabulary: its symbols.
-        sha256: hash of the whole text, as UTF-8; tells whether a corpus changed.
-        text: the pieces themselves where the corpus fits in one block, else None.
+        chars: characters (or bytes) of the corpus before it.
+        file: which file it is in.
+        byte: bytes of that file before it.
     """
 
-    chars: int
-    vocabulary: Vocabulary
-    sha256: str
-    text: tuple[Piece, ...] | None
+    chars: int = 0
+    file: int = 0
+    byte: int = 0
 
 
 class Corpus:
@@ -90,14 +85,22 @@ class Corpus:
         sources: what the user named, in order.
         files: each source's files (standard input and Hub names stand for themselves).
         skipped: binary files of folders and globs that were left out.
+        marked: files that began with a byte-order mark, as far as they were read.
     """
 
-    def __init__(self, sources: Sequence[str | Path], config: DataConfig | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str | Path],
+        config: DataConfig | None = None,
+        *,
+        spool: "Spool | None" = None,
+    ) -> None:
         """Finds every file; looks into those of folders and globs, to leave binary ones out.
 
         Args:
             sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``.
-            config: unit, encoding and column.
+            config: unit, encoding, column and so on.
+            spool: keeps one of the files, while more of it comes.
 
         Raises:
             CorpusError: A source does not exist or holds no text.
@@ -108,6 +111,8 @@ class Corpus:
             raise CorpusError("no source of text: name a file, a folder or - for standard input")
         self.files: list[str] = []
         self.skipped: list[str] = []
+        self.marked: list[str] = []
+        self._spool = spool
         for source in self.sources:
             self.files.extend(self._find(source))
 
@@ -153,73 +158,128 @@ class Corpus:
             raise CorpusError(f"{source}: no text files in it: name a file or another folder")
         return texts
 
-    def pieces(self) -> Iterator[Piece]:
-        """Yields the text from its start, in pieces that are never empty.
+    def close(self) -> None:
+        """Ends the keeping of what still comes."""
+        if self._spool is not None:
+            self._spool.close()
+
+    def stamps(self) -> list[list[int]] | None:
+        """Returns each file's size and time of change; None where one is no local file."""
+        try:
+            found = [Path(file).stat() for file in self.files if not file.startswith(HUB_PREFIX)]
+        except (OSError, ValueError):
+            return None  # reading it names the reason
+        stamps = [[status.st_size, status.st_mtime_ns] for status in found]
+        return stamps if len(stamps) == len(self.files) else None
+
+    def pieces(self, start: Place = Place()) -> Iterator[Piece]:  # noqa: B008
+        """Yields the text from a place on, in pieces that are never empty.
 
         Raises:
             EncodingError: Bytes are not valid in the encoding.
             CorpusError: A source cannot be read.
         """
-        for file in self.files:
-            yield from (piece for piece in self._read(file) if piece)
+        return (piece for piece, _ in self.pieces_and_places(start))
 
-    def survey(self) -> Survey:
-        """Reads the whole corpus once: counts it, hashes it and collects its vocabulary.
+    def pieces_and_places(
+        self,
+        start: Place = Place(),  # noqa: B008
+    ) -> Iterator[tuple[Piece, Place | None]]:
+        """Yields pieces and, where reading can start behind one, that place."""
+        chars = start.chars
+        for number, file in enumerate(self.files[start.file :], start=start.file):
+            for piece, after in self._read(file, start.byte if number == start.file else 0):
+                chars += len(piece)
+                if piece:
+                    yield piece, None if after is None else Place(chars, number, after)
 
-        Raises:
-            CorpusError: It is empty, too small, or has only one distinct character.
-        """
-        chars, digest, characters = 0, hashlib.sha256(), CharacterSet()
-        kept: list[Piece] | None = []
-        first: Any = None
-        uniform = True  # so far all symbols are the first one
-        for piece in self.pieces():
-            chars += len(piece)
-            first = first or piece[:1]
-            uniform = uniform and not piece.strip(first)
-            if isinstance(piece, str):
-                characters.add(piece)
-            digest.update(piece.encode("utf-8", "replace") if isinstance(piece, str) else piece)
-            if kept is not None:
-                kept.append(piece)
-                if chars > self.config.block_chars:
-                    kept = None
-        if chars == 0:
-            raise CorpusError(f"{self.name}: it is empty: name a source that holds text")
-        check_corpus_size(self.name, chars)
-        if uniform:
-            raise CorpusError(
-                f"{self.name}: its {chars} characters are all {first!r}: "
-                "there is nothing to learn; use a text of at least two distinct characters"
-            )
-        byte = self.config.unit == "byte"
-        vocabulary = Vocabulary.of_bytes() if byte else characters.vocabulary()
-        return Survey(chars, vocabulary, digest.hexdigest(), None if kept is None else tuple(kept))
-
-    def _read(self, file: str) -> Iterator[Piece]:
+    def _read(self, file: str, start: int) -> Iterator[tuple[Piece, int | None]]:
+        """Yields a file's pieces from a byte on, and the bytes of the file before the next one."""
         if file.startswith(HUB_PREFIX) or _structured(file):
-            return self._read_rows(file)
-        return self._read_plain(file)
+            rows = self._read_rows(file)
+            if self.config.unit == "char":
+                yield from ((piece, None) for piece in codecs.iterdecode(rows, "utf-8"))
+            else:
+                yield from ((piece, None) for piece in rows)
+            return
+        spool = self._spool
+        whole = Path(file).suffix.lower() in COMPRESSED or file == STDIN
+        blocks = _byte_blocks(file, start) if spool is None else spool.blocks(start)
+        if self.config.unit == "byte":
+            for block in blocks:
+                start += len(block)
+                yield block, None if whole else start
+            return
+        for text, after in self._decode(file, blocks, start):
+            yield text, None if whole else after
 
-    def _read_plain(self, file: str) -> Iterator[Piece]:
-        blocks = _byte_blocks(file)
-        return blocks if self.config.unit == "byte" else _decode(file, blocks, self.config)
+    def _decode(
+        self, file: str, blocks: Iterator[bytes], start: int
+    ) -> Iterator[tuple[str, int | None]]:
+        """Decodes blocks of bytes; a character may straddle two of them."""
+        config = self.config
+        decoder = codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
+        offset = start  # bytes of the file before this block
+        block = b""
+        at_start = start == 0
+        # a byte order that is read at the start must be read again
+        ordered = "aa".encode(config.encoding) != 2 * "a".encode(config.encoding)
+        while True:
+            last = (block := next(blocks, b"")) == b""
+            pending = decoder.getstate()[0]
+            bad_at: int | None = None  # bytes from the start of what is pending
+            try:
+                text = decoder.decode(block, final=last)
+            except UnicodeError as error:
+                bad_at, text = getattr(error, "start", 0), ""
+                with contextlib.suppress(UnicodeError):
+                    # what stands before it is text still
+                    text = decoder.decode(block[: max(bad_at - len(pending), 0)])
+            if at_start and text:
+                if text.startswith("\ufeff"):
+                    text = text[1:]
+                    if file not in self.marked:
+                        self.marked.append(file)
+                at_start = False
+            left, memory = decoder.getstate()
+            # nor can a decoder begin between two shifts
+            yield text, None if memory or ordered else offset + len(block) - len(left)
+            if bad_at is not None:
+                raise EncodingError(
+                    f"{_shown(file)}: not valid {config.encoding} at byte "
+                    f"{offset - len(pending) + bad_at}: name its encoding with --encoding "
+                    "(latin-1, utf-16 ...), take --encoding-errors replace, or train with "
+                    "--unit byte"
+                )
+            offset += len(block)
+            if last:
+                return
 
-    def _read_rows(self, file: str) -> Iterator[Piece]:
+    def _read_rows(self, file: str) -> Iterator[bytes]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        config = self.config
+        ends = [pa.scalar(text, pa.large_string()) for text in (config.separator, "")]
         try:
-            column = self.config.column or _only_text_column(file, _open_rows(file))
-            for table in _open_rows(file, column).iter(batch_size=4096):
+            column = config.column or _only_text_column(file, _open_rows(file, config.split))
+            for table in _open_rows(file, config.split, column).iter(batch_size=4096):
                 if column not in table.column_names:
                     names = table.column_names
                     raise CorpusError(f"{file}: no column {column!r}: choose --column from {names}")
-                rows = pc.fill_null(table.column(column).cast(pa.large_string()), "").to_pylist()
-                text = "\n".join([*rows, ""])  # every row ends in a newline
-                for start in range(0, len(text), READ_BYTES):
-                    piece = text[start : start + READ_BYTES]
-                    yield piece.encode() if self.config.unit == "byte" else piece
+                rows = pc.fill_null(table.column(column).cast(pa.large_string()), "")
+                # every row ends in the separator
+                ended = pc.binary_join_element_wise(rows, *ends)
+                for chunk in ended.chunks:
+                    # the rows of a chunk stand end to end in its last buffer
+                    offsets = chunk.buffers()[1]
+                    first, end = (
+                        int.from_bytes(offsets[8 * i : 8 * i + 8].to_pybytes(), sys.byteorder)
+                        for i in (chunk.offset, chunk.offset + len(chunk))
+                    )
+                    data = memoryview(chunk.buffers()[2])[first:end]
+                    for at in range(0, end - first, READ_BYTES):
+                        yield bytes(data[at : at + READ_BYTES])
         except CorpusError:
             raise
         except Exception as error:
@@ -236,26 +296,6 @@ def is_stream(source: str) -> bool:
         return False
 
 
-def keep_stream(source: str, path: Path) -> None:
-    """Copies what can be read only once to a file, whole.
-
-    Raises:
-        CorpusError: It cannot be read or written.
-    """
-    try:
-        with (
-            path.open("wb") as kept,
-            _stdin() if source == STDIN else Path(source).open("rb") as given,
-        ):
-            shutil.copyfileobj(given, kept)
-            kept.flush()
-            os.fsync(kept.fileno())
-    except OSError as error:
-        raise CorpusError(
-            f"{path}: cannot keep {_shown(source)}: {error.strerror}: choose another --runs"
-        ) from None
-
-
 def run_name(sources: Sequence[str]) -> str:
     """Returns a run's name for its sources: the first one's, without folder and suffixes."""
     first = sources[0]
@@ -265,7 +305,77 @@ def run_name(sources: Sequence[str]) -> str:
     return re.sub(r"[^\w-]+", "-", stem).strip("-") or "corpus"
 
 
-def _byte_blocks(file: str) -> Iterator[bytes]:
+class Spool:
+    """Standard input, a named pipe or a device: read as it comes, and kept in a file."""
+
+    def __init__(self, source: str, path: Path) -> None:
+        """Opens both.
+
+        Args:
+            source: what can be read only once.
+            path: the file that keeps it.
+
+        Raises:
+            CorpusError: One cannot be opened.
+        """
+        self._source, self._shown, self.path = source, _shown(source), path
+        self.ended = False
+        self._given: Any = None
+        self._kept: io.FileIO | None = None
+        with self._naming():
+            self._given = _stdin() if source == STDIN else open(source, "rb", 0)  # noqa: SIM115
+            self._kept = io.FileIO(path, "wb")
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.close()
+            raise CorpusError(
+                f"{self.path}: cannot keep {self._shown}: {_reason(error)}: choose another --runs"
+            ) from None
+
+    def fill(self, limit: float = math.inf) -> None:
+        """Reads up to so many bytes, or to the end."""
+        size = 0
+        while size < limit and (block := self._next()):
+            size += len(block)
+
+    def _next(self) -> bytes:
+        """Returns what has come, and keeps it; nothing at the end."""
+        with self._naming():
+            given = self._given
+            # read1 returns what has come; read would wait for a whole block
+            block: bytes = (given.read1 if hasattr(given, "read1") else given.read)(READ_BYTES)
+            assert self._kept is not None
+            left = memoryview(block)
+            while left:
+                left = left[self._kept.write(left) :]
+            if not block:
+                self.ended = True
+                os.fsync(self._kept.fileno())
+                self.close()
+        return block
+
+    def close(self) -> None:
+        """Ends the reading and the keeping; may be called again."""
+        self.ended = True
+        if self._kept is not None:
+            self._kept.close()
+        if self._given is not None and self._source != STDIN:
+            self._given.close()
+
+    def blocks(self, start: int) -> Iterator[bytes]:
+        """Yields what was kept, from a byte on, then what comes."""
+        for block in _byte_blocks(str(self.path), start):
+            start += len(block)
+            yield block
+        while not self.ended and (block := self._next()):
+            yield block
+
+
+def _byte_blocks(file: str, start: int = 0) -> Iterator[bytes]:
     opener = COMPRESSED.get(Path(file).suffix.lower())
     try:
         if file == STDIN:
@@ -273,6 +383,7 @@ def _byte_blocks(file: str) -> Iterator[bytes]:
             yield from iter(functools.partial(_stdin().read1, READ_BYTES), b"")
             return
         with opener(Path(file)) if opener else Path(file).open("rb") as stream:
+            stream.seek(start) if start else None
             yield from iter(functools.partial(stream.read, READ_BYTES), b"")
     except _DAMAGED as error:
         raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
@@ -289,36 +400,6 @@ def _stdin() -> "io.BufferedReader":
     return cast("io.BufferedReader", sys.stdin.buffer)
 
 
-def _decode(file: str, blocks: Iterator[bytes], config: DataConfig) -> Iterator[str]:
-    """Decodes blocks of bytes; a character may straddle two of them."""
-    decoder = codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
-    offset, first = 0, True  # bytes of the file before this block
-    block = b""
-    while True:
-        last = (block := next(blocks, b"")) == b""
-        pending = decoder.getstate()[0]
-        bad_at: int | None = None  # bytes from the start of what is pending
-        try:
-            text = decoder.decode(block, final=last)
-        except UnicodeError as error:
-            bad_at, text = getattr(error, "start", 0), ""
-            with contextlib.suppress(UnicodeError):
-                # what stands before it is text still
-                text = decoder.decode(block[: max(bad_at - len(pending), 0)])
-        if first and text:
-            text, first = text.removeprefix("\ufeff"), False
-        yield text
-        if bad_at is not None:
-            raise EncodingError(
-                f"{_shown(file)}: not valid {config.encoding} at byte "
-                f"{offset - len(pending) + bad_at}: name its encoding with --encoding (latin-1, "
-                "utf-16 ...), take --encoding-errors replace, or train with --unit byte"
-            )
-        offset += len(block)
-        if last:
-            return
-
-
 def _structured(file: str) -> str | None:
     """Returns the format of a structured file, also of a compressed one; None for plain text."""
     suffixes = [suffix.lower() for suffix in Path(file).suffixes]
@@ -327,7 +408,7 @@ def _structured(file: str) -> str | None:
     return STRUCTURED.get(suffixes[-1]) if suffixes else None
 
 
-def _open_rows(file: str, column: str | None = None) -> "IterableDataset":
+def _open_rows(file: str, split: str, column: str | None = None) -> "IterableDataset":
     """Opens rows as a stream of Arrow tables; a known column is read as text, whatever it holds."""
     import datasets
 
@@ -336,7 +417,7 @@ def _open_rows(file: str, column: str | None = None) -> "IterableDataset":
     try:
         if file.startswith(HUB_PREFIX):
             name, _, config = file.removeprefix(HUB_PREFIX).partition(":")
-            rows = datasets.load_dataset(name, config or None, split="train", streaming=True)
+            rows = datasets.load_dataset(name, config or None, split=split, streaming=True)
         else:
             options: dict[str, Any] = {}
             if _structured(file) == "csv":

@@ -76,7 +76,7 @@ class RunSummary:
     """What is said of a training before it starts."""
 
     folder: Path
-    chars: int
+    chars: int | None
     symbols: int
     hidden_size: int
     num_layers: int
@@ -87,8 +87,9 @@ class RunSummary:
 
     def line(self) -> str:
         """Returns it as one line."""
+        text = "a text without end" if self.chars is None else f"{self.chars:,} {self.unit}s"
         return (
-            f"{self.folder}: {self.chars:,} {self.unit}s, {self.symbols:,} distinct; "
+            f"{self.folder}: {text}, {self.symbols:,} distinct; "
             f"{self.hidden_size} x {self.num_layers} model, {self.parameters:,} parameters; "
             f"batch {self.batch_size} x {self.seq_len}"
         )
@@ -359,16 +360,24 @@ class _ProgressLine:
         trace: TracebackType | None,
     ) -> None:
         """Wipes it off again."""
+        self.close()
+
+    def close(self) -> None:
+        """Wipes it off for good."""
         if self._live is not None:
             with contextlib.suppress(OSError):
                 self._live.stop()
+            self._live = None
+
+    def is_due(self) -> bool:
+        """Tells whether it should be drawn anew; that is so a few times a second."""
+        return self._live is not None and time.monotonic() - self._drawn_s >= REFRESH_S
 
     def _draw(self, cells: Callable[[], Sequence[str]], share: float | None) -> None:
-        """Draws a bar, where the share that is done is known, and cells; a few times a second."""
-        now = time.monotonic()
-        if self._live is None or now - self._drawn_s < REFRESH_S:
+        """Draws a bar, where the share that is done is known, and cells, if it is due."""
+        if self._live is None or not self.is_due():
             return
-        self._drawn_s = now
+        self._drawn_s = time.monotonic()
         first, *others = cells()
         row: list[RenderableType] = [Text(printable(first))]
         if share is not None:
@@ -380,6 +389,34 @@ class _ProgressLine:
             self._live.update(grid, refresh=True)
         except OSError:
             self._live = None  # the terminal is gone; the work goes on
+
+
+class ReadingProgress(_ProgressLine):
+    """Shows on a terminal how much of a text was read for the first time; a context manager."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Draws nothing yet.
+
+        Args:
+            quiet: nor later.
+        """
+        super().__init__(wanted=not quiet)
+
+    def read(self, name: str, done_bytes: int, size_bytes: Callable[[], int | None]) -> None:
+        """Draws anew.
+
+        Args:
+            name: of the text.
+            done_bytes: how much of it was read.
+            size_bytes: tells how much it is; None where nobody knows.
+        """
+        if not self.is_due():
+            return
+        size = size_bytes()
+        self._draw(
+            lambda: [f"reading {name}", f"{done_bytes / 1e6:,.0f} MB"],
+            done_bytes / size if size else None,
+        )
 
 
 class ScoringProgress(_ProgressLine):

@@ -57,7 +57,7 @@ class Score:
         chars: symbols scored (bytes where the model's unit is the byte).
         bytes: their size as UTF-8.
         nats: their surprise in all.
-        unknown_chars: characters that the model does not know, left out.
+        unknown_chars: characters that the model does not know, left out or scored as one symbol.
         seconds: how long scoring took.
     """
 
@@ -301,8 +301,8 @@ def score(
     total = Score(0, 0, 0.0)
     for text in _segments(pieces, SEGMENT_OF_ONE_PASS if scorer.exact else SEGMENT):
         ids = vocabulary.encode(text, on_unknown)
-        missing = len(text) - len(ids) if vocabulary.unit == "char" else 0
-        known = vocabulary.decode(ids) if missing else text
+        missing = vocabulary.count_unknown(text)
+        known = vocabulary.decode(ids) if len(ids) < len(text) else text
         size = len(known) if isinstance(known, bytes) else len(known.encode("utf-8", "replace"))
         nats = float(scorer.nats(ids).sum(dtype=np.float64)) if len(ids) else 0.0
         total += Score(len(ids), size, nats, missing, time.perf_counter() - start_s - total.seconds)

@@ -5,6 +5,7 @@ The tables of what is fitted to what are in :mod:`charrnn.config`, the experimen
 """
 
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import torch
 
 from charrnn.config import (
     ENOUGH_PASSES,
-    DataConfig,
+    LARGE_MODEL_PASSES,
     ModelConfig,
     TrainingConfig,
     enough_steps,
@@ -49,56 +50,60 @@ class Plan:
 def plan(
     model_options: Mapping[str, Any],
     training_options: Mapping[str, Any],
-    data: DataConfig,
-    chars: int,
+    train_chars: int | None,
 ) -> Plan:
     """Fits model, settings, length and evaluation to what can be read of the text.
 
     Args:
         model_options: fields of the model; those that are missing are chosen.
         training_options: fields of the settings; those that are missing are chosen.
-        data: how the text is cut.
-        chars: characters of the whole text.
+        train_chars: characters of the training text; None where it has no end yet.
 
     Raises:
         OptionError: A value is out of range.
     """
     start_s, spent_s = time.perf_counter(), 0.0
-    asked, train_chars = TrainingConfig(**training_options), data.train_chars(chars)
-    training, model, notes = asked.fitted(train_chars), ModelConfig(**model_options), []
-    if training != asked:
-        notes.append(_say_fitted(asked, training, chars - train_chars))
+    endless = train_chars is None
+    text_chars = math.inf if train_chars is None else train_chars
+    asked, model, notes = TrainingConfig(**training_options), ModelConfig(**model_options), []
+    training, large, passes = asked.fitted(text_chars), False, ENOUGH_PASSES
+    max_time = training.max_time
+    if max_time is not None:
+        speed = training_speed(model, training)
+        if "hidden_size" not in model_options:
+            size = fitted_hidden_size(speed * max_time, text_chars)
+            if size != model.hidden_size:
+                model, large = replace(model, hidden_size=size), size > model.hidden_size
+                passes = LARGE_MODEL_PASSES if large else passes
+                speed = training_speed(model, training)
+        spent_s = time.perf_counter() - start_s
     chars_per_step = training.batch_size * training.seq_len
-    steps_per_epoch = max(1, train_chars // chars_per_step)
-    if training.max_time is None:
+    steps_per_epoch = None if endless else max(1, int(text_chars // chars_per_step))
+    if training != asked:
+        notes.append(_say_fitted(asked, training))
+    if max_time is None:
         steps = training.total_steps(steps_per_epoch)
         assert steps is not None
         read = float(steps * chars_per_step)
     else:
-        max_time = training.max_time
-        speed = training_speed(model, training)
-        if "hidden_size" not in model_options:
-            model = replace(model, hidden_size=fitted_hidden_size(speed * max_time))
-            if model.hidden_size != ModelConfig.hidden_size:
-                speed = training_speed(model, training)
-        spent_s = time.perf_counter() - start_s
-        enough_s = spent_s + enough_steps(steps_per_epoch) * chars_per_step / speed
-        if enough_s < max_time:
-            notes.append(
-                f"after {ENOUGH_PASSES} passes a text is only learnt by heart: "
-                f"training ends after {enough_s:.0f} s"
-            )
-            training = replace(training, max_time=enough_s)
-        read = max(speed * (min(enough_s, max_time) - spent_s), 0.0)
+        if steps_per_epoch is not None:
+            enough_s = enough_steps(steps_per_epoch, passes) * chars_per_step / speed + spent_s
+            if enough_s < max_time:
+                notes.append(
+                    f"after {passes} passes a text is only learnt by heart: "
+                    f"training ends after {enough_s:.0f} s"
+                )
+                max_time = enough_s
+        read = max(speed * (max_time - spent_s), 0.0)
         # scoring is thrice as fast as learning: an evaluation takes a twentieth of the time
         val_chars = min(training.max_val_chars, max(1000, int(0.15 * read)))
-        training = replace(training, max_val_chars=val_chars)
+        training = replace(training, max_time=max_time, max_val_chars=val_chars)
     schedule = {k: v for k, v in fitted_schedule(read).items() if k not in training_options}
-    passes = read / train_chars
     if "dropout" not in model_options:
-        model = replace(model, dropout=fitted_dropout(passes, read))
+        often = read / text_chars
+        model = replace(model, dropout=fitted_dropout(often, read, large=large))
         if model.dropout:
-            notes.append(f"about {passes:.0f} passes over the text: dropout {model.dropout}")
+            notes.append(f"about {often:.0f} passes over the text: dropout {model.dropout}")
     return Plan(model, replace(training, **schedule), notes, spent_s)
 
 
@@ -126,10 +131,10 @@ def training_speed(model_config: ModelConfig, config: TrainingConfig) -> float:
     return batch[0].numel() / statistics.median(b - a for a, b in itertools.pairwise(marks[1:]))
 
 
-def _say_fitted(asked: TrainingConfig, fitted: TrainingConfig, val_chars: int) -> str:
+def _say_fitted(asked: TrainingConfig, fitted: TrainingConfig) -> str:
     return (
         f"small text: batch size {fitted.batch_size} and sequence length {fitted.seq_len} "
-        f"instead of {asked.batch_size} and {asked.seq_len}; {val_chars} characters validate"
+        f"instead of {asked.batch_size} and {asked.seq_len}"
     )
 
 

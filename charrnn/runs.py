@@ -2,26 +2,34 @@
 
 import contextlib
 import glob
+import hashlib
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from charrnn import checkpoint
 from charrnn.batches import Batches
 from charrnn.checkpoint import Checkpoint, RunLock
 from charrnn.config import MODEL_FILE, DataConfig, ModelConfig, TrainingConfig, typed
-from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, is_stream, keep_stream, run_name
+from charrnn.corpus import HUB_PREFIX, STDIN, Corpus, Place, Spool, is_stream, run_name
 from charrnn.errors import CharrnnError, CheckpointError, CorpusError, OptionError
 from charrnn.model import CharRNN
 from charrnn.planning import find_device, plan
+from charrnn.survey import Survey, first_vocabulary, survey
 from charrnn.training import Trainer, Validate
-from charrnn.vocabulary import Vocabulary
+from charrnn.vocabulary import Ids, Vocabulary
+
+Watch = Callable[[Corpus, int], None]
+
+SPOOL_BYTES = 2**26
+"""Standard input of more than this is trained on as it comes, where the vocabulary is known."""
 
 RESUMABLE = {"epochs", "steps", "max_time", "patience", "eval_every", "save_every", "save_every_s"}
 """Training settings that a resumed run may change."""
@@ -41,6 +49,8 @@ def new_trainer(
     validate: Validate,
     init_from: Checkpoint | None = None,
     keep_characters: bool = False,
+    val_source: str | None = None,
+    watch: Watch = lambda corpus, size_bytes: None,
 ) -> Trainer:
     """Starts a new run: reads the text once, fits the settings to it, builds the model.
 
@@ -54,11 +64,15 @@ def new_trainer(
         validate: scores a model.
         init_from: a model to take the weights from.
         keep_characters: also its characters that the text does not have.
+        val_source: another text to validate on, instead of the tail of this one.
+        watch: told again and again of a corpus that is read for the first time, and how many bytes
+            of it were.
 
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
     """
-    folder, lock, found, new_runs = None, None, list(sources), not runs.exists()
+    folder, lock, spool, new_runs = None, None, None, not runs.exists()
+    found = list(sources)
     name = run_name(sources) if name is None else name
     try:
         for i, source in enumerate(sources):
@@ -68,29 +82,47 @@ def new_trainer(
                     folder = checkpoint.create_run(runs, name)
                     lock = RunLock(folder)
                 found[i] = str(folder / f"{i or ''}{checkpoint.STDIN_FILE}")
-                keep_stream(source, Path(found[i]))
-        corpus = Corpus(found, data)
-        survey = corpus.survey()
-        notes = []
+                spool = Spool(source, Path(found[i]))
+                without_end = len(sources) == 1 and _can_do_without_an_end(data)
+                spool.fill(SPOOL_BYTES if without_end else math.inf)
+        corpus = Corpus(found, data, spool=spool if spool and not spool.ended else None)
+        known = _first_look(corpus, spool, watch)
+        notes = (
+            []
+            if known.chars is not None
+            else [
+                f"more than {SPOOL_BYTES:,} bytes: trained on as it comes, and kept in {found[0]}"
+            ]
+        )
         if corpus.skipped:
             notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
+        if corpus.marked:
+            notes.append(f"byte-order mark left out: {', '.join(corpus.marked[:3])}")
+        if known.unknown_chars:
+            notes.append(f"{known.unknown_chars:,} characters of the text are unknown to the model")
         if init_from is not None:
             model_options = _shape_of(init_from.model.config, data.unit, model_options)
             if keep_characters:
-                known = survey.vocabulary.union(init_from.vocabulary)
-                survey = replace(survey, vocabulary=known)
+                known = replace(known, vocabulary=known.vocabulary.union(init_from.vocabulary))
+        validation, val_sha256 = None, ""
+        if val_source is not None:
+            validation, val_sha256, missing = _validation(val_source, data, known.vocabulary)
+            if missing:
+                notes.append(f"{val_source}: {missing:,} characters unknown to the model left out")
+        train_chars = known.chars
+        if train_chars is not None and validation is None:
+            train_chars = data.train_chars(train_chars)
         planned = plan(
-            {"vocab_size": len(survey.vocabulary), "unit": data.unit, **model_options},
+            {"vocab_size": len(known.vocabulary), "unit": data.unit, **model_options},
             training_options,
-            data,
-            survey.chars,
+            train_chars,
         )
         notes += planned.notes
         training = planned.training
         torch.manual_seed(training.seed)
         model = CharRNN(planned.model)
         if init_from is not None:
-            notes.append(transfer(init_from, model, survey.vocabulary))
+            notes.append(transfer(init_from, model, known.vocabulary))
         device = find_device(training.device)
         origin = _Origin(
             sources=[
@@ -98,24 +130,39 @@ def new_trainer(
                 Path(kept).name if kept != source else _absolute(source)
                 for source, kept in zip(sources, found, strict=True)
             ],
-            corpus_chars=survey.chars,
-            corpus_sha256=survey.sha256,
+            corpus_chars=known.chars,
+            corpus_sha256=known.sha256,
             asked={k: training_options[k] for k in FITTED if k in training_options},
+            stamps=corpus.stamps(),
+            places=[list(place) for place in known.places],
+            val_source=val_source if val_source is None else _absolute(val_source),
+            val_sha256=val_sha256,
         )
         folder = folder or checkpoint.create_run(runs, name)
         return Trainer(
             model.to(device),
-            Batches(corpus, survey, data, training.batch_size, training.seq_len),
+            Batches(
+                corpus,
+                known,
+                data,
+                training.batch_size,
+                training.seq_len,
+                validation=validation,
+            ),
             training,
             folder,
             validate=validate,
             origin={"data_config": asdict(data), **asdict(origin)},
-            provenance={"sources": list(sources), "chars": survey.chars},
+            provenance={"sources": list(sources), "chars": known.chars},
             lock=lock or RunLock(folder),
             spent_s=planned.spent_s,
             notes=notes,
         )
     except BaseException as error:
+        if spool is not None:
+            spool.close()
+        if lock is not None:
+            lock.release()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
@@ -124,6 +171,38 @@ def new_trainer(
         if isinstance(error, CharrnnError):
             raise type(error)(_name_originals(str(error), sources, found)) from None
         raise
+
+
+def _can_do_without_an_end(data: DataConfig) -> bool:
+    return data.unit == "byte" or data.vocabulary_from is not None
+
+
+def _first_look(corpus: Corpus, spool: Spool | None, watch: Watch) -> Survey:
+    """Reads a corpus once, or as much as its vocabulary needs of one that has no end yet."""
+    if spool is None or spool.ended:
+        return survey(corpus, lambda size_bytes: watch(corpus, size_bytes))
+    if corpus.config.unit == "byte":
+        return Survey(None, Vocabulary.of_bytes())
+    assert corpus.config.vocabulary_from is not None
+    return Survey(None, first_vocabulary(corpus, corpus.config.vocabulary_from))
+
+
+def _validation(source: str, data: DataConfig, vocabulary: Vocabulary) -> tuple[Ids, str, int]:
+    """Returns the ids of another text, their hash, and how many unknown characters it has."""
+    limit = TrainingConfig.max_val_chars
+    if is_stream(source):
+        raise CorpusError(f"{source}: --val-source is read again at a resume: name a file")
+    parts, missing = [np.zeros(0, dtype=vocabulary.dtype)], 0
+    for piece in Corpus([source], data).pieces():
+        missing += vocabulary.count_unknown(piece)
+        parts.append(vocabulary.encode(piece, "skip")[:limit])
+        limit -= len(parts[-1])
+        if not limit:
+            break
+    ids = np.concatenate(parts)
+    if len(ids) < 2:
+        raise CorpusError(f"{source}: {len(ids)} known characters; validation needs at least 2")
+    return ids, hashlib.sha256(ids.tobytes()).hexdigest(), missing
 
 
 def transfer(source: Checkpoint, model: CharRNN, vocabulary: Vocabulary) -> str:
@@ -168,19 +247,36 @@ def _name_originals(message: str, sources: Sequence[str], found: Sequence[str]) 
     return message
 
 
-def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validate) -> Trainer:
+def resumed_trainer(
+    path: Path,
+    changes: Mapping[str, Any],
+    *,
+    validate: Validate,
+    watch: Watch = lambda corpus, size_bytes: None,
+) -> Trainer:
     """Goes on with a run exactly where its training file says.
 
     Args:
         path: the training file.
         changes: settings that the user gave anew; all but :data:`RESUMABLE` must be as saved.
         validate: scores a model.
+        watch: as in :func:`new_trainer`.
 
     Raises:
         CheckpointError: The file cannot be used, a setting differs, or the text has changed.
         CorpusError: The text is not there any more.
     """
     lock = RunLock(path.parent)  # before reading: what another training saves meanwhile is lost
+    try:
+        return _resumed(path, changes, lock, validate, watch)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _resumed(
+    path: Path, changes: Mapping[str, Any], lock: RunLock, validate: Validate, watch: Watch
+) -> Trainer:
     saved = checkpoint.load(path)
     state = saved.training_state
     if not state:
@@ -188,9 +284,7 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
     try:
         data = typed(DataConfig, state["data_config"])
         config = typed(TrainingConfig, state["training_config"])
-        origin = typed(_Origin, {k: state[k] for k in _Origin.__annotations__})
-        if not all(isinstance(source, str) for source in origin.sources):
-            raise TypeError("a source that is no text")
+        origin = _Origin.read(state)
     except (KeyError, TypeError, ValueError, OptionError) as error:
         raise CheckpointError(
             f"{path}: not a whole training file ({error}): start a new run"
@@ -210,24 +304,18 @@ def resumed_trainer(path: Path, changes: Mapping[str, Any], *, validate: Validat
     config = _with_changes(config, changes)
     found = [str(kept) if (kept := path.parent / s).exists() else s for s in origin.sources]
     corpus = Corpus(found, data)
-    survey = corpus.survey()
-    then = origin.corpus_chars
-    if (survey.chars, survey.sha256) != (then, origin.corpus_sha256):
-        now = f"{survey.chars:,} characters" if survey.chars != then else "other characters"
-        raise CorpusError(
-            f"{corpus.name}: the text has changed since the run began ({then:,} characters then, "
-            f"{now} now): restore it, or start a new run"
-        )
+    known = _known_again(corpus, origin, saved.vocabulary, watch)
+    validation = None
+    if origin.val_source is not None:
+        validation, val_sha256, _ = _validation(origin.val_source, data, saved.vocabulary)
+        if val_sha256 != origin.val_sha256:
+            raise CorpusError(
+                f"{origin.val_source}: the text has changed since the run began: "
+                "restore it, or start a new run"
+            )
     return Trainer(
         saved.model.to(find_device(config.device)),
-        # which may have more characters than the text
-        Batches(
-            corpus,
-            replace(survey, vocabulary=saved.vocabulary),
-            data,
-            config.batch_size,
-            config.seq_len,
-        ),
+        Batches(corpus, known, data, config.batch_size, config.seq_len, validation=validation),
         config,
         path.parent,
         validate=validate,
@@ -246,15 +334,61 @@ class _Origin:
 
     Attributes:
         sources: as the user named them; paths are absolute, a kept copy is relative to the run.
-        corpus_chars: characters of the text.
+        corpus_chars: characters of the text; None where it had no end.
         corpus_sha256: its hash.
         asked: settings that were asked for and did not fit the text.
+        stamps: size and time of change of each file; None where one is no local file.
+        places: where reading can start.
+        val_source: another text that validates.
+        val_sha256: its hash.
     """
 
     sources: list[str]
-    corpus_chars: int
+    corpus_chars: int | None
     corpus_sha256: str
     asked: dict[str, Any]
+    stamps: list[list[int]] | None = None
+    places: list[list[int]] = field(default_factory=list)
+    val_source: str | None = None
+    val_sha256: str = ""
+
+    @classmethod
+    def read(cls, state: Mapping[str, Any]) -> "_Origin":
+        """Returns what a training state tells.
+
+        Raises:
+            TypeError: It is of another type.
+            ValueError: It makes no sense.
+        """
+        origin = typed(cls, {k: state[k] for k in cls.__annotations__ if k in state})
+        if not all(isinstance(source, str) for source in origin.sources):
+            raise TypeError("a source that is no text")
+        for place in origin.places:
+            if len(place) != 3 or not all(type(n) is int and n >= 0 for n in place):
+                raise ValueError(f"a place of {place!r:.100}")
+        return origin
+
+
+def _known_again(corpus: Corpus, origin: _Origin, vocabulary: Vocabulary, watch: Watch) -> Survey:
+    """Returns what was known of the text; a large one is not read again where no file has changed.
+
+    Raises:
+        CorpusError: It is another text now.
+    """
+    then = origin.corpus_chars
+    if then is None:
+        return Survey(None, vocabulary)
+    if then > corpus.config.block_chars and origin.stamps and corpus.stamps() == origin.stamps:
+        places = tuple(Place(*place) for place in origin.places)
+        return Survey(then, vocabulary, origin.corpus_sha256, None, places)
+    now = survey(corpus, lambda size_bytes: watch(corpus, size_bytes))
+    if (now.chars, now.sha256) != (then, origin.corpus_sha256):
+        chars = f"{now.chars:,} characters" if now.chars != then else "other characters"
+        raise CorpusError(
+            f"{corpus.name}: the text has changed since the run began ({then:,} characters then, "
+            f"{chars} now): restore it, or start a new run"
+        )
+    return replace(now, vocabulary=vocabulary)  # which may have more characters than the text
 
 
 def _newer_nats(saved: Checkpoint, path: Path) -> float | None:

@@ -249,7 +249,7 @@ class Trainer:
 
         Scoring a character costs about a third of learning it.
         """
-        per_step = self.batches.train_chars / self.batches.steps_per_epoch
+        per_step = self.batches.batch_size * self.batches.seq_len
         affordable = math.ceil(5 * len(self._val_ids) / per_step)
         wanted = (self.total_steps or 0) // 20
         return max(affordable, min(wanted, 1000), 10)
@@ -272,6 +272,7 @@ class Trainer:
         try:
             yield from self._run(stop)
         finally:
+            self.batches.close()
             with contextlib.suppress(CheckpointError):
                 self._history.flush()
             if self._lock is not None:

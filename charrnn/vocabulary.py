@@ -18,6 +18,8 @@ Ids = npt.NDArray[Any]
 """Ids of a text, in the smallest unsigned integer type that holds the vocabulary."""
 
 CODE_POINTS = 0x110000
+UNKNOWN = "\ufffd"
+"""The one symbol for all characters that a vocabulary leaves out, where it has one."""
 _SHOWN_UNKNOWN = 5
 
 
@@ -45,23 +47,54 @@ def _utf_8(text: str | bytes, on_unknown: OnUnknown) -> bytes:
 
 
 class CharacterSet:
-    """The set of characters seen so far, collected piece by piece."""
+    """The set of characters seen so far, collected piece by piece, and how often each was seen."""
 
-    def __init__(self) -> None:
-        """Starts with no character."""
-        self._seen = np.zeros(CODE_POINTS, dtype=bool)
+    def __init__(self, *, counted: bool = False) -> None:
+        """Starts with no character.
+
+        Args:
+            counted: count them; else :meth:`vocabulary` knows only whether one was seen.
+        """
+        self._counts = np.zeros(CODE_POINTS, dtype=np.int64)
+        self._counted = counted
+        self._seen_ascii = b""
 
     def add(self, text: str) -> None:
         """Adds every character of a text."""
-        codes = _code_points(text)
-        if codes.dtype == np.uint8:
-            self._seen[:128] |= np.bincount(codes, minlength=128).astype(bool)
+        if self._counted:
+            codes = _code_points(text)
+            counts = np.bincount(codes)
+            self._counts[: len(counts)] += counts
+        elif text.isascii():
+            # what is new is found by taking out what is known: no text is looked at twice
+            new = bytes(set(text.encode("ascii").translate(None, self._seen_ascii)))
+            self._seen_ascii += new
+            self._counts[list(new)] = 1
         else:
-            self._seen[codes] = True
+            self._counts[_code_points(text)] = 1
 
-    def vocabulary(self) -> "Vocabulary":
-        """Returns the vocabulary of all characters seen, sorted by code point."""
-        return Vocabulary("char", [chr(code) for code in np.flatnonzero(self._seen)])
+    def vocabulary(self, min_count: int = 1, *, open_ended: bool = False) -> "Vocabulary":
+        """Returns the vocabulary of the characters seen, sorted by code point.
+
+        Args:
+            min_count: characters seen less often are unknown, and become :data:`UNKNOWN`.
+            open_ended: others may come later, and become it too.
+        """
+        kept = [chr(code) for code in np.flatnonzero(self._counts >= min_count)]
+        if not open_ended and not self.rare(min_count):
+            return Vocabulary("char", kept)
+        return Vocabulary("char", sorted({*kept, UNKNOWN}), unknown=UNKNOWN)
+
+    def outside(self, vocabulary: "Vocabulary") -> int:
+        """Returns how many characters of the text were seen, each, that are none of its symbols."""
+        counts = self._counts.copy()
+        counts[[ord(str(symbol)) for symbol in vocabulary.symbols]] = 0
+        return int(counts.sum())
+
+    def rare(self, min_count: int) -> int:
+        """Returns how many characters of the text were seen, each, but less often than that."""
+        few = (self._counts > 0) & (self._counts < min_count)
+        return int(self._counts[few].sum())
 
 
 class Vocabulary:
@@ -70,17 +103,25 @@ class Vocabulary:
     Attributes:
         unit: what a symbol is, ``"char"`` or ``"byte"``.
         symbols: each id's symbol in order: one-character strings, or integers 0 to 255.
+        unknown: the symbol that stands for all characters that are none of them; None: an error.
         dtype: the smallest unsigned integer type that holds every id.
     """
 
-    def __init__(self, unit: Unit, symbols: Iterable[str] | Iterable[int]) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        symbols: Iterable[str] | Iterable[int],
+        *,
+        unknown: str | None = None,
+    ) -> None:
         """Makes the map.
 
         Args:
             unit: what a symbol is.
             symbols: each id's symbol, in order and all different.
+            unknown: one of them.
         """
-        self.unit = unit
+        self.unit, self.unknown = unit, unknown
         self.symbols: tuple[str | int, ...] = tuple(symbols)
         self.dtype = np.min_scalar_type(max(len(self.symbols) - 1, 0))
         codes = [ord(s) if isinstance(s, str) else s for s in self.symbols]
@@ -89,6 +130,17 @@ class Vocabulary:
         self._table = np.zeros(max(codes, default=0) + 2, dtype=np.min_scalar_type(len(codes)))
         self._table[codes] = np.arange(1, len(codes) + 1)
         self._ids = (np.maximum(self._table, 1) - 1).astype(self.dtype)
+        if unknown is not None:
+            self._ids[self._table == 0] = self.symbols.index(unknown)
+        # the same for ASCII alone: bytes can be looked up faster, and what is unknown taken out
+        known = bytes(code for code in codes if code < 128)
+        self._ascii = known
+        self._ascii_ids = None
+        if self.dtype == np.uint8:
+            in_ascii = np.zeros(256, dtype=np.uint8)
+            in_ascii[: min(len(self._ids), 128)] = self._ids[:128]
+            in_ascii[min(len(self._ids), 128) : 128] = self._ids[-1]
+            self._ascii_ids = in_ascii.tobytes()
         self._newline = int(self._table[10]) - 1 if len(self._table) > 10 else -1
 
     @classmethod
@@ -108,7 +160,8 @@ class Vocabulary:
         assert self.unit == other.unit, "characters and bytes"
         if self.unit == "byte":
             return self
-        return Vocabulary.of_text("".join(map(str, self.symbols + other.symbols)))
+        symbols = sorted({*map(str, self.symbols), *map(str, other.symbols)})
+        return Vocabulary("char", symbols, unknown=self.unknown)
 
     def __len__(self) -> int:
         """Returns V, the number of symbols."""
@@ -124,7 +177,8 @@ class Vocabulary:
 
         Args:
             text: characters; a byte vocabulary takes bytes too, and reads characters as UTF-8.
-            on_unknown: ``"error"`` raises; ``"skip"`` leaves unknown characters out.
+            on_unknown: ``"error"`` raises, unless the vocabulary has a symbol for them;
+                ``"skip"`` leaves unknown characters out.
 
         Returns:
             One id per symbol, shape ``(n,)``; shorter than the text by what was left out.
@@ -135,18 +189,32 @@ class Vocabulary:
         if self.unit == "byte":
             return np.frombuffer(_utf_8(text, on_unknown), dtype=np.uint8)
         assert isinstance(text, str), "a character vocabulary reads characters"
-        codes = _code_points(text)
-        if codes.size == 0:
-            return np.zeros(0, dtype=self.dtype)
-        # code points past the table's end fall on its last entry, which is unknown
-        if int(codes.max()) >= len(self._table):
-            codes = np.minimum(codes, len(self._table) - 1)
+        if on_unknown == "error" and self._ascii_ids is not None and text.isascii():
+            data = text.encode("ascii")
+            if self.unknown is not None or not data.translate(None, self._ascii):
+                return np.frombuffer(data.translate(self._ascii_ids), dtype=np.uint8)
+        codes = self._within_table(text)
+        if on_unknown == "error" and self.unknown is not None:
+            return self._ids[codes]
         known = self._table[codes] > 0
         if known.all():
             return self._ids[codes]
         if on_unknown == "error":
             raise UnknownCharacterError(self._describe_unknown(text))
         return self._ids[codes[known]]
+
+    def _within_table(self, text: str) -> Ids:
+        """Returns code points; those past the table's end fall on its last entry: unknown."""
+        codes = _code_points(text)
+        if codes.size and int(codes.max()) >= len(self._table):
+            codes = np.minimum(codes, len(self._table) - 1)
+        return codes
+
+    def count_unknown(self, text: str | bytes) -> int:
+        """Returns how many characters of a text are none of the symbols."""
+        if self.unit == "byte" or isinstance(text, bytes):
+            return 0
+        return int((self._table[self._within_table(text)] == 0).sum())
 
     def decode(self, ids: Iterable[int] | Ids) -> str:
         """Returns the text of ids; bytes that are no UTF-8 become U+FFFD."""
@@ -165,8 +233,13 @@ class Vocabulary:
         return json.dumps(self.symbols)
 
     @classmethod
-    def from_json(cls, unit: Unit, text: str) -> "Vocabulary":
+    def from_json(cls, unit: Unit, text: str, unknown: str | None = None) -> "Vocabulary":
         """Reads what :meth:`to_json` wrote.
+
+        Args:
+            unit: what a symbol is.
+            text: the JSON.
+            unknown: the symbol for all others.
 
         Raises:
             CheckpointError: The text is not a JSON array of different symbols of that unit.
@@ -184,7 +257,9 @@ class Vocabulary:
             ok = ok and len(set(symbols)) == len(symbols) >= 2
         if not ok:
             raise CheckpointError(f"its vocabulary is not a JSON array of different {unit}s")
-        return cls(unit, symbols)
+        if unknown is not None and unknown not in symbols:
+            raise CheckpointError("its vocabulary lacks the symbol for unknown characters")
+        return cls(unit, symbols, unknown=unknown)
 
     def _describe_unknown(self, text: str) -> str:
         known = set(self.symbols)

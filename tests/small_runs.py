@@ -24,7 +24,7 @@ def nats_unasked(model: CharRNN, vocabulary: Vocabulary, ids: Ids, _: object) ->
 
 COFFEE = (DATA / "coffee.txt").read_text()[:6000]
 TRAINING = {"batch_size": 4, "seq_len": 16, "patience": 0, "steps": 20, "eval_every": 1000}
-DATA_FIELDS = {"unit", "encoding", "val_fraction", "block_chars"}
+DATA_FIELDS = {"unit", "encoding", "val_fraction", "block_chars", "min_count", "vocabulary_from"}
 MODEL_FIELDS = {"hidden_size", "num_layers", "nonlinearity", "dropout"}
 
 
@@ -36,6 +36,7 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
     validate = options.pop("validate", nats_unasked)
     init_from = options.pop("init_from", None)
     keep_characters = options.pop("keep_characters", False)
+    val_source = options.pop("val_source", None)
     data = {key: options.pop(key) for key in DATA_FIELDS & options.keys()}
     model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
     return new_trainer(
@@ -48,6 +49,7 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
         validate=validate,
         init_from=init_from,
         keep_characters=keep_characters,
+        val_source=val_source,
     )
 
 

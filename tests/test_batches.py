@@ -6,6 +6,7 @@ text: whatever a batch holds tells where it came from.
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +16,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from charrnn import batches as room
+from charrnn import corpus as corpus_room
+from charrnn import survey as survey_room
 from charrnn.batches import Batch, Batches, Position, stream_batches
 from charrnn.config import DataConfig
 from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError
+from charrnn.survey import Survey, survey
 
 few = settings(max_examples=40, deadline=None)
 ALL = 2**20
@@ -60,6 +65,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("texts")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _small_pieces() -> Iterator[None]:
+    """So that a few thousand characters are many pieces, and many places to start from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus_room, "READ_BYTES", 700)
+        patch.setattr(survey_room, "PLACE_EVERY", 500)
+        yield
+
+
 def make_batches(folder: Path, layout: Layout) -> Batches:
     """Writes a text to files and lays out its batches."""
     text = ALPHABET[: layout.chars]
@@ -68,7 +82,7 @@ def make_batches(folder: Path, layout: Layout) -> Batches:
         paths.append(folder / f"{i}.txt")
         paths[-1].write_text(text[start:stop], encoding="utf-8")
     corpus = Corpus(paths, layout.data)
-    return Batches(corpus, corpus.survey(), layout.data, layout.batch_size, layout.seq_len)
+    return Batches(corpus, survey(corpus), layout.data, layout.batch_size, layout.seq_len)
 
 
 def read_epoch(batches: Batches) -> list[Batch]:
@@ -182,10 +196,10 @@ def test_going_on_from_a_position_gives_the_same_batches(
 def test_a_text_read_again_gives_the_batches_of_a_text_kept(folder: Path, layout: Layout) -> None:
     kept = make_batches(folder, layout)
     corpus = Corpus(sorted(folder.glob("*.txt"))[: len(layout.files) + 1], layout.data)
-    survey = corpus.survey()
+    found = survey(corpus)
     again = Batches(
         corpus,
-        type(survey)(survey.chars, survey.vocabulary, survey.sha256, text=None),
+        replace(found, text=None),
         layout.data,
         layout.batch_size,
         layout.seq_len,
@@ -255,6 +269,43 @@ def test_bytes_are_batched_too(tmp_path: Path, block_chars: int) -> None:
     (tmp_path / "a.bin").write_bytes(data)
     config = DataConfig(unit="byte", block_chars=block_chars, val_fraction=0)
     corpus = Corpus([tmp_path / "a.bin"], config)
-    batches = Batches(corpus, corpus.survey(), config, batch_size=1, seq_len=100)
+    batches = Batches(corpus, survey(corpus), config, batch_size=1, seq_len=100)
     targets = np.concatenate([batch.y for batch in read_epoch(batches)])
     assert targets.astype(np.uint8).tobytes() == data[1:]
+
+
+# Texts without an end.
+
+
+def open_ended(folder: Path, chars: int, batch_size: int = 4) -> Batches:
+    (folder / "kept.txt").write_text(ALPHABET[:chars], encoding="utf-8")
+    vocabulary = survey(Corpus([folder / "kept.txt"])).vocabulary
+    corpus = Corpus([folder / "kept.txt"])
+    return Batches(corpus, Survey(None, vocabulary), DataConfig(), batch_size, 16)
+
+
+@pytest.mark.parametrize("chars", [999, 1000, 1001, 1500, 2000, 2003, 3000])
+def test_a_text_without_an_end_is_read_block_after_block(
+    tmp_path: Path, chars: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it ends all the same, it begins again; every position goes on as it did."""
+    monkeypatch.setattr(room, "STREAM_BLOCK_CHARS", 1000)
+    batches = open_ended(tmp_path, chars)
+    assert (batches.train_chars, batches.steps_per_epoch, batches.val_chars) == (None, None, 0)
+    assert len(batches.validation(ALL)) == 0
+    two = list(itertools.islice(batches.batches(), 120))
+    again = next(i for i, batch in enumerate(two) if i and batch.x[0, 0] == 0)
+    targets = np.concatenate(
+        [np.concatenate([batch.y for batch in block]).T.ravel() for block in by_block(two[:again])]
+    )
+    assert np.array_equal(targets, np.arange(1, len(targets) + 1))
+    assert 0 <= chars - 1 - len(targets) < 2 * batches.batch_size
+    for done in (1, 5, again - 1, again, again + 3):
+        rest = itertools.islice(open_ended(tmp_path, chars).batches(two[done - 1].after), 20)
+        for a, b in zip(two[done:], rest, strict=False):
+            assert np.array_equal(a.x, b.x) and a.starts_block == b.starts_block
+
+
+def test_a_text_that_ends_before_the_first_batch_is_a_named_error(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="a batch needs more than 40"):
+        next(open_ended(tmp_path, 40, batch_size=40).batches())

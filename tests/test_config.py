@@ -36,6 +36,8 @@ BAD: dict[type, dict[str, list[Any]]] = {
     DataConfig: {
         "unit": ["", "word"],
         "encoding": ["", "utf-9", "é", "a\0b", "rot13", "undefined"],
+        "min_count": [0, -1],
+        "vocabulary_from": [0, -1],
         "encoding_errors": ["", "ignore", "Strict"],
         "val_fraction": [-0.1, 0.91, 1.0, NAN, INF, -INF],
         "block_chars": [0, -1, 1023, NAN],
@@ -70,7 +72,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "seed": [-1, 2**63, NAN, INF],
     },
 }
-WITHOUT_RANGE = {"column", "device"}
+WITHOUT_RANGE = {"separator", "split", "column", "device"}
 
 
 def make(config: type, **changes: Any) -> Any:
@@ -242,7 +244,8 @@ def test_total_steps(limits: dict[str, Any], steps_per_epoch: int, steps: int | 
 def test_more_to_read_never_means_a_smaller_model_or_less_dropout() -> None:
     amounts = [10.0**n for n in range(9)]
     for fitted, least, most in (
-        (fitted_hidden_size, 128, ModelConfig.hidden_size),
+        (lambda chars: fitted_hidden_size(chars, 400_000), 128, ModelConfig.hidden_size),
+        (lambda chars: fitted_hidden_size(chars, 600_000), 128, 384),
         (lambda passes: fitted_dropout(passes, 1000.0), 0.0, 0.1),
     ):
         chosen = [fitted(amount) for amount in amounts]

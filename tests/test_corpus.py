@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from charrnn import corpus
 from charrnn.config import DataConfig
-from charrnn.corpus import READ_BYTES, Corpus, keep_stream, run_name
+from charrnn.corpus import READ_BYTES, Corpus, Place, Spool, run_name
 from charrnn.errors import CorpusError, EncodingError
+from charrnn.survey import survey
 
 few = settings(max_examples=40, deadline=None)
 ODD = "a\r\nb\rc\n\nd\u2028e\x85f\0g\tcafe\u0301 \u00e9\u4e2d\U0001f600\ufeff\x1a end"
@@ -56,6 +57,49 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
+ENCODINGS = ["utf-8", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-8-sig", "shift_jis", "utf-7"]
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_reading_starts_at_any_place_that_was_met(
+    encoding: str, unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are rare in an encoding whose decoder has a memory."""
+    monkeypatch.setattr(corpus, "READ_BYTES", 7)
+    text = "I had café.\r\nShe said: só!\n" * 3
+    text = text if encoding != "shift_jis" else "今日は珈琲を飲んだ。\n" * 3
+    first = write(tmp_path / "a", ("\ufeff" * (encoding == "utf-8") + text).encode(encoding))
+    paths = [first, write(tmp_path / "b", b""), write(tmp_path / "c", text.encode(encoding))]
+    config: dict[str, Any] = {"unit": unit, "encoding": encoding}
+    met = list(Corpus(paths, DataConfig(**config)).pieces_and_places())
+    empty: Any = b"" if unit == "byte" else ""
+    whole = empty.join(piece for piece, _ in met)
+    places = [place for _, place in met if place is not None]
+    if unit == "byte" or encoding in ("utf-8", "latin-1", "cp1252", "utf-16-le"):
+        assert len(places) > 10 and {place.file for place in places} == {0, 2}
+    for place in places:
+        rest = empty.join(Corpus(paths, DataConfig(**config)).pieces(place))
+        assert rest == whole[place.chars :]
+
+
+def test_a_byte_order_mark_is_noted(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name, "\ufeffI had".encode()) for name in "ab"]
+    text = Corpus(paths)
+    assert "".join(map(str, text.pieces())) == "I hadI had"
+    assert text.marked == [str(path) for path in paths]
+    assert list(text.pieces()) and len(text.marked) == 2
+
+
+def test_rows_end_in_the_separator(tmp_path: Path) -> None:
+    rows = write(tmp_path / "a.jsonl", '{"t": "I\\nhad"}\n{"t": null}\n{"t": "é漢"}\n')
+    assert read(rows) == "I\nhad\n\né漢\n"
+    assert read(rows, separator="") == "I\nhadé漢"
+    assert read(rows, separator="<|é|>\0") == "I\nhad<|é|>\0<|é|>\0é漢<|é|>\0"
+    only = DataConfig(unit="byte", separator="|")
+    assert b"".join(map(bytes, Corpus([rows], only).pieces())) == "I\nhad||é漢|".encode()
+
+
 def test_runs_within_a_folder_are_no_text(tmp_path: Path) -> None:
     """So a run in the folder that it learns from can be resumed."""
     write(tmp_path / "a.txt", "I had coffee.\n")
@@ -85,7 +129,7 @@ def test_what_stands_before_a_wrong_byte_is_read(
 def error_of(*sources: str | Path, **config: Any) -> str:
     """Returns the one line that says why sources cannot be used."""
     with pytest.raises(CorpusError) as raised:
-        Corpus(sources, DataConfig(**config)).survey()
+        survey(Corpus(sources, DataConfig(**config)))
     message = str(raised.value)
     assert "\n" not in message
     return message
@@ -390,10 +434,41 @@ def test_standard_input_is_read_like_a_file(monkeypatch: pytest.MonkeyPatch) -> 
 def test_standard_input_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give_stdin(monkeypatch, b"caf\xe9\r\n")
     path = tmp_path / "stdin.txt"
-    keep_stream("-", path)
+    spool = Spool("-", path)
+    spool.fill()
+    assert spool.ended
     assert path.read_bytes() == b"caf\xe9\r\n"
     with pytest.raises(CorpusError, match="cannot keep standard input: No such file"):
-        keep_stream("-", tmp_path / "no" / "stdin.txt")
+        Spool("-", tmp_path / "no" / "stdin.txt")
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3000, 10**6])
+@pytest.mark.parametrize("start", [0, 1, 2999, 5000])
+def test_what_comes_later_follows_what_was_kept(
+    limit: int, start: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "READ_BYTES", 1000)
+    data = bytes(i % 251 for i in range(7777))
+    give_stdin(monkeypatch, data)
+    spool = Spool("-", tmp_path / "kept")
+    spool.fill(limit)
+    assert spool.ended == (limit > len(data))
+    text = Corpus([tmp_path / "kept"], DataConfig(unit="byte"), spool=spool)
+    place = Place(start, 0, start)
+    if start <= (tmp_path / "kept").stat().st_size:
+        assert b"".join(map(bytes, text.pieces(place))) == data[start:]
+    else:
+        assert b"".join(map(bytes, text.pieces())) == data
+    assert (tmp_path / "kept").read_bytes() == data
+    assert b"".join(map(bytes, text.pieces(place))) == data[start:]  # once more
+
+
+def test_a_disk_that_cannot_keep_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_stdin(monkeypatch, b"I had coffee.")
+    with pytest.raises(CorpusError, match="cannot keep standard input: No space left"):
+        Spool("-", Path("/dev/full")).fill()
 
 
 @pytest.mark.parametrize(
@@ -417,7 +492,7 @@ def test_standard_input_may_be_closed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(sys, "stdin", None)
     assert "standard input" in error_of("-")
     with pytest.raises(CorpusError):
-        keep_stream("-", tmp_path / "stdin.txt")
+        Spool("-", tmp_path / "stdin.txt")
 
 
 # Sources that cannot be used.
@@ -461,7 +536,7 @@ def test_a_file_that_is_gone_when_it_is_read(tmp_path: Path) -> None:
     corpus = Corpus([path])
     path.unlink()
     with pytest.raises(CorpusError, match=r"a\.txt: cannot be read: No such file"):
-        corpus.survey()
+        survey(corpus)
 
 
 @pytest.mark.parametrize("name", ["", "/*", "/*.md", "/**/x"])
@@ -488,7 +563,7 @@ def test_a_text_with_nothing_to_learn(tmp_path: Path, text: str, problem: str) -
 def test_the_size_that_counts_is_that_of_all_files(tmp_path: Path) -> None:
     paths = [write(tmp_path / name, "a short text") for name in ("a.txt", "b.txt")]
     assert error_of(*paths).startswith("2 files: 24 characters; ")
-    assert Corpus([*paths, *paths]).survey().chars == 48
+    assert survey(Corpus([*paths, *paths])).chars == 48
 
 
 # The first pass.
@@ -500,27 +575,27 @@ def test_the_survey_counts_hashes_and_keeps_the_text(tmp_path: Path, unit: Any, 
     text, cut = ODD * 50, len(ODD) * 25
     parts = [text] if files == 1 else [text[:cut], "", text[cut:]]
     paths = [write(tmp_path / f"{i}.txt", part) for i, part in enumerate(parts)]
-    survey = Corpus(paths, DataConfig(unit=unit)).survey()
+    found = survey(Corpus(paths, DataConfig(unit=unit)))
     whole: Any = text if unit == "char" else text.encode()
-    assert survey.chars == len(whole)
-    assert survey.sha256 == hashlib.sha256(text.encode()).hexdigest()
-    assert survey.text is not None
-    assert whole[:0].join(survey.text) == whole
+    assert found.chars == len(whole)
+    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert found.text is not None
+    assert whole[:0].join(found.text) == whole
     wanted = sorted(set(text)) if unit == "char" else range(256)
-    assert survey.vocabulary.symbols == tuple(wanted)
+    assert found.vocabulary.symbols == tuple(wanted)
 
 
 @pytest.mark.parametrize(("chars", "kept"), [(1023, True), (1024, True), (1025, False)])
 def test_a_text_of_more_than_a_block_is_not_kept(tmp_path: Path, chars: int, kept: bool) -> None:
     path = write(tmp_path / "a.txt", ("ab" * chars)[:chars])
-    survey = Corpus([path], DataConfig(block_chars=1024)).survey()
-    assert survey.chars == chars
-    assert (survey.text is not None) == kept
+    found = survey(Corpus([path], DataConfig(block_chars=1024)))
+    assert found.chars == chars
+    assert (found.text is not None) == kept
 
 
 def test_the_hash_tells_a_changed_text(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a.txt", "ab" * 50), write(tmp_path / "b.txt", "ba" * 50)
-    hashes = [Corpus([path]).survey().sha256 for path in (a, b, a)]
+    hashes = [survey(Corpus([path])).sha256 for path in (a, b, a)]
     assert hashes[0] == hashes[2] != hashes[1]
 
 
@@ -582,4 +657,4 @@ def test_one_symbol_over_several_blocks_is_nothing_to_learn(tmp_path: Path, unit
     path = write(tmp_path / "a.txt", b"a" * (READ_BYTES + 9))
     assert "nothing to learn" in error_of(path, unit=unit)
     path.write_bytes(path.read_bytes() + b"b")
-    assert Corpus([path], DataConfig(unit=unit)).survey().chars == READ_BYTES + 10
+    assert survey(Corpus([path], DataConfig(unit=unit))).chars == READ_BYTES + 10

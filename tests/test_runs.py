@@ -1,18 +1,24 @@
-"""Runs that begin with another model's weights."""
+"""How runs begin and go on: with another model's weights, with texts of all kinds."""
 
+import itertools
+import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from small_runs import COFFEE, after, resume, run, start
 
-from charrnn import checkpoint
+from charrnn import batches, checkpoint, corpus, runs
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig
-from charrnn.errors import OptionError
+from charrnn.config import DataConfig, ModelConfig
+from charrnn.errors import CorpusError, OptionError
+from charrnn.evaluation import Scorer, nats_per_char, score
 from charrnn.model import CharRNN
-from charrnn.runs import transfer
-from charrnn.vocabulary import Vocabulary
+from charrnn.runs import new_trainer, resumed_trainer, transfer
+from charrnn.vocabulary import UNKNOWN, Vocabulary
 
 
 def checkpoint_of(vocabulary: Vocabulary) -> Checkpoint:
@@ -82,3 +88,121 @@ def test_bytes_are_all_known(tmp_path: Path) -> None:
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
     trainer = start(tmp_path, COFFEE + "ü", unit="byte", init_from=old, keep_characters=True)
     assert any("256 characters taken over, 0 new, 0 dropped" in note for note in trainer.notes)
+
+
+# --- where the text comes from
+
+
+def test_another_text_may_validate(tmp_path: Path) -> None:
+    """Then all of the first one trains; what it does not know is left out, and said."""
+    other = tmp_path / "other.txt"
+    other.write_text("She said so. ☃☃\n" * 20)
+    trainer = start(tmp_path, val_source=str(other), steps=4, eval_every=2)
+    assert trainer.batches.train_chars == 6000
+    assert trainer.batches.val_chars == 14 * 20
+    said = "40 characters unknown to the model left out"
+    assert any(note.endswith(said) for note in trainer.notes)
+    run(trainer)
+    assert resume(tmp_path, steps=6).batches.val_chars == 14 * 20
+    other.write_text("She said no.\n" * 20)
+    with pytest.raises(CorpusError, match=r"other\.txt: the text has changed since the run began"):
+        resume(tmp_path, steps=6)
+
+
+@pytest.mark.parametrize("text", ["", "☃", "a☃"])
+def test_a_validation_text_must_be_known(tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.txt").write_text(text)
+    with pytest.raises(CorpusError, match="validation needs at least 2"):
+        start(tmp_path, val_source=str(tmp_path / "other.txt"))
+
+
+def test_rare_characters_are_unknown_to_the_model(tmp_path: Path) -> None:
+    trainer = start(tmp_path, COFFEE + "☃漢", min_count=2, steps=2, hidden_size=4)
+    assert any("characters of the text are unknown to the model" in n for n in trainer.notes)
+    run(trainer)
+    kept = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
+    assert kept.vocabulary.unknown == UNKNOWN
+    scored = score(Scorer(kept.model, kept.vocabulary), ["I had ☃ and 漢."])
+    assert (scored.chars, scored.unknown_chars) == (14, 2)
+    scored = score(Scorer(kept.model, kept.vocabulary), ["I had ☃ and 漢."], "skip")
+    assert (scored.chars, scored.unknown_chars) == (12, 2)
+    assert run(resume(tmp_path, steps=4))[-1].step == 4
+
+
+def test_a_large_text_that_has_not_changed_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are as they were; where one was touched, it is read and compared."""
+    run(start(tmp_path, block_chars=1024), after(7))
+    wanted = next_inputs(tmp_path)
+    monkeypatch.setattr(runs, "survey", None)
+    assert next_inputs(tmp_path) == wanted
+    monkeypatch.undo()
+    text = tmp_path / "text.txt"
+    os.utime(text, (1, 1))
+    assert next_inputs(tmp_path) == wanted
+    text.write_text(text.read_text().replace("a", "b"))
+    with pytest.raises(CorpusError, match="the text has changed since the run began"):
+        resume(tmp_path)
+
+
+def next_inputs(folder: Path) -> list[Any]:
+    """Returns what a resumed training would read next, and lets go of its run."""
+    trainer = resume(folder)
+    batches = itertools.islice(trainer.batches.batches(trainer._progress.position), 5)
+    assert trainer._lock is not None
+    trainer._lock.release()
+    return [batch.x.tolist() for batch in batches]
+
+
+class Endless:
+    """Standard input that goes on and on; counts what was taken."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text.encode()
+        self.taken = 0
+
+    def read1(self, size: int) -> bytes:
+        start = self.taken % len(self._text)
+        self.taken += size
+        return (self._text * (size // len(self._text) + 2))[start : start + size]
+
+
+@pytest.mark.parametrize("options", [{"unit": "byte"}, {"vocabulary_from": 3000}], ids=str)
+def test_a_text_without_end_is_trained_on_as_it_comes(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more is taken than a block ahead; what was taken is kept, so that the run can go on."""
+    monkeypatch.setattr(runs, "SPOOL_BYTES", 20_000)
+    monkeypatch.setattr(corpus, "READ_BYTES", 5000)
+    monkeypatch.setattr(batches, "STREAM_BLOCK_CHARS", 4096)
+    endless = Endless(COFFEE + "☃")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=endless))
+    trainer = new_trainer(
+        ["-"],
+        tmp_path,
+        "run",
+        DataConfig(**options),
+        {"steps": 600, "batch_size": 4, "seq_len": 16, "save_every": 50},
+        {"hidden_size": 4, "num_layers": 1},
+        validate=nats_per_char,
+    )
+    assert any("trained on as it comes" in note for note in trainer.notes)
+    assert trainer.batches.train_chars is None
+    run(trainer, after(500))
+    assert 500 * 64 < endless.taken < 500 * 64 + 3 * 4096 + 5000
+    kept = (tmp_path / "run" / "stdin.txt").read_bytes()
+    assert kept == Endless(COFFEE + "☃").read1(len(kept))
+    monkeypatch.setattr(sys, "stdin", None)
+    again = resumed_trainer(tmp_path / "run" / "training.safetensors", {}, validate=nats_per_char)
+    assert run(again)[-1].step == 600
+
+
+def test_a_text_without_end_needs_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "SPOOL_BYTES", 20_000)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Endless(COFFEE)))
+    with pytest.raises(OptionError, match="--steps or --max-time: a text without an end"):
+        new_trainer(
+            ["-"], tmp_path / "r", "a", DataConfig(unit="byte"), {}, {}, validate=nats_per_char
+        )
+    assert not (tmp_path / "r").exists()

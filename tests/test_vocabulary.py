@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CheckpointError, UnknownCharacterError
-from charrnn.vocabulary import CharacterSet, Vocabulary
+from charrnn.vocabulary import UNKNOWN, CharacterSet, Vocabulary
 
 ODD = "\0\n\r\u0301e\u2028\ufeff\uffff\U0001f600\U0010ffff\ud800\udfff"
 # st.text would leave surrogates out
@@ -215,3 +215,40 @@ def test_json_of_bytes_comes_back() -> None:
 def test_json_of_a_damaged_file_is_a_named_error(unit: str, text: str) -> None:
     with pytest.raises(CheckpointError, match="its vocabulary is not"):
         Vocabulary.from_json(unit, text)  # type: ignore[arg-type]
+
+
+# Unknown characters that have a symbol.
+
+
+@few
+@given(known=st.text("abcé漢\n", min_size=1, max_size=6), text=any_text)
+def test_unknown_characters_become_one_symbol(known: str, text: str) -> None:
+    symbols = sorted({*known, UNKNOWN})
+    vocabulary = Vocabulary("char", symbols, unknown=UNKNOWN)
+    mapped = "".join(c if c in symbols else UNKNOWN for c in text)
+    assert vocabulary.decode(vocabulary.encode(text)) == mapped
+    left = "".join(c for c in text if c in symbols)
+    assert vocabulary.decode(vocabulary.encode(text, "skip")) == left
+    assert vocabulary.count_unknown(text) == len(text) - len(left)
+    again = Vocabulary.from_json("char", vocabulary.to_json(), UNKNOWN)
+    assert (again.symbols, again.unknown) == (vocabulary.symbols, UNKNOWN)
+    both = vocabulary.union(Vocabulary.of_text("xyz"))
+    assert both.unknown == UNKNOWN and set("xyz") < set(both.symbols)
+
+
+def test_a_symbol_for_unknown_characters_must_be_one() -> None:
+    with pytest.raises(CheckpointError, match="lacks the symbol for unknown"):
+        Vocabulary.from_json("char", '["a", "b"]', "c")
+
+
+@few
+@given(st.text(st.characters(max_codepoint=127), max_size=40), st.integers(1, 300))
+def test_plain_letters_are_looked_up_as_all_others_are(text: str, more: int) -> None:
+    """With a vocabulary of ASCII alone, and with many others; with unknown ones among them."""
+    known = text[::2] + "a"
+    for vocabulary in (Vocabulary.of_text(known), Vocabulary.of_text(known + distinct(more))):
+        if set(text) <= set(known):
+            assert vocabulary.decode(vocabulary.encode(text)) == text
+        else:
+            with pytest.raises(UnknownCharacterError):
+                vocabulary.encode(text)

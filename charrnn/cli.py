@@ -796,24 +796,9 @@ def evaluate(
         for corpus in corpora:
             if not carry:
                 scorer.restart()
-            with _naming(corpus.name):
-                yield corpus, corpus.pieces()
+            yield corpus, corpus.pieces()
 
-    if per_line:
-        for _, pieces in texts():
-            lines = evaluation.split_lines(pieces)
-            for rows in evaluation.score_lines(scorer, lines, unknown, carry=carry):
-                _write(display.line_rows(rows, as_json=as_json))
-    elif per_char:
-        for _, pieces in texts():
-            for scores in evaluation.score_chars(scorer, pieces, unknown):
-                _write(display.char_rows(scores, as_json=as_json))
-    elif heatmap:
-        for _, pieces in texts():
-            for line in display.heatmap(evaluation.score_chars(scorer, pieces, unknown)):
-                _write(line)
-        _write(display.heat_legend())
-    elif context_curve:
+    if context_curve:
         from charrnn import memory
 
         whole = (piece for _, pieces in texts() for piece in pieces)
@@ -821,12 +806,27 @@ def evaluate(
         curve = memory.context_curve(loaded.model, loaded.vocabulary, ids)
         render_curve = display.context_json if as_json else display.context_lines
         _write(render_curve(curve, memory.enough_context(curve)) + "\n")
-    else:
-        found = []
-        for corpus, pieces in texts():
-            with display.ScoringProgress(corpus.name, corpus.size_bytes()) as progress:
-                score = evaluation.score(scorer, pieces, unknown, progress.scored)
-            found.append((corpus.name, score))
+        return
+    found = []
+    for corpus, pieces in texts():
+        with _naming(corpus.name):
+            if per_line:
+                lines = evaluation.split_lines(pieces)
+                for rows in evaluation.score_lines(scorer, lines, unknown, carry=carry):
+                    _write(display.line_rows(rows, as_json=as_json))
+            elif per_char:
+                for scores in evaluation.score_chars(scorer, pieces, unknown):
+                    _write(display.char_rows(scores, as_json=as_json))
+            elif heatmap:
+                for line in display.heatmap(evaluation.score_chars(scorer, pieces, unknown)):
+                    _write(line)
+            else:
+                with display.ScoringProgress(corpus.name, corpus.size_bytes()) as progress:
+                    score = evaluation.score(scorer, pieces, unknown, progress.scored)
+                found.append((corpus.name, score))
+    if heatmap:
+        _write(display.heat_legend())
+    elif found:
         render = display.score_json if as_json else display.score_lines
         _write(render(found, str(loaded.path), one_pass=scorer.one_pass) + "\n")
 
@@ -892,4 +892,18 @@ def main() -> None:
     if hasattr(signal, "SIGPIPE") and "train" not in sys.argv[1:2]:
         # a reader that goes away ends us quietly, as it ends any filter; training must survive it
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    app()
+    try:
+        app()
+    finally:
+        if "pyarrow" in sys.modules:
+            _leave_at_once()
+
+
+def _leave_at_once() -> None:
+    """Ends the process where Arrow was used: its threads may wait for each other for ever."""
+    error = sys.exception()
+    if isinstance(error, SystemExit):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))

@@ -424,6 +424,14 @@ def _open_rows(file: str, split: str, column: str | None = None) -> "IterableDat
                 options = {"keep_default_na": False}
                 options |= {"delimiter": "\t"} if ".tsv" in file.lower() else {}
                 options |= {"converters": {column: str}} if column else {}
+            elif _structured(file) == "parquet":
+                import pyarrow.dataset
+
+                # Arrow would hold all that it has read of a file until it has read it all
+                scan = pyarrow.dataset.ParquetFragmentScanOptions(
+                    pre_buffer=False, use_buffered_stream=True
+                )
+                options = {"fragment_scan_options": scan, "batch_size": 2**16}
             rows = datasets.load_dataset(
                 _structured(file),
                 data_files=glob.escape(file),

@@ -253,16 +253,21 @@ class Scorer:
     def _run(self, x: Tensor, state: Tensor, measure: Measure) -> tuple[list[Tensor], Tensor]:
         """Returns each symbol's figures, (S, K), and the state after the last one."""
         streams = x.shape[1]
-        # bounds the largest array, logits or hidden states: 2^22 numbers
+        # bounds the largest array, logits or hidden states: 2^20 numbers
         widest = max(self._model.config.vocab_size, self._model.config.hidden_size)
-        steps = max(1, 2**22 // (streams * widest))
-        parts = []
-        for part in torch.split(x, min(steps, 4096)):
+        steps = max(1, 2**20 // (streams * widest))
+        found: list[Tensor] = []
+        for start in range(0, len(x), min(steps, 4096)):
             if self._stop():
                 raise _Stopped
+            part = x[start : start + min(steps, 4096)]
             logits, state = self._logits(part, state)
-            parts.append(measure(logits, part))
-        return [torch.cat(figure) for figure in zip(*parts, strict=True)], state
+            figures = measure(logits, part)
+            # written where they stay: kept apart, they would scatter over the memory
+            found = found or [figure.new_empty(x.shape) for figure in figures]
+            for whole, figure in zip(found, figures, strict=True):
+                whole[start : start + len(part)] = figure
+        return found, state
 
     def _logits(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts each symbol from all before it, then reads it.

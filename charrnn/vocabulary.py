@@ -55,7 +55,8 @@ class CharacterSet:
         Args:
             counted: count them; else :meth:`vocabulary` knows only whether one was seen.
         """
-        self._counts = np.zeros(CODE_POINTS, dtype=np.int64)
+        # of each code point, how often it was seen; or just whether
+        self._counts: Ids = np.zeros(CODE_POINTS, dtype=np.int64 if counted else np.uint8)
         self._counted = counted
         self._seen_ascii = b""
 
@@ -126,22 +127,20 @@ class Vocabulary:
         self.dtype = np.min_scalar_type(max(len(self.symbols) - 1, 0))
         codes = [ord(s) if isinstance(s, str) else s for s in self.symbols]
         self._codes = np.array(codes, dtype=np.uint32)
-        # code -> id + 1; 0 stands for an unknown character
-        self._table = np.zeros(max(codes, default=0) + 2, dtype=np.min_scalar_type(len(codes)))
-        self._table[codes] = np.arange(1, len(codes) + 1)
-        self._ids = (np.maximum(self._table, 1) - 1).astype(self.dtype)
-        if unknown is not None:
-            self._ids[self._table == 0] = self.symbols.index(unknown)
+        # code -> id; V stands for an unknown character, and so does the last entry for all beyond
+        self._table = np.full(max(codes, default=0) + 2, len(codes), np.min_scalar_type(len(codes)))
+        self._table[codes] = np.arange(len(codes))
+        self._unknown_id = None if unknown is None else self.symbols.index(unknown)
         # the same for ASCII alone: bytes can be looked up faster, and what is unknown taken out
-        known = bytes(code for code in codes if code < 128)
-        self._ascii = known
-        self._ascii_ids = None
-        if self.dtype == np.uint8:
-            in_ascii = np.zeros(256, dtype=np.uint8)
-            in_ascii[: min(len(self._ids), 128)] = self._ids[:128]
-            in_ascii[min(len(self._ids), 128) : 128] = self._ids[-1]
-            self._ascii_ids = in_ascii.tobytes()
-        self._newline = int(self._table[10]) - 1 if len(self._table) > 10 else -1
+        self._ascii = bytes(code for code in codes if code < 128)
+        ids = self._table.take(range(128), mode="clip")
+        if self._unknown_id is not None:
+            ids[ids == len(codes)] = self._unknown_id
+        ids = ids.clip(max=255).astype(
+            np.uint8
+        )  # of 256 symbols, an unknown one is never looked up
+        self._ascii_ids = bytes(ids) + bytes(128) if self.dtype == np.uint8 else None
+        self._newline = self.symbols.index("\n" if unit == "char" else 10) if 10 in codes else None
 
     @classmethod
     def of_bytes(cls) -> "Vocabulary":
@@ -170,7 +169,7 @@ class Vocabulary:
     @property
     def newline_id(self) -> int | None:
         """The id of a line feed; None where the vocabulary has none."""
-        return None if self._newline < 0 else self._newline
+        return self._newline
 
     def encode(self, text: str | bytes, on_unknown: OnUnknown = "error") -> Ids:
         r"""Returns the ids of a text.
@@ -193,28 +192,26 @@ class Vocabulary:
             data = text.encode("ascii")
             if self.unknown is not None or not data.translate(None, self._ascii):
                 return np.frombuffer(data.translate(self._ascii_ids), dtype=np.uint8)
-        codes = self._within_table(text)
-        if on_unknown == "error" and self.unknown is not None:
-            return self._ids[codes]
-        known = self._table[codes] > 0
-        if known.all():
-            return self._ids[codes]
-        if on_unknown == "error":
-            raise UnknownCharacterError(self._describe_unknown(text))
-        return self._ids[codes[known]]
+        ids = self._look_up(text)
+        known = ids < len(self.symbols)
+        if not known.all():
+            if on_unknown == "skip":
+                ids = ids[known]
+            elif self._unknown_id is not None:
+                ids[~known] = self._unknown_id
+            else:
+                raise UnknownCharacterError(self._describe_unknown(text))
+        return ids.astype(self.dtype, copy=False)
 
-    def _within_table(self, text: str) -> Ids:
-        """Returns code points; those past the table's end fall on its last entry: unknown."""
-        codes = _code_points(text)
-        if codes.size and int(codes.max()) >= len(self._table):
-            codes = np.minimum(codes, len(self._table) - 1)
-        return codes
+    def _look_up(self, text: str) -> Ids:
+        """Returns each character's id; V for an unknown one."""
+        return np.asarray(self._table.take(_code_points(text), mode="clip"))
 
     def count_unknown(self, text: str | bytes) -> int:
         """Returns how many characters of a text are none of the symbols."""
         if self.unit == "byte" or isinstance(text, bytes):
             return 0
-        return int((self._table[self._within_table(text)] == 0).sum())
+        return int((self._look_up(text) == len(self.symbols)).sum())
 
     def decode(self, ids: Iterable[int] | Ids) -> str:
         """Returns the text of ids; bytes that are no UTF-8 become U+FFFD."""

@@ -576,6 +576,23 @@ def test_a_source_cut_in_two_with_the_state_carried_is_the_whole(
     assert sum(bits) / len(text) == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.parametrize("way", [(), ("--per-line",), ("--per-char",), ("--json",)])
+def test_an_error_names_the_source_that_it_is_in(
+    way: tuple[str, ...], letters: Path, tmp_path: Path
+) -> None:
+    good, bad, empty = (tmp_path / name for name in ("good", "bad", "empty"))
+    good.write_text("I had\n")
+    bad.write_text("I had\nI ☃\n")
+    empty.write_text("")
+    result = call("eval", "--model", letters, *way, good, bad)
+    line = "line 2: " if way == ("--per-line",) else ""
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"charrnn: {bad}: {line}the model does not know '☃'")
+    assert ("I had" in result.stdout) == (way == ("--per-line",))
+    if way != ("--per-line",):
+        assert f"{empty}: nothing to score" in call("eval", "--model", letters, *way, empty).stderr
+
+
 def test_one_pass_and_parallel_streams_agree_and_say_so(letters: Path, tmp_path: Path) -> None:
     text = tmp_path / "t.txt"
     text.write_text("She had coffee, and I said so.\nI had tea.\n" * 300)

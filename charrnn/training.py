@@ -459,6 +459,8 @@ class Trainer:
             return progress.step % self._eval_every == 0
         # a tenth of the budget, at most a minute, and never more than a tenth of the time
         wanted_s = max(min(config.max_time / 10, 60.0), 10 * progress.eval_s)
+        if progress.evaluated_step == 0:
+            wanted_s /= 4  # a text that only gets worse has its best model early
         return progress.elapsed_s - progress.evaluated_s >= wanted_s
 
     def _evaluated_once(self, stop: Callable[[], bool]) -> Iterator[Event]:

@@ -803,7 +803,7 @@ def evaluate(
 
         whole = (piece for _, pieces in texts() for piece in pieces)
         ids = memory.read_ids(loaded.vocabulary, whole, unknown)
-        curve = memory.context_curve(loaded.model, loaded.vocabulary, ids)
+        curve = memory.context_curve(loaded.model, ids)
         render_curve = display.context_json if as_json else display.context_lines
         _write(render_curve(curve, memory.enough_context(curve)) + "\n")
         return

@@ -40,6 +40,7 @@ HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (2e6, 256), (0.6e6, 192), (0.0, 128))
 LARGE_MODEL_TEXT = 500_000
 """A text of fewer characters is too small for more than the default hidden size."""
 
+LARGE_MODEL_BATCH = 64
 LARGE_MODEL_DROPOUT = 0.15
 LARGE_MODEL_PASSES = 60
 """What suits a hidden size above the default: with more dropout, more passes over a text pay."""

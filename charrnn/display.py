@@ -95,6 +95,20 @@ class RunSummary:
         )
 
 
+def _live(console: Console, *, transient: bool = False) -> Live:
+    """Starts a drawing; all else is said before or after it, so nothing need be redirected."""
+    live = Live(
+        console=console,
+        auto_refresh=False,
+        transient=transient,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with contextlib.suppress(OSError):
+        live.start()
+    return live
+
+
 class TrainingDisplay:
     """Shows a training's events; a context manager."""
 
@@ -121,15 +135,7 @@ class TrainingDisplay:
         if not self._quiet:
             note(self._summary.line())
         if self.live:
-            # everything else is said after the panel is closed, so nothing need be redirected
-            self._panel = Live(
-                console=self._console,
-                auto_refresh=False,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            with contextlib.suppress(OSError):
-                self._panel.start()
+            self._panel = _live(self._console)
         return self
 
     def __exit__(
@@ -342,15 +348,7 @@ class _ProgressLine:
     def __enter__(self) -> Self:
         """Starts to draw where there is a terminal."""
         if self._wanted:
-            self._live = Live(
-                console=self._console,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            with contextlib.suppress(OSError):
-                self._live.start()
+            self._live = _live(self._console, transient=True)
         return self
 
     def __exit__(

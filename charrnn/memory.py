@@ -42,17 +42,14 @@ class ContextScore:
     standard_error: float
 
 
-def context_curve(
-    model: CharRNN, vocabulary: Vocabulary, ids: Ids, positions: int = MAX_POSITIONS
-) -> list[ContextScore]:
+def context_curve(model: CharRNN, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
     """Measures the surprise by the length of what was read.
 
-    The same characters of the text, evenly spread, are predicted from the last k before them, each
-    such piece read as a text of its own.
+    The same characters of the text, evenly spread, are predicted from the last k before them, read
+    from the zero state: of nothing before those k does it know, not even that a text started.
 
     Args:
         model: the network, in evaluation mode.
-        vocabulary: its symbols.
         ids: the text, (n,).
         positions: P, characters to predict, at most.
 
@@ -69,7 +66,7 @@ def context_curve(
     curve = []
     with torch.inference_mode():
         for k in contexts:
-            state = model.start_state(len(at), vocabulary.newline_id)
+            state = model.zero_state(len(at))
             h = state[-1]
             if k:
                 windows = ids[at[None, :] + np.arange(-k, 0)[:, None]]  # (k, P)

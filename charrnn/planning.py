@@ -16,6 +16,7 @@ import torch
 
 from charrnn.config import (
     ENOUGH_PASSES,
+    LARGE_MODEL_BATCH,
     LARGE_MODEL_PASSES,
     ModelConfig,
     TrainingConfig,
@@ -74,7 +75,10 @@ def plan(
             size = fitted_hidden_size(speed * max_time, text_chars)
             if size != model.hidden_size:
                 model, large = replace(model, hidden_size=size), size > model.hidden_size
-                passes = LARGE_MODEL_PASSES if large else passes
+                if large:
+                    passes = LARGE_MODEL_PASSES
+                    asked = TrainingConfig(**{"batch_size": LARGE_MODEL_BATCH, **training_options})
+                    training = asked.fitted(text_chars)
                 speed = training_speed(model, training)
         spent_s = time.perf_counter() - start_s
     chars_per_step = training.batch_size * training.seq_len

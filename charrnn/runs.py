@@ -87,19 +87,7 @@ def new_trainer(
                 spool.fill(SPOOL_BYTES if without_end else math.inf)
         corpus = Corpus(found, data, spool=spool if spool and not spool.ended else None)
         known = _first_look(corpus, spool, watch)
-        notes = (
-            []
-            if known.chars is not None
-            else [
-                f"more than {SPOOL_BYTES:,} bytes: trained on as it comes, and kept in {found[0]}"
-            ]
-        )
-        if corpus.skipped:
-            notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
-        if corpus.marked:
-            notes.append(f"byte-order mark left out: {', '.join(corpus.marked[:3])}")
-        if known.unknown_chars:
-            notes.append(f"{known.unknown_chars:,} characters of the text are unknown to the model")
+        notes = _notes_on(corpus, known)
         if init_from is not None:
             model_options = _shape_of(init_from.model.config, data.unit, model_options)
             if keep_characters:
@@ -171,6 +159,21 @@ def new_trainer(
         if isinstance(error, CharrnnError):
             raise type(error)(_name_originals(str(error), sources, found)) from None
         raise
+
+
+def _notes_on(corpus: Corpus, known: Survey) -> list[str]:
+    """Returns what the user should know of a text, a line each."""
+    notes = []
+    if known.chars is None:
+        kept = corpus.files[0]
+        notes.append(f"more than {SPOOL_BYTES:,} bytes: trained on as it comes, and kept in {kept}")
+    if corpus.skipped:
+        notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
+    if corpus.marked:
+        notes.append(f"byte-order mark left out: {', '.join(corpus.marked[:3])}")
+    if known.unknown_chars:
+        notes.append(f"{known.unknown_chars:,} characters of the text are unknown to the model")
+    return notes
 
 
 def _can_do_without_an_end(data: DataConfig) -> bool:

@@ -51,6 +51,29 @@ def test_a_very_short_time_gets_a_smaller_model(
     assert hidden(speed=750, steps=1) == 256
 
 
+def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read 60 times at most, in larger batches, with more dropout; options go before."""
+    monkeypatch.setattr(
+        planning, "training_speed", lambda model, _: 50_000 * 256 / model.hidden_size
+    )
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 1_000_000)
+    assert (plan.model.hidden_size, plan.training.batch_size, plan.model.dropout) == (384, 64, 0.15)
+    assert plan.training.learning_rate == 3e-3
+    assert plan.training.max_time == pytest.approx(1800.0, rel=0.01)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 3600.0}, 1_000_000)
+    assert plan.training.max_time == pytest.approx(60e6 / (50_000 * 256 / 384), rel=0.01)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0, "batch_size": 8}, 1_000_000)
+    assert (plan.model.hidden_size, plan.training.batch_size) == (384, 8)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 100_000_000)
+    assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 400_000)
+    assert (plan.model.hidden_size, plan.training.batch_size) == (256, 32)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, None)
+    assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
+
+
 def test_the_oftener_a_text_is_read_the_more_dropout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

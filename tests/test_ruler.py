@@ -4,6 +4,7 @@ If it does come below, something leaks: a target in the input, a validation text
 character that is not scored.
 """
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from grammar_module import DATA, load_grammar
 
 from charrnn.checkpoint import load
 from charrnn.config import DataConfig
-from charrnn.evaluation import Scorer, nats_per_char, score
+from charrnn.evaluation import Scorer, nats_per_char, score, score_chars
 from charrnn.runs import new_trainer
 from charrnn.training import Finished
 
@@ -61,3 +62,33 @@ def test_what_training_said_of_validation_is_what_scoring_says(trained: Path) ->
     tail = text[DataConfig().train_chars(len(text)) :]
     nats = score(Scorer(kept.model, kept.vocabulary), [tail]).nats_per_char
     assert kept.provenance["val_nats_per_char"] == pytest.approx(nats, abs=1e-5)
+
+
+def bits_of_last_words(trained: Path, *, first_words: bool) -> dict[int, float]:
+    """Returns, by distance, the mean bits of the last words that the first words decide.
+
+    Args:
+        trained: the model.
+        first_words: whether it may see them.
+    """
+    kept = load(trained)
+    found: dict[int, list[float]] = {}
+    for line in grammar.draw_corpus(seed=2, chars=60_000).splitlines(keepends=True):
+        for ending in grammar.endings(line):
+            start = 0 if first_words else line.index(" ") + 1
+            text = line[start : ending.offset + ending.length]
+            (scores,) = score_chars(Scorer(kept.model, kept.vocabulary), [text])
+            nats = sum(one.nats for one in scores[-ending.length :])
+            found.setdefault(ending.distance, []).append(nats / math.log(2))
+    return {distance: sum(bits) / len(bits) for distance, bits in sorted(found.items())}
+
+
+def test_what_only_the_first_word_tells_costs_its_3_bits_where_it_is_not_seen(
+    trained: Path,
+) -> None:
+    """Eight first words decide the last, at any distance: less would be a leak."""
+    seen = bits_of_last_words(trained, first_words=True)
+    unseen = bits_of_last_words(trained, first_words=False)
+    assert list(seen) == list(unseen) == [1, 2, 4, 8, 16]
+    assert min(unseen.values()) > 2.8  # 3, but for the luck of the draw
+    assert all(seen[distance] < unseen[distance] + 0.1 for distance in seen)

@@ -72,7 +72,10 @@ class CharacterSet:
             self._seen_ascii += new
             self._counts[list(new)] = 1
         else:
-            self._counts[_code_points(text)] = 1
+            codes = _code_points(text)
+            # looking up is faster than noting
+            if not self._counts.take(codes, mode="clip").all():
+                self._counts[codes] = 1
 
     def vocabulary(self, min_count: int = 1, *, open_ended: bool = False) -> "Vocabulary":
         """Returns the vocabulary of the characters seen, sorted by code point.

@@ -100,6 +100,14 @@ def test_rows_end_in_the_separator(tmp_path: Path) -> None:
     assert b"".join(map(bytes, Corpus([rows], only).pieces())) == "I\nhad||é漢|".encode()
 
 
+def test_a_dataset_in_the_hubs_layout_is_read_by_its_parts(tmp_path: Path) -> None:
+    for part, text in (("train", "I had coffee."), ("test", "She said so.")):
+        write(tmp_path / "data" / f"{part}-00000.jsonl", json.dumps({"text": text}) + "\n")
+    assert read(f"hf:{tmp_path}") == "I had coffee.\n"
+    assert read(f"hf:{tmp_path}", split="test", separator="|") == "She said so.|"
+    assert "cannot be opened" in error_of(f"hf:{tmp_path}", split="no-such-part")
+
+
 def test_runs_within_a_folder_are_no_text(tmp_path: Path) -> None:
     """So a run in the folder that it learns from can be resumed."""
     write(tmp_path / "a.txt", "I had coffee.\n")

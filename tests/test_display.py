@@ -17,7 +17,9 @@ from rich.console import Console
 
 from charrnn import display
 from charrnn.display import (
+    ReadingProgress,
     RunSummary,
+    SamplingProgress,
     ScoringProgress,
     TrainingDisplay,
     char_rows,
@@ -528,3 +530,36 @@ def test_a_terminal_that_goes_away_does_not_end_scoring(
     with streams_given_back(), ScoringProgress("a.txt", 2400) as progress:
         for _ in range(3):
             progress.scored(SCORE)
+
+
+def test_a_long_sample_into_a_file_shows_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing of a short one, nor of one that goes into a pipe."""
+    with (tmp_path / "out").open("w") as file:
+        for out, length, there in ((file, 40_000, True), (file, 0, True), (file, 100, False)):
+            monkeypatch.setattr(sys, "stdout", out)
+            stream = terminal(monkeypatch)
+            with SamplingProgress(length) as progress:
+                progress.written(20_000)
+            assert ("20,000 characters" in stream.getvalue()) == there
+            assert ("50%" in stream.getvalue()) == (length == 40_000)
+        monkeypatch.setattr(sys, "stdout", io.StringIO())
+        stream = terminal(monkeypatch)
+        with SamplingProgress(40_000) as progress:
+            progress.written(20_000)
+        assert stream.getvalue() == ""
+
+
+def test_a_first_pass_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for size, quiet in ((200_000_000, False), (None, False), (200_000_000, True)):
+        stream = terminal(monkeypatch)
+        with streams_given_back(), ReadingProgress(quiet=quiet) as progress:
+            progress.read("a.txt", 50_000_000, lambda size=size: size)
+            progress.read("a.txt", 60_000_000, lambda size=size: size)  # too soon
+            progress.close()
+            progress.read("a.txt", 70_000_000, lambda size=size: size)
+        shown = stream.getvalue()
+        assert ("reading a.txt" in shown and "50 MB" in shown) != quiet
+        assert ("25%" in shown) == (size is not None and not quiet)
+        assert "60 MB" not in shown and "70 MB" not in shown

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 import charrnn
@@ -195,3 +196,26 @@ def test_a_process_that_read_rows_ends_at_once_and_as_any_other(
         assert done.returncode == code, done.stderr
         assert ("bits per character" in done.stdout) == (code == 0)
         assert done.stderr.count("\n") == code
+
+
+@pytest.mark.parametrize("command", ["sample --length 0", "eval --per-line"])
+def test_an_interrupt_ends_sampling_and_scoring_cleanly(command: str, model: Path) -> None:
+    words = [sys.executable, "-m", "charrnn", *command.split(), "--model", str(model)]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        letter = json.loads(checkpoint_vocabulary(model))[-1]
+        process.stdin.write(f"{letter}\n".encode())
+        process.stdin.flush()
+        assert process.stdout.read(5)  # it is well under way
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
+def checkpoint_vocabulary(model: Path) -> str:
+    """Returns a model's symbols, as JSON."""
+    with safe_open(model, framework="np") as file:
+        return str(file.metadata()["vocabulary"])

@@ -1,14 +1,22 @@
 """How runs begin and go on: with another model's weights, with texts of all kinds."""
 
+import csv
+import gzip
+import io
 import itertools
+import json
 import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
+from numpy_model import parse
 from small_runs import COFFEE, after, resume, run, start
 
 from charrnn import batches, checkpoint, corpus, runs
@@ -18,6 +26,7 @@ from charrnn.errors import CorpusError, OptionError
 from charrnn.evaluation import Scorer, nats_per_char, score
 from charrnn.model import CharRNN
 from charrnn.runs import new_trainer, resumed_trainer, transfer
+from charrnn.training import Trainer
 from charrnn.vocabulary import UNKNOWN, Vocabulary
 
 
@@ -206,3 +215,98 @@ def test_a_text_without_end_needs_a_limit(tmp_path: Path, monkeypatch: pytest.Mo
             ["-"], tmp_path / "r", "a", DataConfig(unit="byte"), {}, {}, validate=nats_per_char
         )
     assert not (tmp_path / "r").exists()
+
+
+# --- every kind of source goes on exactly
+
+ROWS = [COFFEE[at : at + 60].replace("\n", " ") for at in range(0, 5400, 60)]
+
+
+def csv_of(rows: list[str]) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream).writerows([["t"], *([row] for row in rows)])
+    return stream.getvalue().encode()
+
+
+def parquet_of(rows: list[str]) -> bytes:
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"t": rows}), sink, row_group_size=20)
+    return sink.getvalue()
+
+
+KINDS = {
+    "a.txt": "\n".join([*ROWS, ""]).encode(),
+    "a.txt.gz": gzip.compress("\n".join([*ROWS, ""]).encode()),
+    "a.jsonl": "".join(json.dumps({"t": row}) + "\n" for row in ROWS).encode(),
+    "a.csv": csv_of(ROWS),
+    "a.parquet": parquet_of(ROWS),
+}
+
+
+def trainer_of(folder: Path, source: Path) -> Trainer:
+    data = DataConfig(block_chars=1024)
+    training = {"steps": 150, "batch_size": 4, "seq_len": 16, "eval_every": 40, "patience": 0}
+    model = {"hidden_size": 6, "num_layers": 1, "dropout": 0.2}
+    return new_trainer([str(source)], folder, "r", data, training, model, validate=nats_per_char)
+
+
+def again(folder: Path) -> Trainer:
+    return resumed_trainer(folder / "r" / "training.safetensors", {}, validate=nats_per_char)
+
+
+def tensors_of(folder: Path) -> dict[str, Any]:
+    return parse((folder / "r" / "training.safetensors").read_bytes())[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The tensors of a training on the plain text, in one go."""
+    folder = tmp_path_factory.mktemp("one")
+    (folder / "a.txt").write_bytes(KINDS["a.txt"])
+    run(trainer_of(folder, folder / "a.txt"))
+    return tensors_of(folder)
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "folder"])
+def test_each_kind_of_source_goes_on_twice_as_the_plain_text_in_one_go(
+    tmp_path: Path, kind: str, undisturbed: dict[str, Any]
+) -> None:
+    """In the middle of a block, and in the second pass."""
+    source = tmp_path / "text" / ("a.txt" if kind == "folder" else kind)
+    source.parent.mkdir()
+    source.write_bytes(KINDS[source.name])
+    if kind == "folder":
+        whole = source.read_bytes()
+        source.write_bytes(whole[:2000])
+        (source.parent / "b.txt").write_bytes(whole[2000:])
+        source = source.parent
+    run(trainer_of(tmp_path, source), after(21))
+    run(again(tmp_path), after(70))
+    run(again(tmp_path))
+    assert same(tensors_of(tmp_path), undisturbed)
+
+
+@pytest.mark.parametrize("kind", ["a.txt", "a.txt.gz", "a.jsonl"])
+def test_a_source_that_fails_half_way_is_named_and_the_run_goes_on_after_repair(
+    tmp_path: Path, kind: str, undisturbed: dict[str, Any]
+) -> None:
+    source = tmp_path / kind
+    source.write_bytes(KINDS[kind])
+    trainer = trainer_of(tmp_path, source)
+    events = trainer.events()
+    next(events)
+    damaged = KINDS[kind][: len(KINDS[kind]) // 2]
+    source.write_bytes(damaged + (b'{"t": ' if kind == "a.jsonl" else b""))
+    with pytest.raises(CorpusError, match=kind):
+        for _ in events:
+            pass
+    del trainer, events
+    with pytest.raises(CorpusError, match=kind):
+        again(tmp_path)
+    source.write_bytes(KINDS[kind])
+    run(again(tmp_path))
+    assert same(tensors_of(tmp_path), undisturbed)

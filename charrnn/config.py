@@ -34,7 +34,7 @@ ENOUGH_PASSES = 40
 ENOUGH_STEPS = 200
 """After so many passes over a text, and at least so many steps, it is only learnt by heart."""
 
-HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (2e6, 256), (0.6e6, 192), (0.0, 128))
+HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
 """From so many characters on that are read in all, this hidden size."""
 
 LARGE_MODEL_TEXT = 500_000

@@ -38,6 +38,9 @@ MAX_SETBACKS = 5
 LOG_AFTER_S = 2.0
 """Seconds after which a line is logged, however few updates were made."""
 
+EARLY_FROM_S = 20.0
+"""A budget of so many seconds can afford an early evaluation."""
+
 SAVES_SHARE = 0.02
 """Share of the time that saves by the clock may take."""
 
@@ -234,7 +237,7 @@ class Trainer:
         self._average = copy.deepcopy(model).eval()
         self._averages: list[Tensor] = [p.detach() for p in self._average.parameters()]
         self._state = model.zero_state(batches.batch_size)
-        self._progress = _Progress(elapsed_s=spent_s, log_start_s=spent_s)
+        self._progress = _Progress(elapsed_s=spent_s, evaluated_s=spent_s, log_start_s=spent_s)
         if resume_from is not None:
             self._restore(resume_from)
             self.notes.append(f"resumed at step {self._progress.step:,}")
@@ -457,9 +460,9 @@ class Trainer:
         progress, config = self._progress, self.config
         if config.max_time is None or config.eval_every is not None:
             return progress.step % self._eval_every == 0
-        # a tenth of the budget, at most a minute, and never more than a tenth of the time
-        wanted_s = max(min(config.max_time / 10, 60.0), 10 * progress.eval_s)
-        if progress.evaluated_step == 0:
+        # a tenth of the budget, at most a minute, and never more than a twentieth of the time
+        wanted_s = max(min(config.max_time / 10, 60.0), 20 * progress.eval_s)
+        if progress.evaluated_step == 0 and config.max_time >= EARLY_FROM_S:
             wanted_s /= 4  # a text that only gets worse has its best model early
         return progress.elapsed_s - progress.evaluated_s >= wanted_s
 

@@ -195,7 +195,7 @@ class Batches:
             if number < first:
                 continue
             if number == first:
-                ids = _Reader(self._encoded(number * self._stride))
+                ids = Reader(self._encoded(number * self._stride))
                 block = ids.read(targets + 1)
             else:
                 block = np.concatenate([block[-1:], ids.read(targets)])
@@ -220,7 +220,7 @@ class Batches:
             return self._validation[:limit]
         if self.train_chars is None:
             return np.zeros(0, dtype=self.vocabulary.dtype)
-        return _Reader(self._encoded(self.train_chars)).read(min(self.val_chars, limit))
+        return Reader(self._encoded(self.train_chars)).read(min(self.val_chars, limit))
 
     def _encoded(self, start: int) -> Iterator[Ids]:
         """Yields the corpus's ids from character ``start`` on."""
@@ -237,10 +237,11 @@ class Batches:
             start = 0
 
 
-class _Reader:
+class Reader:
     """Regroups a stream of arrays into arrays of the sizes that are asked for."""
 
     def __init__(self, arrays: Iterator[Ids]) -> None:
+        """Takes the stream; nothing is read yet."""
         self._arrays = arrays
         self._rest: Ids | None = None
 

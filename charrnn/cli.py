@@ -76,7 +76,7 @@ def _named_errors(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:
             # the reader of a pipe went away; nothing more is to be said there
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _lose_what_is_left()
             raise typer.Exit(128 + 13) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -880,11 +880,16 @@ def _write(text: str | bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer is lost
+        _lose_what_is_left()
         reason = error.strerror or error
         raise CharrnnError(
             f"standard output: cannot be written: {reason}: free some space"
         ) from None
+
+
+def _lose_what_is_left() -> None:
+    """Keeps the end of the process from writing again what standard output has refused."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def main() -> None:

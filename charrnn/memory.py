@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from charrnn.batches import Reader
 from charrnn.config import OnUnknown
 from charrnn.corpus import Piece
 from charrnn.errors import CorpusError
@@ -95,10 +96,4 @@ def read_ids(
     Raises:
         UnknownCharacterError: The text holds unknown characters, and they are not to be skipped.
     """
-    parts, missing = [np.zeros(0, dtype=vocabulary.dtype)], MAX_CHARS
-    for piece in pieces:
-        parts.append(vocabulary.encode(piece, on_unknown)[:missing])
-        missing -= len(parts[-1])
-        if not missing:
-            break
-    return np.concatenate(parts)
+    return Reader(vocabulary.encode(piece, on_unknown) for piece in pieces).read(MAX_CHARS)

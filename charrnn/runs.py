@@ -86,6 +86,7 @@ def new_trainer(
                 without_end = len(sources) == 1 and _can_do_without_an_end(data)
                 spool.fill(SPOOL_BYTES if without_end else math.inf)
         corpus = Corpus(found, data, spool=spool if spool and not spool.ended else None)
+        stamps = corpus.stamps()  # before: what changes meanwhile must show
         known = _first_look(corpus, spool, watch)
         notes = _notes_on(corpus, known)
         if init_from is not None:
@@ -121,7 +122,7 @@ def new_trainer(
             corpus_chars=known.chars,
             corpus_sha256=known.sha256,
             asked={k: training_options[k] for k in FITTED if k in training_options},
-            stamps=corpus.stamps(),
+            stamps=stamps,
             places=[list(place) for place in known.places],
             val_source=val_source if val_source is None else _absolute(val_source),
             val_sha256=val_sha256,
@@ -307,7 +308,10 @@ def _resumed(
     config = _with_changes(config, changes)
     found = [str(kept) if (kept := path.parent / s).exists() else s for s in origin.sources]
     corpus = Corpus(found, data)
+    stamps = corpus.stamps()
     known = _known_again(corpus, origin, saved.vocabulary, watch)
+    # a touched text, found to be the same, need not be read again the next time
+    origin = replace(origin, stamps=stamps, places=[list(place) for place in known.places])
     validation = None
     if origin.val_source is not None:
         validation, val_sha256, _ = _validation(origin.val_source, data, saved.vocabulary)

@@ -150,6 +150,10 @@ def test_a_large_text_that_has_not_changed_is_not_read_again(
     text = tmp_path / "text.txt"
     os.utime(text, (1, 1))
     assert next_inputs(tmp_path) == wanted
+    run(resume(tmp_path), after(1))
+    monkeypatch.setattr(runs, "survey", None)
+    assert next_inputs(tmp_path), "what was found to be the same was read again"
+    monkeypatch.undo()
     text.write_text(text.read_text().replace("a", "b"))
     with pytest.raises(CorpusError, match="the text has changed since the run began"):
         resume(tmp_path)

@@ -9,12 +9,10 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 
 import math
 from dataclasses import dataclass, replace
-from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
-from charrnn.errors import CorpusError, OptionError
+from charrnn.errors import OptionError
 
-T = TypeVar("T")
 Unit = Literal["char", "byte"]
 Nonlinearity = Literal["tanh", "relu"]
 OnUnknown = Literal["error", "skip"]
@@ -22,9 +20,6 @@ EncodingErrors = Literal["strict", "replace", "surrogateescape"]
 
 MODEL_FILE = "model.safetensors"
 """A run's best model; marks the folder of a run."""
-
-MIN_CORPUS_CHARS = 32
-"""Characters (or bytes) below which there is nothing to learn and nothing to validate on."""
 
 DEFAULT_EPOCHS = 20
 DEFAULT_MIN_STEPS = 3000
@@ -370,41 +365,6 @@ class SamplingConfig:
             raise OptionError("--count: an endless sample (--length 0) has no second one")
 
 
-def typed(kind: type[T], values: Any) -> T:
-    """Returns a dataclass made of values that were read from a file.
-
-    Args:
-        kind: the dataclass.
-        values: its fields by name; one that it has a default for may be missing.
-
-    Raises:
-        TypeError: They are no such fields, or one is of another type.
-        ValueError: A number is not finite, or negative.
-        OptionError: One is out of its range.
-    """
-    if not isinstance(values, dict):
-        raise TypeError(f"no {kind.__name__}")
-    for name, wanted in get_type_hints(kind).items():
-        if name not in values:
-            continue
-        value, kinds = values[name], _kinds(wanted)
-        if type(value) not in kinds and not (type(value) is int and float in kinds):
-            raise TypeError(f"{name} is {value!r:.100}")
-        if isinstance(value, int | float) and not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value!r:.100}")
-    return kind(**values)
-
-
-def _kinds(wanted: Any) -> tuple[type, ...]:
-    """Returns the classes of an annotation's values."""
-    origin = get_origin(wanted)
-    if origin is Literal:
-        return tuple({type(choice) for choice in get_args(wanted)})
-    if origin is UnionType:
-        return tuple(kind for inner in get_args(wanted) for kind in _kinds(inner))
-    return (origin or wanted,)
-
-
 def check_threads(threads: int | None) -> None:
     """Checks a number of threads; None leaves torch's own choice.
 
@@ -412,20 +372,3 @@ def check_threads(threads: int | None) -> None:
         OptionError: It is out of range.
     """
     _require("threads", threads, threads is None or 1 <= threads <= 1024, "1 to 1024")
-
-
-def check_corpus_size(name: str, chars: int) -> None:
-    """Checks that a corpus is large enough to train on at all.
-
-    Args:
-        name: how to call the corpus in the message.
-        chars: its size, in characters (or bytes).
-
-    Raises:
-        CorpusError: It is too small; says how much is needed.
-    """
-    if chars < MIN_CORPUS_CHARS:
-        raise CorpusError(
-            f"{name}: {chars} characters; training needs at least {MIN_CORPUS_CHARS}: "
-            "use a longer text"
-        )

@@ -11,8 +11,8 @@ The state of all layers, (L, B, H), is an argument and a result; the model keeps
 import torch
 from torch import Tensor, nn
 
-from charrnn.cell import rnn
 from charrnn.config import ModelConfig, Nonlinearity
+from charrnn.model.cell import rnn
 
 CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
 """Standard deviation of layer 1's W_x at the start."""

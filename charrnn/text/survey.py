@@ -1,4 +1,11 @@
-"""The first pass over a corpus: its size, its vocabulary, its hash, and places to start from."""
+"""Every setting, its default and its range, in one place.
+
+Four frozen dataclasses: what the model is, where its text comes from, how it is trained, how it is
+sampled. The command line, the documentation and the tests read the defaults here. No torch.
+
+A field ``hidden_size`` is the option ``--hidden-size``. A value out of range raises
+:class:`~charrnn.errors.OptionError`, which names the option, the value and the range.
+"""
 
 import bisect
 import hashlib
@@ -6,10 +13,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import check_corpus_size
-from charrnn.corpus import Corpus, Piece, Place
 from charrnn.errors import CorpusError
-from charrnn.vocabulary import CharacterSet, Vocabulary
+from charrnn.text.corpus import Corpus, Piece, Place
+from charrnn.text.vocabulary import CharacterSet, Vocabulary
+
+MIN_CORPUS_CHARS = 32
+"""Characters (or bytes) below which there is nothing to learn and nothing to validate on."""
+
+
+def check_corpus_size(name: str, chars: int) -> None:
+    """Checks that a corpus is large enough to train on at all.
+
+    Args:
+        name: how to call the corpus in the message.
+        chars: its size, in characters (or bytes).
+
+    Raises:
+        CorpusError: It is too small; says how much is needed.
+    """
+    if chars < MIN_CORPUS_CHARS:
+        raise CorpusError(
+            f"{name}: {chars} characters; training needs at least {MIN_CORPUS_CHARS}: "
+            "use a longer text"
+        )
+
 
 PLACE_EVERY = 2**22
 """Characters between two places that are remembered."""

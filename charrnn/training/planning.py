@@ -25,10 +25,10 @@ from charrnn.config import (
     fitted_hidden_size,
     fitted_schedule,
 )
-from charrnn.errors import OptionError
-from charrnn.model import CharRNN
-from charrnn.optimizer import AdamW
-from charrnn.training import update_weights
+from charrnn.model.device import find_device
+from charrnn.model.network import CharRNN
+from charrnn.training.optimizer import AdamW
+from charrnn.training.trainer import update_weights
 
 
 @dataclass(frozen=True)
@@ -140,19 +140,3 @@ def _say_fitted(asked: TrainingConfig, fitted: TrainingConfig) -> str:
         f"small text: batch size {fitted.batch_size} and sequence length {fitted.seq_len} "
         f"instead of {asked.batch_size} and {asked.seq_len}"
     )
-
-
-def find_device(name: str) -> torch.device:
-    """Returns torch's device of that name.
-
-    Raises:
-        OptionError: There is none, or not on this machine.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise OptionError(
-            f"--device: {name!r} is not a device that torch finds here; try cpu"
-        ) from None
-    return device

@@ -10,58 +10,36 @@ through `datasets`, streamed as Arrow tables, and every row ends in the separato
 Standard input that does not end is read as it comes, and kept (:class:`Spool`).
 """
 
-import bz2
 import codecs
 import contextlib
-import functools
 import glob
-import gzip
-import io
-import lzma
-import math
-import os
-import re
 import sys
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-from charrnn.config import MODEL_FILE, DataConfig
-from charrnn.errors import CorpusError, EncodingError
+from charrnn.config import DataConfig
+from charrnn.errors import CorpusError, EncodingError, _reason
+from charrnn.text.plain import READ_BYTES, _byte_blocks
+from charrnn.text.rows import _only_text_column, _open_rows
+from charrnn.text.sources import (
+    COMPRESSED,
+    HUB_PREFIX,
+    STDIN,
+    _hidden,
+    _is_binary,
+    _of_a_run,
+    _shown,
+    _structured,
+    _unpacked,
+)
+from charrnn.text.spool import Spool
 
 if TYPE_CHECKING:
-    from datasets import IterableDataset
+    pass
 
 Piece = str | bytes
 """Some consecutive text: characters, or bytes where the unit is the byte."""
-
-STDIN = "-"
-HUB_PREFIX = "hf:"
-READ_BYTES = 2**20
-STRUCTURED = {
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-}
-_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-
-
-def _open_zstd(path: Path) -> Any:
-    import pyarrow
-
-    return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
-
-
-COMPRESSED: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.GzipFile,
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-    ".zst": _open_zstd,
-}
 
 
 class Place(NamedTuple):
@@ -285,212 +263,3 @@ class Corpus:
         except Exception as error:
             # datasets lets through the errors of every format's own reader
             raise CorpusError(f"{file}: cannot be read: {_reason(error)}: mend the file") from None
-
-
-def is_stream(source: str) -> bool:
-    """Tells whether a source can be read only once: standard input, a named pipe, a device."""
-    try:
-        path = Path(source)
-        return source == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
-    except (OSError, ValueError):
-        return False
-
-
-def run_name(sources: Sequence[str]) -> str:
-    """Returns a run's name for its sources: the first one's, without folder and suffixes."""
-    first = sources[0]
-    if is_stream(first):
-        return "stdin"
-    stem = Path(first.removeprefix(HUB_PREFIX)).resolve().name.split(".")[0]
-    return re.sub(r"[^\w-]+", "-", stem).strip("-") or "corpus"
-
-
-class Spool:
-    """Standard input, a named pipe or a device: read as it comes, and kept in a file."""
-
-    def __init__(self, source: str, path: Path) -> None:
-        """Opens both.
-
-        Args:
-            source: what can be read only once.
-            path: the file that keeps it.
-
-        Raises:
-            CorpusError: One cannot be opened.
-        """
-        self._source, self._shown, self.path = source, _shown(source), path
-        self.ended = False
-        self._given: Any = None
-        self._kept: io.FileIO | None = None
-        with self._naming():
-            self._given = _stdin() if source == STDIN else open(source, "rb", 0)  # noqa: SIM115
-            self._kept = io.FileIO(path, "wb")
-
-    @contextlib.contextmanager
-    def _naming(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.close()
-            raise CorpusError(
-                f"{self.path}: cannot keep {self._shown}: {_reason(error)}: choose another --runs"
-            ) from None
-
-    def fill(self, limit: float = math.inf) -> None:
-        """Reads up to so many bytes, or to the end."""
-        size = 0
-        while size < limit and (block := self._next()):
-            size += len(block)
-
-    def _next(self) -> bytes:
-        """Returns what has come, and keeps it; nothing at the end."""
-        with self._naming():
-            given = self._given
-            # read1 returns what has come; read would wait for a whole block
-            block: bytes = (given.read1 if hasattr(given, "read1") else given.read)(READ_BYTES)
-            assert self._kept is not None
-            left = memoryview(block)
-            while left:
-                left = left[self._kept.write(left) :]
-            if not block:
-                self.ended = True
-                os.fsync(self._kept.fileno())
-                self.close()
-        return block
-
-    def close(self) -> None:
-        """Ends the reading and the keeping; may be called again."""
-        self.ended = True
-        if self._kept is not None:
-            self._kept.close()
-        if self._given is not None and self._source != STDIN:
-            self._given.close()
-
-    def blocks(self, start: int) -> Iterator[bytes]:
-        """Yields what was kept, from a byte on, then what comes."""
-        for block in _byte_blocks(str(self.path), start):
-            start += len(block)
-            yield block
-        while not self.ended and (block := self._next()):
-            yield block
-
-
-def _byte_blocks(file: str, start: int = 0) -> Iterator[bytes]:
-    opener = COMPRESSED.get(Path(file).suffix.lower())
-    try:
-        if file == STDIN:
-            # read1 returns what has come; read would wait for a whole block
-            yield from iter(functools.partial(_stdin().read1, READ_BYTES), b"")
-            return
-        with opener(Path(file)) if opener else Path(file).open("rb") as stream:
-            stream.seek(start) if start else None
-            yield from iter(functools.partial(stream.read, READ_BYTES), b"")
-    except _DAMAGED as error:
-        raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
-    except (OSError, ValueError) as error:
-        # a system error has a number; the others come from decompressors
-        if opener and getattr(error, "errno", None) is None:
-            raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
-        raise CorpusError(f"{_shown(file)}: cannot be read: {_reason(error)}") from None
-
-
-def _stdin() -> "io.BufferedReader":
-    if sys.stdin is None:
-        raise CorpusError("standard input: it is closed: name a file or pipe a text in")
-    return cast("io.BufferedReader", sys.stdin.buffer)
-
-
-def _structured(file: str) -> str | None:
-    """Returns the format of a structured file, also of a compressed one; None for plain text."""
-    suffixes = [suffix.lower() for suffix in Path(file).suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return STRUCTURED.get(suffixes[-1]) if suffixes else None
-
-
-def _open_rows(file: str, split: str, column: str | None = None) -> "IterableDataset":
-    """Opens rows as a stream of Arrow tables; a known column is read as text, whatever it holds."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # errors are ours to print
-    try:
-        if file.startswith(HUB_PREFIX):
-            name, _, config = file.removeprefix(HUB_PREFIX).partition(":")
-            rows = datasets.load_dataset(name, config or None, split=split, streaming=True)
-        else:
-            options: dict[str, Any] = {}
-            if _structured(file) == "csv":
-                options = {"keep_default_na": False}
-                options |= {"delimiter": "\t"} if ".tsv" in file.lower() else {}
-                options |= {"converters": {column: str}} if column else {}
-            elif _structured(file) == "parquet":
-                import pyarrow.dataset
-
-                # Arrow would hold all that it has read of a file until it has read it all
-                scan = pyarrow.dataset.ParquetFragmentScanOptions(
-                    pre_buffer=False, use_buffered_stream=True
-                )
-                options = {"fragment_scan_options": scan, "batch_size": 2**16}
-            rows = datasets.load_dataset(
-                _structured(file),
-                data_files=glob.escape(file),
-                split="train",
-                streaming=True,
-                **options,
-            )
-    except Exception as error:
-        # datasets documents no exception tree; whatever it is, the user needs one line
-        raise CorpusError(
-            f"{file}: cannot be opened: {_reason(error)}: check the name and the network"
-        ) from None
-    return cast("IterableDataset", rows.with_format("arrow"))
-
-
-def _only_text_column(file: str, rows: "IterableDataset") -> str:
-    import pyarrow as pa
-
-    table = next(iter(rows.iter(batch_size=64)), None)
-    if table is None:
-        raise CorpusError(f"{file}: it has no rows: name a source that holds text")
-    kinds = (pa.types.is_string, pa.types.is_large_string)
-    texts = [field.name for field in table.schema if any(is_text(field.type) for is_text in kinds)]
-    if len(texts) != 1:
-        raise CorpusError(
-            f"{file}: {len(texts)} text columns: choose --column from {texts or table.column_names}"
-        )
-    return str(texts[0])
-
-
-def _shown(file: str) -> str:
-    return "standard input" if file == STDIN else file
-
-
-def _of_a_run(path: Path) -> bool:
-    """Tells whether a file lies in a run's folder: what was learnt is no text to learn."""
-    return path.with_name(MODEL_FILE).exists()
-
-
-def _unpacked(path: Path) -> bool:
-    """Tells whether a file's text is another than its bytes: compressed or structured."""
-    return path.suffix.lower() in COMPRESSED or path.suffix.lower() in STRUCTURED
-
-
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def _is_binary(path: Path) -> bool:
-    """Tells whether a file is neither text nor a kind of file that is read as text."""
-    if _unpacked(path):
-        return False
-    try:
-        with path.open("rb") as stream:
-            return b"\0" in stream.read(8192)
-    except OSError:
-        return False  # reading it later names the reason
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return " ".join(text.split())[:300] or type(error).__name__

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from charrnn.config import Nonlinearity
-from charrnn.kernels import fast_products
+from charrnn.model.products import fast_products
 
 F = {"tanh": torch.tanh, "relu": torch.relu}
 F_IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}

@@ -20,14 +20,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charrnn import checkpoint
-from charrnn.batches import Batch, Batches, Position
-from charrnn.checkpoint import Checkpoint, RunLock
-from charrnn.config import MODEL_FILE, TrainingConfig, typed
+from charrnn.config import MODEL_FILE, TrainingConfig
 from charrnn.errors import CheckpointError, TrainingError
-from charrnn.model import CharRNN
-from charrnn.optimizer import AdamW, learning_rate, move_average
-from charrnn.vocabulary import Ids, Vocabulary
+from charrnn.fields import typed
+from charrnn.model.network import CharRNN
+from charrnn.store import checkpoint
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.folder import TRAINING_FILE, RunLock
+from charrnn.store.history import History
+from charrnn.text.batches import Batch, Batches, Position
+from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.training.events import (
+    Evaluated,
+    Event,
+    Finished,
+    SaveFailed,
+    Stepped,
+    WentBack,
+    _Diverged,
+)
+from charrnn.training.optimizer import AdamW, learning_rate, move_average
 
 Validate = Callable[[CharRNN, Vocabulary, Ids, Callable[[], bool]], float | None]
 """Scores a model on a text, nats/char; None once the function that it asks says to stop."""
@@ -43,112 +55,6 @@ EARLY_FROM_S = 20.0
 
 SAVES_SHARE = 0.02
 """Share of the time that saves by the clock may take."""
-
-
-@dataclass(frozen=True)
-class Stepped:
-    """Some updates were made.
-
-    Attributes:
-        step: updates so far.
-        chars: characters read so far.
-        elapsed_s: seconds of training so far, evaluations included.
-        train_nats_per_char: mean over the updates since the last such event.
-        learning_rate: of the last update.
-        chars_per_second: since the last such event, evaluations and saves excluded.
-        progress: share of the training that is done, 0 to 1.
-        total_steps: updates of the whole training; None where the clock decides.
-    """
-
-    step: int
-    chars: int
-    elapsed_s: float
-    train_nats_per_char: float
-    learning_rate: float
-    chars_per_second: float
-    progress: float
-    total_steps: int | None
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The averaged model was scored on the validation text.
-
-    Attributes:
-        step: updates so far.
-        chars: characters read so far.
-        elapsed_s: seconds of training so far.
-        val_nats_per_char: its surprise; None where the corpus keeps no validation text.
-        best: whether it is the best so far, and was saved.
-        model: the averaged model, to sample from at once; it goes on changing.
-    """
-
-    step: int
-    chars: int
-    elapsed_s: float
-    val_nats_per_char: float | None
-    best: bool
-    model: CharRNN
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Training has ended, and everything is saved.
-
-    Attributes:
-        reason: ``"done"``, ``"patience"`` or ``"interrupted"``.
-        step: updates in all.
-        elapsed_s: seconds of training in all.
-        val_nats_per_char: the best model's; None where none was scored.
-        model_path: the best model.
-    """
-
-    reason: str
-    step: int
-    elapsed_s: float
-    val_nats_per_char: float | None
-    model_path: Path
-
-
-@dataclass(frozen=True)
-class WentBack:
-    """The numbers had left all bounds: training is at its last saved moment again, and slower.
-
-    Attributes:
-        step: updates at that moment.
-        from_step: updates when it went wrong; the history holds none of those between.
-        elapsed_s: seconds of training so far.
-        reason: what was seen.
-        learning_rate: the new peak of the schedule.
-    """
-
-    step: int
-    from_step: int
-    elapsed_s: float
-    reason: str
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class SaveFailed:
-    """Something could not be written; training goes on, and tries again at the next save.
-
-    Attributes:
-        step: updates so far.
-        elapsed_s: seconds of training so far.
-        reason: what, where and why.
-    """
-
-    step: int
-    elapsed_s: float
-    reason: str
-
-
-Event = Stepped | Evaluated | WentBack | SaveFailed | Finished
-
-
-class _Diverged(TrainingError):
-    """Something is no finite number any more; training goes back, or ends."""
 
 
 @dataclass
@@ -283,7 +189,7 @@ class Trainer:
 
     def _open_history(self) -> None:
         progress = self._progress
-        self._history = checkpoint.History(self.folder, progress.step, progress.evaluated_step)
+        self._history = History(self.folder, progress.step, progress.evaluated_step)
 
     def _run(self, stop: Callable[[], bool]) -> Iterator[Event]:
         self._clock = time.perf_counter() - self._progress.elapsed_s
@@ -372,7 +278,7 @@ class Trainer:
                 f"the best model so far is kept in {self.folder}; "
                 "train again with a lower --learning-rate, or --grad-clip 1"
             )
-        saved = checkpoint.load(self.folder / checkpoint.TRAINING_FILE)
+        saved = checkpoint.load(self.folder / TRAINING_FILE)
         self.model.load_state_dict(saved.model.state_dict())
         self._optimizer.forget_gradients()
         self._restore(saved)
@@ -575,7 +481,7 @@ class Trainer:
             },
             tensors=tensors,
         )
-        checkpoint.save(self.folder / checkpoint.TRAINING_FILE, kept)
+        checkpoint.save(self.folder / TRAINING_FILE, kept)
 
     def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yields what is kept beside each weight, by its name in the training file."""

@@ -25,10 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import DataConfig
-from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError
-from charrnn.survey import Survey
-from charrnn.vocabulary import Ids, Vocabulary
+from charrnn.text.chunks import Reader
+from charrnn.text.corpus import Corpus
+from charrnn.text.survey import Survey
+from charrnn.text.vocabulary import Ids, Vocabulary
 
 STREAM_BLOCK_CHARS = 2**20
 """Characters of a block where the corpus has no end yet: training begins when they have come."""
@@ -235,29 +236,3 @@ class Batches:
                 continue
             yield self.vocabulary.encode(piece[start:])
             start = 0
-
-
-class Reader:
-    """Regroups a stream of arrays into arrays of the sizes that are asked for."""
-
-    def __init__(self, arrays: Iterator[Ids]) -> None:
-        """Takes the stream; nothing is read yet."""
-        self._arrays = arrays
-        self._rest: Ids | None = None
-
-    def read(self, count: int) -> Ids:
-        """Returns the next ``count`` ids, or as many as there are."""
-        parts, have = [], 0
-        while have < count:
-            part = next(self._arrays, None) if self._rest is None else self._rest
-            self._rest = None
-            if part is None:
-                break
-            take = part[: count - have]
-            if len(take) < len(part):
-                self._rest = part[len(take) :]
-            parts.append(take)
-            have += len(take)
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from charrnn.batches import Reader
 from charrnn.config import OnUnknown
-from charrnn.corpus import Piece
 from charrnn.errors import CorpusError
-from charrnn.model import CharRNN
-from charrnn.vocabulary import Ids, Vocabulary
+from charrnn.model.network import CharRNN
+from charrnn.text.chunks import Reader
+from charrnn.text.corpus import Piece
+from charrnn.text.vocabulary import Ids, Vocabulary
 
 CONTEXTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MAX_POSITIONS = 2000

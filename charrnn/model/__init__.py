@@ -1,0 +1,1 @@
+"""The equation, and the network made of it."""

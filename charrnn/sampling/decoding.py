@@ -1,0 +1,113 @@
+"""Logits to ids."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.config import SamplingConfig
+
+Floats = npt.NDArray[np.float64]
+NOTHING = contextlib.nullcontext()
+
+
+def probabilities(logits: Floats, config: SamplingConfig) -> Floats:
+    """Returns what each symbol is drawn with, after all of the decoding's options.
+
+    They apply in the order of the field: temperature, top-k, top-p, min-p; each sees what the ones
+    before it left, renormalised. Source: Holtzman et al. 2020 (top-p), Nguyen et al. 2024 (min-p).
+
+    Args:
+        logits: (B, V).
+        config: temperature, top_k, top_p, min_p.
+
+    Returns:
+        Probabilities, (B, V), each row summing to 1.
+    """
+    p = _weights(logits, config)
+    normalised: Floats = p / p.sum(-1, keepdims=True)
+    return normalised
+
+
+def _weights(logits: Floats, config: SamplingConfig) -> Floats:
+    """Returns what the probabilities are proportional to; arguments as there."""
+    if config.temperature == 0 or config.top_k == 1:
+        certain = np.zeros_like(logits)
+        np.put_along_axis(certain, logits.argmax(-1, keepdims=True), 1.0, axis=-1)
+        return certain
+    p = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+    with np.errstate(over="ignore") if config.temperature < 1e-3 else NOTHING:
+        p /= config.temperature  # near 0, all but the best are at -inf
+    np.exp(p, out=p)
+    if not (config.top_k or config.top_p < 1 or config.min_p):
+        return p
+    order = np.argsort(-p, axis=-1, kind="stable")
+    if config.top_k:
+        np.put_along_axis(p, order[..., config.top_k :], 0.0, axis=-1)
+    p /= p.sum(-1, keepdims=True)
+    if config.top_p < 1:
+        descending = np.take_along_axis(p, order, axis=-1)
+        before = descending.cumsum(-1) - descending  # mass of the more probable ones
+        np.put_along_axis(p, order, np.where(before < config.top_p, descending, 0.0), axis=-1)
+    p[p < config.min_p * p.max(-1, keepdims=True)] = 0.0
+    return p
+
+
+def draw(logits: Floats, config: SamplingConfig, points: Floats) -> list[int]:
+    """Draws a symbol for each sample.
+
+    Args:
+        logits: (B, V).
+        config: the options.
+        points: random numbers from 0 to below 1, (B,).
+
+    Returns:
+        Their ids, B of them.
+    """
+    cumulative = _weights(logits, config).cumsum(-1)
+    last = cumulative.shape[-1] - 1
+    if len(cumulative) == 1:  # the same, faster
+        row = cumulative[0]
+        return [min(int(row.searchsorted(points[0] * row[last], side="right")), last)]
+    drawn = (cumulative <= points[:, None] * cumulative[:, -1:]).sum(-1)
+    return [min(symbol, last) for symbol in drawn.tolist()]
+
+
+class Points:
+    """Random numbers from 0 to below 1 for samples side by side, from a stream each."""
+
+    BLOCK = 256
+
+    def __init__(self, seeds: Iterable[int]) -> None:
+        """Starts the streams.
+
+        Args:
+            seeds: B of them, one for each sample.
+        """
+        self._streams = [np.random.default_rng(seed) for seed in seeds]
+        self._blocks = np.zeros((len(self._streams), 0))
+        self._at = 0
+
+    def next(self) -> Floats:
+        """Returns the next number of each stream, (B,)."""
+        if self._at == self._blocks.shape[1]:
+            self._blocks = np.stack([stream.random(self.BLOCK) for stream in self._streams])
+            self._at = 0
+        self._at += 1
+        return self._blocks[:, self._at - 1]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with some of the samples only."""
+        self._streams = [self._streams[row] for row in rows]
+        self._blocks = self._blocks[rows]
+
+
+def sample_seed(seed: int, index: int) -> int:
+    """Returns the seed that makes the index-th sample of a seed alone."""
+    return (seed + index) % 2**63
+
+
+def _seeds(config: SamplingConfig, count: int) -> list[int]:
+    assert config.seed is not None, "the caller draws the seed, so that it can name it"
+    return [sample_seed(config.seed, i) for i in range(count)]

@@ -1,0 +1,1 @@
+"""What is measured: how surprised a model is by a text."""

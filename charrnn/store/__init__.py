@@ -1,0 +1,1 @@
+"""What is kept: the files of a run."""

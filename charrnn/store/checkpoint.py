@@ -1,0 +1,203 @@
+"""The safetensors store: a run's folder, its model file and its training file.
+
+``model.safetensors`` (format version 1) holds the float32 tensors ``layers.{i}.W_x`` (H, D),
+``layers.{i}.W_h`` (H, H), ``layers.{i}.b`` (H,), ``output.W_y`` (V, H), ``output.b_y`` (V,), with
+D = V for i = 0 and D = H above, and these metadata, all strings:
+
+==================  ============================================================================
+``format``          ``charrnn``
+``format_version``  ``1``
+``model_config``    JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout
+``vocabulary``      JSON array, the symbol of each id: characters, or 0 to 255 for bytes
+``unknown``         only where there is one: the symbol for all other characters
+``provenance``      JSON object: sources, chars, step, val_nats_per_char, versions ...
+``checksum``        ``sha256:`` and the hash of all other metadata and tensors (``_checksum``)
+==================  ============================================================================
+
+``training.safetensors`` has, besides, ``training_state``, a JSON object, and the tensors that
+:mod:`charrnn.training` names. Every file is written whole or not at all: to a
+temporary file beside it, flushed to the disk, then renamed over it.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import charrnn
+from charrnn.config import ModelConfig
+from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.fields import typed
+from charrnn.model.network import CharRNN
+from charrnn.store.folder import write_whole
+from charrnn.text.vocabulary import Vocabulary
+
+FORMAT_VERSION = "1"
+
+
+@dataclass
+class Checkpoint:
+    """A model and what is known of it.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        vocabulary: its symbols.
+        provenance: where it comes from; JSON values.
+        training_state: the rest of a training file; JSON values, empty for a model file.
+        tensors: a training file's further tensors.
+        path: where it was read.
+    """
+
+    model: CharRNN
+    vocabulary: Vocabulary
+    provenance: dict[str, Any] = field(default_factory=dict)
+    training_state: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    path: Path = Path()
+
+
+def library_versions() -> dict[str, str]:
+    """Returns the versions that decide a run's numbers."""
+    return {
+        "charrnn": charrnn.__version__,
+        "torch": torch.__version__,
+        "safetensors": safetensors.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint whole or not at all.
+
+    Args:
+        path: the file; its folder must exist.
+        checkpoint: what to write; its training state only where it has one.
+
+    Raises:
+        CheckpointError: The disk is full, or the folder is gone or read-only.
+    """
+    tensors = {**checkpoint.model.state_dict(), **checkpoint.tensors}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {
+        "format": "charrnn",
+        "format_version": FORMAT_VERSION,
+        "model_config": json.dumps(asdict(checkpoint.model.config)),
+        "vocabulary": checkpoint.vocabulary.to_json(),
+        "provenance": json.dumps(checkpoint.provenance),
+    }
+    if checkpoint.vocabulary.unknown is not None:
+        metadata["unknown"] = checkpoint.vocabulary.unknown
+    if checkpoint.training_state:
+        metadata["training_state"] = json.dumps(checkpoint.training_state)
+    metadata["checksum"] = _checksum(metadata, tensors)
+    write_whole(path, safetensors.torch.save(tensors, metadata))
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a model or training file, and believes nothing that it says before checking it.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or no model of this format.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            config = _read_config(metadata)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            _check_shapes(config, shapes, extra="training_state" in metadata)
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        if metadata.pop("checksum", None) != _checksum(metadata, tensors):
+            raise CheckpointError("it is not as it was saved (checksum)")
+        symbols, unknown = metadata.get("vocabulary", ""), metadata.get("unknown")
+        vocabulary = Vocabulary.from_json(config.unit, symbols, unknown)
+        if len(vocabulary) != config.vocab_size:
+            raise CheckpointError("its vocabulary and its sizes disagree")
+        model, rest = _build(config, tensors)
+        return Checkpoint(
+            model,
+            vocabulary,
+            provenance=_json_object(metadata, "provenance"),
+            training_state=_json_object(metadata, "training_state"),
+            tensors=rest,
+            path=path,
+        )
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file: check the path") from None
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise CheckpointError(f"{path}: cannot be read: {reason}: check the path") from None
+    except (CharrnnError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, safetensors.SafetensorError):
+            reason = "it is no safetensors file, or a damaged one"
+        raise CheckpointError(
+            f"{path}: not a charrnn model: {reason}: name a run, or a file that charrnn wrote"
+        ) from None
+
+
+def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
+    if metadata.get("format") != "charrnn":
+        raise CheckpointError("its metadata do not say that charrnn wrote it")
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"its format version is {version}; this charrnn reads version {FORMAT_VERSION}"
+        )
+    fields = _json_object(metadata, "model_config")
+    if set(fields) != set(ModelConfig.__annotations__):
+        raise CheckpointError("its model_config has missing or unknown fields")
+    try:
+        return typed(ModelConfig, fields)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"its model_config does not fit: {error}") from None
+
+
+def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    try:
+        value = json.loads(metadata.get(key, "{}"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"its {key} is not a JSON object")
+    return value
+
+
+def _check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], extra: bool) -> None:
+    """Compares the file's tensors with what the configuration says, before any is allocated."""
+    wanted = config.parameter_shapes()
+    for name, shape in wanted.items():
+        if name not in shapes:
+            raise CheckpointError(f"tensor {name} is missing")
+        if shapes[name] != shape:
+            raise CheckpointError(f"tensor {name} has shape {shapes[name]}, not {shape}")
+    unknown = sorted(set(shapes) - set(wanted))
+    if unknown and not extra:
+        raise CheckpointError(f"tensor {unknown[0]} is unknown")
+
+
+def _build(config: ModelConfig, tensors: dict[str, Tensor]) -> tuple[CharRNN, dict[str, Tensor]]:
+    names = config.parameter_shapes().keys()
+    for name in names:
+        if tensors[name].dtype != torch.float32 or not bool(tensors[name].isfinite().all()):
+            raise CheckpointError(f"tensor {name} holds values that are no finite float32 numbers")
+    model = CharRNN(config)
+    model.load_state_dict({name: tensors[name] for name in names})
+    model.eval()
+    return model, {name: t for name, t in tensors.items() if name not in names}
+
+
+def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Hashes the metadata as sorted JSON, then each tensor's name and bytes, by name."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+    return "sha256:" + digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What is read: sources of text to batches of ids."""

@@ -1,24 +1,18 @@
-"""Where text comes from: files, folders, compressed files, standard input, `datasets`.
+"""The exception tree: every error a user can cause.
 
-A :class:`Corpus` is a list of sources read in order as pieces of text, each at most about a million
-characters, in constant memory, from the start or from a place that was met before. It knows nothing
-of ids, batches or models.
+Each message is one line that names what went wrong, where, and the remedy. The command line
+prints it and leaves with the class's exit code; nothing here is ever shown as a traceback.
 
-Plain text is read as it is: line ends are kept, and files are joined by nothing. Where the unit is
-the character, a leading byte-order mark is dropped, and noted. Structured files and the Hub go
-through `datasets`, streamed as Arrow tables, and every row ends in the separator (a newline).
-Standard input that does not end is read as it comes, and kept (:class:`Spool`).
+    CharrnnError                exit code 1
+    ├── OptionError             exit code 2: an option's value is out of range
+    ├── CorpusError             a source of text cannot be used
+    │   └── EncodingError       its bytes are not valid in the encoding
+    ├── UnknownCharacterError   a text holds characters that the model never saw
+    ├── CheckpointError         a model or training file cannot be read or written
+    │   ├── RunNotFoundError    there is no such run
+    │   └── RunBusyError        another training goes on in it
+    └── TrainingError           training cannot go on
 """
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return " ".join(text.split())[:300] or type(error).__name__
 
 
 class CharrnnError(Exception):
@@ -59,3 +53,9 @@ class RunBusyError(CheckpointError):
 
 class TrainingError(CharrnnError):
     """Training cannot go on; what was saved stays."""
+
+
+def reason(error: BaseException) -> str:
+    """Returns why something failed, as one short line without a path."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:300] or type(error).__name__

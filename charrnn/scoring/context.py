@@ -18,8 +18,7 @@ from torch import nn
 from charrnn.config import OnUnknown
 from charrnn.errors import CorpusError
 from charrnn.model.network import CharRNN
-from charrnn.text.chunks import Reader
-from charrnn.text.corpus import Piece
+from charrnn.text.chunks import Piece, Reader
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 CONTEXTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

@@ -10,8 +10,7 @@ import numpy as np
 from charrnn.config import OnUnknown
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.scoring.scorer import Scorer, surprise_and_rank
-from charrnn.text.chunks import _segments
-from charrnn.text.corpus import Piece
+from charrnn.text.chunks import Piece, segments
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 SEGMENT, SEGMENT_OF_ONE_PASS = 2**19, 2**14
@@ -90,7 +89,7 @@ def score(
     """
     vocabulary, start_s = scorer.vocabulary, time.perf_counter()
     total = Score(0, 0, 0.0)
-    for text in _segments(pieces, SEGMENT_OF_ONE_PASS if scorer.exact else SEGMENT):
+    for text in segments(pieces, SEGMENT_OF_ONE_PASS if scorer.exact else SEGMENT):
         ids = vocabulary.encode(text, on_unknown)
         missing = vocabulary.count_unknown(text)
         known = vocabulary.decode(ids) if len(ids) < len(text) else text

@@ -1,4 +1,4 @@
-"""Text blocks to batches (x, y) of B parallel streams; the position in the corpus.
+"""Ids to batches (x, y) of B parallel streams; the position in the text.
 
 The training text is read in blocks of at most ``block_chars`` characters. A block is cut into B
 contiguous streams, and all streams are read side by side, at most T characters at a time:
@@ -7,37 +7,35 @@ contiguous streams, and all streams are read side by side, at most T characters 
     stream 0 a b c d e f     x = a b c | d e f     y = b c d | e f g
     stream 1 g h i j k l     x = g h i | j k l     y = h i j | k l m
 
-so the x of a batch goes on where the last one stopped, in every stream, and the hidden state can be
-carried. It is zero at a block's start only. Every target is the character that follows in the text;
-none wraps around. Blocks overlap by one character, the last target of one being the first input of
-the next. Left out are the last characters of the corpus's training part, fewer than B. A corpus
-that has no end yet is read block after block, and has no validation part.
+so the x of a batch continues the last one in every stream, and the hidden state can be carried. It
+is zero at a block's start only. Every target is the character that follows in the text; none wraps
+around. Blocks overlap by one character, the last target of one being the first input of the next.
+The last characters of the training text are left out, fewer than B.
 
 Shapes: T time, B batch, S characters of one stream in a block. Arrays are time-major, (T, B).
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
 from charrnn.text.chunks import Reader
-from charrnn.text.corpus import Corpus
-from charrnn.text.survey import Survey
-from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.text.dataset import Dataset
+from charrnn.text.vocabulary import Ids
 
-STREAM_BLOCK_CHARS = 2**20
-"""Characters of a block where the corpus has no end yet: training begins when they have come."""
+OPEN_ENDED_BLOCK_CHARS = 2**20
+"""Characters of a block of a text that has not ended: training begins when they have arrived."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where in the corpus the next batch starts: this epoch's block, this block's batch."""
+    """Where in the text the next batch starts: this epoch's block, this block's batch."""
 
     epoch: int = 0
     block: int = 0
@@ -77,162 +75,130 @@ def stream_batches(
         x and y, each (T, B) int64.
     """
     length = max(len(block) - 1, 0) // batch_size  # S
-    # (B, S + 1): each stream, and the first id of the next one, its last target
     step = block.strides[0]
+    # (B, S + 1), a view: row b is stream b and, as its last target, the first id of stream b + 1
     streams = np.lib.stride_tricks.as_strided(
         block, (batch_size, length + 1), (length * step, step), writeable=False
     )
-    for start, stop in _cuts(length, seq_len):
-        both = np.ascontiguousarray(streams[:, start : stop + 1].T, dtype=np.int64)
-        yield both[:-1], both[1:]
+    for start, stop in itertools.pairwise(_edges(length, seq_len)):
+        both = np.ascontiguousarray(streams[:, start : stop + 1].T, dtype=np.int64)  # (T + 1, B)
+        yield both[:-1], both[1:]  # two views of one copy
 
 
-def _cuts(length: int, seq_len: int) -> list[tuple[int, int]]:
-    pieces = -(-length // seq_len)
-    edges = [length * i // pieces for i in range(pieces + 1)] if pieces else [0]
-    return list(itertools.pairwise(edges))
+def _edges(length: int, seq_len: int) -> list[int]:
+    """Returns where batches of at most T characters start and end in streams of length S."""
+    count = -(-length // seq_len)
+    return [length * i // count for i in range(count + 1)] if count else [0]
 
 
 class Batches:
-    """A corpus as training batches and a validation text.
+    """A training text as batches, epoch after epoch.
 
     Attributes:
-        vocabulary: the corpus's symbols.
-        train_chars: characters of the training part, the corpus's start; None: it has no end yet.
-        val_chars: characters of the validation part, its tail or another text.
         batch_size: B.
         seq_len: the largest T.
-        steps_per_epoch: batches in one pass over the training part; None: it has no end yet.
+        steps_per_epoch: batches in one pass over the text; infinite if it has not ended.
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        survey: Survey,
-        config: DataConfig,
-        batch_size: int,
-        seq_len: int,
-        *,
-        validation: Ids | None = None,
-    ) -> None:
-        """Lays out blocks and streams.
+    steps_per_epoch: float
 
-        Args:
-            corpus: where the text comes from; read again for every epoch unless the survey kept it.
-            survey: what the first pass found.
-            config: block size and share of the validation tail.
-            batch_size: B.
-            seq_len: T.
-            validation: another text to validate on: then all of the corpus trains.
-        """
-        self.vocabulary: Vocabulary = survey.vocabulary
-        chars, whole = survey.chars, validation is not None
-        self.train_chars = chars if chars is None or whole else config.train_chars(chars)
-        self.batch_size, self.seq_len = batch_size, seq_len
-        self._corpus, self._survey, self._validation = corpus, survey, validation
-        # targets of one full block: S * B
-        block_chars = config.block_chars if chars is not None else STREAM_BLOCK_CHARS
-        self._stride = max(block_chars // batch_size, 1) * batch_size
-        self._ids: Ids | None = None
-        if survey.text is not None:
-            self._ids = np.concatenate([self.vocabulary.encode(piece) for piece in survey.text])
-        self.steps_per_epoch: int | None = None
-        self.val_chars = 0
-        if chars is not None and self.train_chars is not None:
-            self.val_chars = chars - self.train_chars
-            cuts = (len(_cuts(targets // batch_size, seq_len)) for targets in self._block_targets())
-            self.steps_per_epoch = sum(cuts)
-        if validation is not None:
-            self.val_chars = len(validation)
+    def __init__(self, dataset: Dataset, batch_size: int, seq_len: int) -> None:
+        """Lays out blocks and streams; a text without an end wants :class:`OpenEnded`."""
+        self.batch_size, self.seq_len, self._dataset = batch_size, seq_len, dataset
+        stride = self._stride(dataset.config.block_chars)
+        full, rest = divmod(int(dataset.train_chars) - 1, stride)
+        # targets of each block; the first input of a block is the last target of the one before
+        self._targets = [stride] * full + ([rest] if rest >= batch_size else [])
+        self.steps_per_epoch = sum(map(self._batches_in, self._targets))
 
-    def _block_targets(self) -> Iterable[int]:
-        if self.train_chars is None:
-            return itertools.repeat(self._stride)
-        full, rest = divmod(self.train_chars - 1, self._stride)
-        return [self._stride] * full + ([rest] if rest >= self.batch_size else [])
+    def _stride(self, block_chars: int) -> int:
+        """Returns the targets of a full block, S B."""
+        return max(block_chars // self.batch_size, 1) * self.batch_size
+
+    def _batches_in(self, targets: int) -> int:
+        return len(_edges(targets // self.batch_size, self.seq_len)) - 1
 
     def holds(self, position: Position) -> bool:
-        """Tells whether there may be a batch at a position."""
-        targets = next(itertools.islice(self._block_targets(), position.block, None), 0)
-        return position.batch < len(_cuts(targets // self.batch_size, self.seq_len))
+        """Returns whether there is a batch at a position."""
+        targets = self._targets[position.block : position.block + 1]
+        return bool(targets) and position.batch < self._batches_in(targets[0])
 
-    def batches(self, start: Position | None = None) -> Iterator[Batch]:
-        """Yields batches without end, epoch after epoch, from a position on.
-
-        Args:
-            start: the position; None is the corpus's start.
+    def batches(self, start: Position = Position()) -> Iterator[Batch]:
+        """Yields batches without end, from a position on.
 
         Raises:
             CorpusError: A source cannot be read.
         """
-        position = start or Position()
-        skip, first, epoch = position.batch, position.block, position.epoch
-        blocks = None if self.train_chars is None else len(list(self._block_targets()))
+        epoch, first, skipped = start.epoch, start.block, start.batch
         while True:
             for number, block in enumerate(self._blocks(first), start=first):
-                cuts = len(_cuts((len(block) - 1) // self.batch_size, self.seq_len))
-                for index, (x, y) in enumerate(
-                    stream_batches(block, self.batch_size, self.seq_len)
-                ):
-                    if index < skip:
-                        continue
-                    if index + 1 < cuts:
+                count = self._batches_in(len(block) - 1)
+                streams = stream_batches(block, self.batch_size, self.seq_len)
+                for index, (x, y) in itertools.islice(enumerate(streams), skipped, None):
+                    if index + 1 < count:
                         after = Position(epoch, number, index + 1)
-                    elif blocks is None or number + 1 < blocks:
-                        after = Position(epoch, number + 1)
-                    else:
+                    elif self._is_last(number):
                         after = Position(epoch + 1)
+                    else:
+                        after = Position(epoch, number + 1)
                     yield Batch(x, y, index == 0, after)
-                skip = 0
+                skipped = 0
             epoch, first = epoch + 1, 0
 
-    def close(self) -> None:
-        """Lets go of a text that still comes."""
-        self._corpus.close()
+    def _is_last(self, number: int) -> bool:
+        """Returns whether a block is known to be the last of an epoch."""
+        return number + 1 == len(self._targets)
 
     def _blocks(self, first: int) -> Iterator[Ids]:
-        """Yields each block's ids, its targets and the one input before them, from a block on."""
-        for number, targets in enumerate(self._block_targets()):
-            if number < first:
-                continue
-            if number == first:
-                ids = Reader(self._encoded(number * self._stride))
-                block = ids.read(targets + 1)
-            else:
-                block = np.concatenate([block[-1:], ids.read(targets)])
-            if len(block) < targets + 1 and self.train_chars is not None:
+        """Yields each block's ids from a block on: the first input, then all targets."""
+        ids = Reader(self._dataset.read(sum(self._targets[:first])))
+        block = ids.read(1)
+        for targets in self._targets[first:]:
+            block = np.concatenate([block[-1:], ids.read(targets)])
+            if len(block) < targets + 1:
                 raise CorpusError(
-                    f"{self._corpus.name}: the text has changed, it is shorter than when training "
+                    f"{self._dataset.name}: the text has changed, it is shorter than when training "
                     "began: restore it, then --resume"
                 )
+            yield block
+
+
+class OpenEnded(Batches):
+    """A text that has not ended: read block after block as it arrives, and has no last one.
+
+    If it does end, what was kept of it is read again.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, seq_len: int) -> None:
+        self.batch_size, self.seq_len, self._dataset = batch_size, seq_len, dataset
+        self._block_targets = self._stride(OPEN_ENDED_BLOCK_CHARS)
+        self.steps_per_epoch = math.inf
+
+    def holds(self, position: Position) -> bool:
+        """Returns whether there may be a batch at a position."""
+        return position.batch < self._batches_in(self._block_targets)
+
+    def _is_last(self, number: int) -> bool:
+        return False  # only reading on will tell
+
+    def _blocks(self, first: int) -> Iterator[Ids]:
+        targets = self._block_targets
+        ids = Reader(self._dataset.read(first * targets))
+        block = ids.read(1)
+        for number in itertools.count(first):
+            block = np.concatenate([block[-1:], ids.read(targets)])
             if len(block) > self.batch_size:
                 yield block
             elif number == 0:
                 raise CorpusError(
-                    f"{self._corpus.name}: {len(block)} characters; a batch needs more than "
+                    f"{self._dataset.name}: {len(block)} characters; a batch needs more than "
                     f"{self.batch_size}: use a longer text or a smaller --batch-size"
                 )
             if len(block) < targets + 1:
                 return
 
-    def validation(self, limit: int) -> Ids:
-        """Returns the ids of the validation text, at most ``limit`` from its start."""
-        if self._validation is not None:
-            return self._validation[:limit]
-        if self.train_chars is None:
-            return np.zeros(0, dtype=self.vocabulary.dtype)
-        return Reader(self._encoded(self.train_chars)).read(min(self.val_chars, limit))
 
-    def _encoded(self, start: int) -> Iterator[Ids]:
-        """Yields the corpus's ids from character ``start`` on."""
-        if self._ids is not None:
-            yield self._ids[start:]
-            return
-        place = self._survey.place_before(start)
-        start -= place.chars
-        for piece in self._corpus.pieces(place):
-            if start >= len(piece):
-                start -= len(piece)
-                continue
-            yield self.vocabulary.encode(piece[start:])
-            start = 0
+def batches_of(dataset: Dataset, batch_size: int, seq_len: int) -> Batches:
+    """Returns a text's batches, whether it has ended or not."""
+    kind = OpenEnded if math.isinf(dataset.train_chars) else Batches
+    return kind(dataset, batch_size, seq_len)

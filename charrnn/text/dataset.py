@@ -1,10 +1,14 @@
-"""The training text, the validation text, the vocabulary, and how to find them again."""
+"""The training text, the validation text, the vocabulary, and how to find them again.
 
-import glob
+What is above this file knows of texts only what a :class:`Dataset` tells: nothing of sources,
+copies of pipes, first passes or hashes.
+"""
+
+import contextlib
 import hashlib
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,76 +17,28 @@ import numpy as np
 from charrnn.config import DataConfig, TrainingConfig
 from charrnn.errors import CorpusError
 from charrnn.fields import typed
-from charrnn.text.corpus import Corpus, Place
-from charrnn.text.sources import HUB_PREFIX, is_stream
+from charrnn.text.chunks import Piece, Reader
+from charrnn.text.corpus import Corpus
+from charrnn.text.sources import absolute, is_stream
 from charrnn.text.spool import Spool
-from charrnn.text.survey import Survey, first_vocabulary, survey
+from charrnn.text.survey import Survey, Watch, ignore, survey, survey_start
 from charrnn.text.vocabulary import Ids, Vocabulary
 
-Watch = Callable[[Corpus, int], None]
+STDIN_FILE = "stdin.txt"
+"""Keeps standard input, in a run's folder."""
 
 SPOOL_BYTES = 2**26
-"""Standard input of more than this is trained on as it comes, where the vocabulary is known."""
-
-
-def _notes_on(corpus: Corpus, known: Survey) -> list[str]:
-    """Returns what the user should know of a text, a line each."""
-    notes = []
-    if known.chars is None:
-        kept = corpus.files[0]
-        notes.append(f"more than {SPOOL_BYTES:,} bytes: trained on as it comes, and kept in {kept}")
-    if corpus.skipped:
-        notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
-    if corpus.marked:
-        notes.append(f"byte-order mark left out: {', '.join(corpus.marked[:3])}")
-    if known.unknown_chars:
-        notes.append(f"{known.unknown_chars:,} characters of the text are unknown to the model")
-    return notes
-
-
-def _can_do_without_an_end(data: DataConfig) -> bool:
-    return data.unit == "byte" or data.vocabulary_from is not None
-
-
-def _first_look(corpus: Corpus, spool: Spool | None, watch: Watch) -> Survey:
-    """Reads a corpus once, or as much as its vocabulary needs of one that has no end yet."""
-    if spool is None or spool.ended:
-        return survey(corpus, lambda size_bytes: watch(corpus, size_bytes))
-    if corpus.config.unit == "byte":
-        return Survey(None, Vocabulary.of_bytes())
-    assert corpus.config.vocabulary_from is not None
-    return Survey(None, first_vocabulary(corpus, corpus.config.vocabulary_from))
-
-
-def _validation(source: str, data: DataConfig, vocabulary: Vocabulary) -> tuple[Ids, str, int]:
-    """Returns the ids of another text, their hash, and how many unknown characters it has."""
-    limit = TrainingConfig.max_val_chars
-    if is_stream(source):
-        raise CorpusError(f"{source}: --val-source is read again at a resume: name a file")
-    parts, missing = [np.zeros(0, dtype=vocabulary.dtype)], 0
-    for piece in Corpus([source], data).pieces():
-        missing += vocabulary.count_unknown(piece)
-        parts.append(vocabulary.encode(piece, "skip")[:limit])
-        limit -= len(parts[-1])
-        if not limit:
-            break
-    ids = np.concatenate(parts)
-    if len(ids) < 2:
-        raise CorpusError(f"{source}: {len(ids)} known characters; validation needs at least 2")
-    return ids, hashlib.sha256(ids.tobytes()).hexdigest(), missing
+"""Standard input longer than this is trained on while it arrives, if its vocabulary is known."""
 
 
 @dataclass(frozen=True)
-class _Origin:
-    """What a training file tells, to find the text again.
+class Origin:
+    """What a training file keeps to find the texts again.
 
     Attributes:
         sources: as the user named them; paths are absolute, a kept copy is relative to the run.
-        corpus_chars: characters of the text; None where it had no end.
+        corpus_chars: characters of the text; None if it had not ended.
         corpus_sha256: its hash.
-        asked: settings that were asked for and did not fit the text.
-        stamps: size and time of change of each file; None where one is no local file.
-        places: where reading can start.
         val_source: another text that validates.
         val_sha256: its hash.
     """
@@ -90,55 +46,263 @@ class _Origin:
     sources: list[str]
     corpus_chars: int | None
     corpus_sha256: str
-    asked: dict[str, Any]
-    stamps: list[list[int]] | None = None
-    places: list[list[int]] = field(default_factory=list)
     val_source: str | None = None
     val_sha256: str = ""
 
     @classmethod
-    def read(cls, state: Mapping[str, Any]) -> "_Origin":
-        """Returns what a training state tells.
+    def read(cls, state: Mapping[str, Any]) -> "Origin":
+        """Returns what a training file holds among other things.
 
         Raises:
-            TypeError: It is of another type.
-            ValueError: It makes no sense.
+            TypeError: A field is missing, or of another type.
+            ValueError: A number is negative.
         """
         origin = typed(cls, {k: state[k] for k in cls.__annotations__ if k in state})
         if not all(isinstance(source, str) for source in origin.sources):
             raise TypeError("a source that is no text")
-        for place in origin.places:
-            if len(place) != 3 or not all(type(n) is int and n >= 0 for n in place):
-                raise ValueError(f"a place of {place!r:.100}")
         return origin
 
 
-def _known_again(corpus: Corpus, origin: _Origin, vocabulary: Vocabulary, watch: Watch) -> Survey:
-    """Returns what was known of the text; a large one is not read again where no file has changed.
+class Dataset:
+    """The texts of one training, as ids.
 
-    Raises:
-        CorpusError: It is another text now.
+    Attributes:
+        name: what to call the training text in a message.
+        config: how the text is read and cut.
+        vocabulary: the symbols.
+        chars: characters of the corpus; infinite if it has not ended yet.
+        train_chars: characters of the training text; infinite if it has not ended yet.
+        val_chars: characters of the validation text.
+        origin: how to find the texts again.
+        notes: what the user should know of the texts, a line each.
     """
-    then = origin.corpus_chars
-    if then is None:
-        return Survey(None, vocabulary)
-    if then > corpus.config.block_chars and origin.stamps and corpus.stamps() == origin.stamps:
-        places = tuple(Place(*place) for place in origin.places)
-        return Survey(then, vocabulary, origin.corpus_sha256, None, places)
-    now = survey(corpus, lambda size_bytes: watch(corpus, size_bytes))
-    if (now.chars, now.sha256) != (then, origin.corpus_sha256):
-        chars = f"{now.chars:,} characters" if now.chars != then else "other characters"
-        raise CorpusError(
-            f"{corpus.name}: the text has changed since the run began ({then:,} characters then, "
-            f"{chars} now): restore it, or start a new run"
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        origin: Origin,
+        *,
+        text: Sequence[Piece] | None = None,
+        validation: Ids | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Puts together what was found; :meth:`open` and :meth:`reopen` find it.
+
+        Args:
+            corpus: the text; read again for every epoch unless ``text`` is all of it.
+            vocabulary: its symbols.
+            origin: how to find it again.
+            text: the pieces of a text that fits in one block.
+            validation: ids of another text to validate on: then all of the corpus trains.
+            notes: what the user should know of it.
+        """
+        self.config, self.vocabulary, self.origin = corpus.config, vocabulary, origin
+        self.name, self.notes = corpus.name, list(notes)
+        self.chars = math.inf if origin.corpus_chars is None else origin.corpus_chars
+        self._corpus, self._validation = corpus, validation
+        self._ids: Ids | None = None
+        if text is not None:
+            self._ids = np.concatenate([vocabulary.encode(piece) for piece in text])
+        self.train_chars, self.val_chars = self.chars, 0
+        if validation is not None:
+            self.val_chars = len(validation)
+        elif origin.corpus_chars is not None:
+            self.train_chars = self.config.train_chars(origin.corpus_chars)
+            self.val_chars = origin.corpus_chars - int(self.train_chars)
+
+    @classmethod
+    def open(
+        cls,
+        sources: Sequence[str],
+        config: DataConfig,
+        keep_in: Callable[[], Path],
+        *,
+        val_source: str | None = None,
+        extra: Vocabulary | None = None,
+        watch: Watch = ignore,
+    ) -> "Dataset":
+        """Opens texts for the first time, and reads them once.
+
+        Args:
+            sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``.
+            config: how to read and cut them.
+            keep_in: returns the folder to keep a source in that can be read only once.
+            val_source: another text to validate on, instead of the tail of this one.
+            extra: symbols to know besides those of the text.
+            watch: called while the text is read.
+
+        Raises:
+            CorpusError: A text cannot be read, or is too small.
+            UnknownCharacterError: It holds characters that its first part does not.
+        """
+        with contextlib.ExitStack() as on_error:
+            copies = _keep_streams(sources, config, keep_in, on_error)
+            corpus = Corpus(sources, config, copies)
+            ended = all(copy.ended for copy in copies.values())
+            first_pass = survey(corpus, watch) if ended else survey_start(corpus)
+            vocabulary, notes = first_pass.vocabulary, _notes(corpus, first_pass)
+            if extra is not None:
+                vocabulary = vocabulary.union(extra)
+            validation, val_sha256 = None, ""
+            if val_source is not None:
+                validation, val_sha256, unknown = _read_validation(val_source, config, vocabulary)
+                if unknown:
+                    notes.append(
+                        f"{val_source}: {unknown:,} characters unknown to the model left out"
+                    )
+            origin = Origin(
+                # a copy is named relative to the run, which may be moved
+                [
+                    copies[i].path.name if i in copies else absolute(source)
+                    for i, source in enumerate(sources)
+                ],
+                first_pass.chars,
+                first_pass.sha256,
+                None if val_source is None else absolute(val_source),
+                val_sha256,
+            )
+            dataset = cls(
+                corpus,
+                vocabulary,
+                origin,
+                text=first_pass.text,
+                validation=validation,
+                notes=notes,
+            )
+            on_error.pop_all()
+            return dataset
+
+    @classmethod
+    def reopen(
+        cls,
+        origin: Origin,
+        config: DataConfig,
+        vocabulary: Vocabulary,
+        folder: Path,
+        watch: Watch = ignore,
+    ) -> "Dataset":
+        """Opens texts again that a training began with.
+
+        Args:
+            origin: where they were, and what they were.
+            config: how they were read and cut.
+            vocabulary: the symbols at that time.
+            folder: the run's folder, which may hold copies of them.
+            watch: called while the text is read.
+
+        Raises:
+            CorpusError: A text is gone, or it is another text now.
+        """
+        copies = [folder / source for source in origin.sources]
+        corpus = Corpus(
+            [str(c) if c.exists() else s for c, s in zip(copies, origin.sources, strict=True)],
+            config,
         )
-    return replace(now, vocabulary=vocabulary)  # which may have more characters than the text
+        text = None
+        if origin.corpus_chars is not None:
+            now = survey(corpus, watch)
+            if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
+                same_size = now.chars == origin.corpus_chars
+                raise CorpusError(
+                    f"{corpus.name}: the text has changed since the run began "
+                    f"({origin.corpus_chars:,} characters then, "
+                    f"{'other' if same_size else f'{now.chars:,}'} characters now): "
+                    "restore it, or start a new run"
+                )
+            text = now.text
+        validation = None
+        if origin.val_source is not None:
+            validation, sha256, _ = _read_validation(origin.val_source, config, vocabulary)
+            if sha256 != origin.val_sha256:
+                raise CorpusError(
+                    f"{origin.val_source}: the text has changed since the run began: "
+                    "restore it, or start a new run"
+                )
+        return cls(corpus, vocabulary, origin, text=text, validation=validation)
+
+    def read(self, start: int = 0) -> Iterator[Ids]:
+        """Yields the corpus's ids from character ``start`` on, in arrays of any size.
+
+        Raises:
+            CorpusError: A source cannot be read.
+        """
+        if self._ids is not None:
+            yield self._ids[start:]
+            return
+        for piece in self._corpus.pieces():
+            if start < len(piece):
+                yield self.vocabulary.encode(piece[start:])
+            start = max(start - len(piece), 0)
+
+    def validation(self, limit: int) -> Ids:
+        """Returns the ids of the validation text, (n,), at most ``limit`` from its start."""
+        if self._validation is not None:
+            return self._validation[:limit]
+        if not self.val_chars:
+            return np.zeros(0, dtype=self.vocabulary.dtype)
+        return Reader(self.read(int(self.train_chars))).read(min(self.val_chars, limit))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what a training file keeps of it: how to find it again and how to cut it."""
+        return {"data_config": asdict(self.config), **asdict(self.origin)}
+
+    def close(self) -> None:
+        """Closes a source that may still send text."""
+        self._corpus.close()
 
 
-def _absolute(source: str) -> str:
-    """Returns a source so that it is found from any folder: a path or a glob, but no Hub name."""
-    if source.startswith(HUB_PREFIX) and not Path(source).exists():
-        return source
-    if Path(source).exists():
-        return str(Path(source).absolute())
-    return os.path.join(glob.escape(os.getcwd()), source)
+def _keep_streams(
+    sources: Sequence[str],
+    config: DataConfig,
+    keep_in: Callable[[], Path],
+    on_error: contextlib.ExitStack,
+) -> dict[int, Spool]:
+    """Returns what keeps each source that can be read only once, by the source's number."""
+    copies = {}
+    # a text can be trained on before it has ended if its symbols are known before
+    may_not_end = len(sources) == 1 and (config.unit == "byte" or config.vocabulary_from)
+    for i, source in enumerate(sources):
+        if is_stream(source):
+            copies[i] = Spool(source, keep_in() / f"{i or ''}{STDIN_FILE}")
+            on_error.callback(copies[i].close)
+            copies[i].fill(SPOOL_BYTES if may_not_end else math.inf)
+    return copies
+
+
+def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
+    notes = []
+    if first_pass.chars is None:
+        notes.append(
+            f"more than {SPOOL_BYTES:,} bytes: trained on while it arrives, "
+            f"and kept in {corpus.files[0].path}"
+        )
+    if corpus.skipped:
+        notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
+    if corpus.marked:
+        notes.append(f"byte-order mark left out: {', '.join(corpus.marked[:3])}")
+    if first_pass.unknown_chars:
+        notes.append(
+            f"{first_pass.unknown_chars:,} characters of the text are unknown to the model"
+        )
+    return notes
+
+
+def _read_validation(
+    source: str, config: DataConfig, vocabulary: Vocabulary
+) -> tuple[Ids, str, int]:
+    """Returns the ids of another text, their hash, and how many unknown characters it has."""
+    if is_stream(source):
+        raise CorpusError(f"{source}: --val-source is read again at a resume: name a file")
+    missing = TrainingConfig.max_val_chars
+    parts, unknown = [np.zeros(0, dtype=vocabulary.dtype)], 0
+    for piece in Corpus([source], config).pieces():
+        unknown += vocabulary.count_unknown(piece)
+        parts.append(vocabulary.encode(piece, "skip")[:missing])
+        missing -= len(parts[-1])
+        if not missing:
+            break
+    ids = np.concatenate(parts)
+    if len(ids) < 2:
+        raise CorpusError(f"{source}: {len(ids)} known characters; validation needs at least 2")
+    return ids, hashlib.sha256(ids.tobytes()).hexdigest(), unknown

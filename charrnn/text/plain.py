@@ -1,36 +1,76 @@
-"""One file's bytes to characters."""
+"""One file of plain text, compressed or not: its bytes, and its characters."""
 
+import codecs
+import contextlib
 import functools
 import gzip
+import itertools
 import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from charrnn.errors import CorpusError, _reason
-from charrnn.text.sources import COMPRESSED, STDIN, _shown, _stdin
+from charrnn.config import DataConfig
+from charrnn.errors import CorpusError, EncodingError, reason
+from charrnn.text.sources import COMPRESSED, STDIN, standard_input
 
-if TYPE_CHECKING:
-    pass
 READ_BYTES = 2**20
+"""Bytes that are read at once, at most."""
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
-def _byte_blocks(file: str, start: int = 0) -> Iterator[bytes]:
+def byte_blocks(file: str, name: str) -> Iterator[bytes]:
+    """Yields a file's bytes, decompressed, in blocks that are never empty.
+
+    Args:
+        file: a path, or ``-`` for standard input.
+        name: what to call it in a message.
+
+    Raises:
+        CorpusError: It cannot be read, or is damaged.
+    """
+    if file == STDIN:
+        # read1 returns what has come; read would wait for a whole block
+        yield from iter(functools.partial(standard_input().read1, READ_BYTES), b"")
+        return
     opener = COMPRESSED.get(Path(file).suffix.lower())
     try:
-        if file == STDIN:
-            # read1 returns what has come; read would wait for a whole block
-            yield from iter(functools.partial(_stdin().read1, READ_BYTES), b"")
-            return
-        with opener(Path(file)) if opener else Path(file).open("rb") as stream:
-            stream.seek(start) if start else None
+        with opener(file) if opener else Path(file).open("rb") as stream:
             yield from iter(functools.partial(stream.read, READ_BYTES), b"")
-    except _DAMAGED as error:
-        raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
-    except (OSError, ValueError) as error:
-        # a system error has a number; the others come from decompressors
-        if opener and getattr(error, "errno", None) is None:
-            raise CorpusError(f"{file}: damaged or cut short ({error}): get a whole copy") from None
-        raise CorpusError(f"{_shown(file)}: cannot be read: {_reason(error)}") from None
+    except (OSError, ValueError, *_DAMAGED) as error:
+        # an error of the system has a number; the others come from decompressors
+        if isinstance(error, _DAMAGED) or (opener and getattr(error, "errno", None) is None):
+            raise CorpusError(f"{name}: damaged or cut short ({error}): get a whole copy") from None
+        raise CorpusError(f"{name}: cannot be read: {reason(error)}") from None
+
+
+def decode(blocks: Iterator[bytes], config: DataConfig, name: str) -> Iterator[str]:
+    """Yields the text of blocks of bytes; a character may straddle two of them.
+
+    Args:
+        blocks: bytes of one file, none of them empty.
+        config: the encoding, and what to do with invalid bytes.
+        name: what to call the file in a message.
+
+    Raises:
+        EncodingError: Bytes are not valid in the encoding; all text before them was yielded.
+    """
+    decoder = codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
+    offset = 0  # bytes of the file before this block
+    for block in itertools.chain(blocks, [b""]):  # the empty one is the end
+        pending = len(decoder.getstate()[0])  # bytes of a character that the last block began
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeError as error:
+            invalid = getattr(error, "start", 0)  # counted from the pending bytes on
+            text = ""
+            with contextlib.suppress(UnicodeError):
+                text = decoder.decode(block[: max(invalid - pending, 0)])
+            yield text
+            raise EncodingError(
+                f"{name}: not valid {config.encoding} at byte {offset - pending + invalid}: "
+                "name its encoding with --encoding (latin-1, utf-16 ...), "
+                "take --encoding-errors replace, or train with --unit byte"
+            ) from None
+        yield text
+        offset += len(block)

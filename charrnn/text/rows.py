@@ -1,13 +1,47 @@
-"""Tables and the Hub to rows of text."""
+"""Tables and datasets of the Hub: rows of text, through `datasets`."""
 
 import glob
+import logging
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from charrnn.errors import CorpusError, _reason
-from charrnn.text.sources import HUB_PREFIX, _structured
+from charrnn.config import DataConfig
+from charrnn.errors import CorpusError, reason
+from charrnn.text.plain import READ_BYTES
+from charrnn.text.sources import HUB_PREFIX, table_format
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
+
+
+def read_rows(file: str, config: DataConfig) -> Iterator[str]:
+    """Yields the text of a table's rows, each ended by the separator, in pieces.
+
+    Args:
+        file: a path, or ``hf:NAME``.
+        config: the column, the separator and the split.
+
+    Raises:
+        CorpusError: It cannot be read, or has no such column.
+    """
+    import pyarrow as pa
+
+    try:
+        column = config.column or _only_text_column(file, _open_rows(file, config.split))
+        for table in _open_rows(file, config.split, column).iter(batch_size=4096):
+            if column not in table.column_names:
+                names = table.column_names
+                raise CorpusError(f"{file}: no column {column!r}: choose --column from {names}")
+            rows = table.column(column).cast(pa.large_string()).to_pylist()
+            text = "".join(f"{row or ''}{config.separator}" for row in rows)
+            for start in range(0, len(text), READ_BYTES):
+                yield text[start : start + READ_BYTES]
+    except CorpusError:
+        raise
+    except Exception as error:
+        # datasets lets through the errors of every format's own reader
+        raise CorpusError(f"{file}: cannot be read: {reason(error)}: mend the file") from None
 
 
 def _open_rows(file: str, split: str, column: str | None = None) -> "IterableDataset":
@@ -15,38 +49,42 @@ def _open_rows(file: str, split: str, column: str | None = None) -> "IterableDat
     import datasets
 
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # errors are ours to print
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are ours to print
     try:
         if file.startswith(HUB_PREFIX):
             name, _, config = file.removeprefix(HUB_PREFIX).partition(":")
             rows = datasets.load_dataset(name, config or None, split=split, streaming=True)
         else:
-            options: dict[str, Any] = {}
-            if _structured(file) == "csv":
-                options = {"keep_default_na": False}
-                options |= {"delimiter": "\t"} if ".tsv" in file.lower() else {}
-                options |= {"converters": {column: str}} if column else {}
-            elif _structured(file) == "parquet":
-                import pyarrow.dataset
-
-                # Arrow would hold all that it has read of a file until it has read it all
-                scan = pyarrow.dataset.ParquetFragmentScanOptions(
-                    pre_buffer=False, use_buffered_stream=True
-                )
-                options = {"fragment_scan_options": scan, "batch_size": 2**16}
             rows = datasets.load_dataset(
-                _structured(file),
+                cast("str", table_format(file)),
                 data_files=glob.escape(file),
                 split="train",
                 streaming=True,
-                **options,
+                **_reader_options(file, column),
             )
     except Exception as error:
         # datasets documents no exception tree; whatever it is, the user needs one line
         raise CorpusError(
-            f"{file}: cannot be opened: {_reason(error)}: check the name and the network"
+            f"{file}: cannot be opened: {reason(error)}: check the name and the network"
         ) from None
     return cast("IterableDataset", rows.with_format("arrow"))
+
+
+def _reader_options(file: str, column: str | None) -> dict[str, Any]:
+    """Returns what the format's reader must know."""
+    if table_format(file) == "csv":
+        options: dict[str, Any] = {"keep_default_na": False}
+        options |= {"delimiter": "\t"} if ".tsv" in Path(file.lower()).suffixes else {}
+        return options | ({"converters": {column: str}} if column else {})
+    if table_format(file) == "parquet":
+        import pyarrow.dataset
+
+        # Arrow would hold all that it has read of a file until it has read it all
+        scan = pyarrow.dataset.ParquetFragmentScanOptions(
+            pre_buffer=False, use_buffered_stream=True
+        )
+        return {"fragment_scan_options": scan, "batch_size": 2**16}
+    return {}
 
 
 def _only_text_column(file: str, rows: "IterableDataset") -> str:

@@ -1,24 +1,23 @@
-"""A name to files: folders, globs, pipes, the Hub; what is skipped."""
+"""From a name that the user typed to files: folders, globs, pipes, the Hub; what is skipped."""
 
 import bz2
+import glob
 import gzip
 import io
 import lzma
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from charrnn.config import MODEL_FILE
-from charrnn.errors import CorpusError
-
-if TYPE_CHECKING:
-    pass
+from charrnn.errors import CorpusError, reason
 
 STDIN = "-"
 HUB_PREFIX = "hf:"
-STRUCTURED = {
+TABLES = {
     ".jsonl": "json",
     ".ndjson": "json",
     ".csv": "csv",
@@ -26,29 +25,113 @@ STRUCTURED = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
+"""File endings that are read row by row, and what `datasets` calls their format."""
 
 
-def _open_zstd(path: Path) -> Any:
+def _open_zstd(path: str) -> Any:
     import pyarrow
 
-    return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+    return pyarrow.CompressedInputStream(pyarrow.OSFile(path), "zstd")
 
 
-COMPRESSED: dict[str, Callable[[Path], Any]] = {
+COMPRESSED: dict[str, Callable[[str], Any]] = {
     ".gz": gzip.GzipFile,
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
     ".zst": _open_zstd,
 }
+"""File endings that are decompressed, and how."""
+
+
+def find_files(source: str, *, ascii_based: bool = True) -> tuple[list[str], list[str]]:
+    """Returns the files that a source stands for, sorted, and the binary ones that are skipped.
+
+    Standard input and names of the Hub stand for themselves. Files in folders and globs are looked
+    into; a file that is named itself never is.
+
+    Args:
+        source: a file, a folder, a glob, ``-`` or ``hf:NAME``.
+        ascii_based: whether a zero byte cannot be text in the encoding.
+
+    Raises:
+        CorpusError: There is no such file, or no text in the folder.
+    """
+    if source == STDIN or source.startswith(HUB_PREFIX):
+        return [source], []
+    path = Path(source)
+    try:
+        if source and path.is_dir():
+            paths: Iterable[Path] = (p for p in path.rglob("*") if not _is_hidden(p, path))
+        elif source and path.exists():
+            return [source], []
+        elif glob.has_magic(source):
+            paths = map(Path, glob.glob(source, recursive=True))
+        else:
+            raise CorpusError(
+                f"{source or 'an empty name'}: no such file or folder: check the path"
+            )
+        # what lies in a run's folder was learnt already: it is no text to learn
+        files = sorted(p for p in paths if p.is_file() and not p.with_name(MODEL_FILE).exists())
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{source}: {reason(error)}: check the path") from None
+    binary = {p for p in files if ascii_based and _is_binary(p)}
+    texts = [str(p) for p in files if p not in binary]
+    if not texts:
+        raise CorpusError(f"{source}: no text files in it: name a file or another folder")
+    return texts, [str(p) for p in files if p in binary]
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _is_binary(path: Path) -> bool:
+    """Returns whether a file holds a zero byte and is no format that is unpacked."""
+    if is_unpacked(path):
+        return False
+    try:
+        with path.open("rb") as stream:
+            return b"\0" in stream.read(8192)
+    except OSError:
+        return False  # reading it later names the reason
+
+
+def is_unpacked(path: Path) -> bool:
+    """Returns whether a file's text differs from its bytes: compressed, or a table."""
+    return path.suffix.lower() in COMPRESSED or path.suffix.lower() in TABLES
+
+
+def table_format(file: str) -> str | None:
+    """Returns what `datasets` calls a table's format, compressed or not; None for plain text."""
+    suffixes = [suffix.lower() for suffix in Path(file).suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return TABLES.get(suffixes[-1]) if suffixes else None
 
 
 def is_stream(source: str) -> bool:
-    """Tells whether a source can be read only once: standard input, a named pipe, a device."""
+    """Returns whether a source can be read only once: standard input, a named pipe, a device."""
     try:
         path = Path(source)
         return source == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
     except (OSError, ValueError):
         return False
+
+
+def standard_input() -> io.BufferedReader:
+    """Returns standard input as bytes.
+
+    Raises:
+        CorpusError: It is closed.
+    """
+    if sys.stdin is None:
+        raise CorpusError("standard input: it is closed: name a file or pipe a text in")
+    return cast("io.BufferedReader", sys.stdin.buffer)
+
+
+def shown(source: str) -> str:
+    """Returns what to call a source in a message."""
+    return "standard input" if source == STDIN else source
 
 
 def run_name(sources: Sequence[str]) -> str:
@@ -60,44 +143,10 @@ def run_name(sources: Sequence[str]) -> str:
     return re.sub(r"[^\w-]+", "-", stem).strip("-") or "corpus"
 
 
-def _stdin() -> "io.BufferedReader":
-    if sys.stdin is None:
-        raise CorpusError("standard input: it is closed: name a file or pipe a text in")
-    return cast("io.BufferedReader", sys.stdin.buffer)
-
-
-def _structured(file: str) -> str | None:
-    """Returns the format of a structured file, also of a compressed one; None for plain text."""
-    suffixes = [suffix.lower() for suffix in Path(file).suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return STRUCTURED.get(suffixes[-1]) if suffixes else None
-
-
-def _shown(file: str) -> str:
-    return "standard input" if file == STDIN else file
-
-
-def _of_a_run(path: Path) -> bool:
-    """Tells whether a file lies in a run's folder: what was learnt is no text to learn."""
-    return path.with_name(MODEL_FILE).exists()
-
-
-def _unpacked(path: Path) -> bool:
-    """Tells whether a file's text is another than its bytes: compressed or structured."""
-    return path.suffix.lower() in COMPRESSED or path.suffix.lower() in STRUCTURED
-
-
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def _is_binary(path: Path) -> bool:
-    """Tells whether a file is neither text nor a kind of file that is read as text."""
-    if _unpacked(path):
-        return False
-    try:
-        with path.open("rb") as stream:
-            return b"\0" in stream.read(8192)
-    except OSError:
-        return False  # reading it later names the reason
+def absolute(source: str) -> str:
+    """Returns a source so that it is found from any folder; a name of the Hub stays as it is."""
+    if source.startswith(HUB_PREFIX) and not Path(source).exists():
+        return source
+    if Path(source).exists():
+        return str(Path(source).absolute())
+    return os.path.join(glob.escape(os.getcwd()), source)

@@ -1,4 +1,4 @@
-"""A pipe, kept while it is read."""
+"""Standard input, a named pipe or a device: read as it comes, and kept in a file."""
 
 import contextlib
 import io
@@ -6,81 +6,81 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from charrnn.errors import CorpusError, _reason
-from charrnn.text.plain import READ_BYTES, _byte_blocks
-from charrnn.text.sources import STDIN, _shown, _stdin
-
-if TYPE_CHECKING:
-    pass
+from charrnn.errors import CorpusError, reason
+from charrnn.text.plain import READ_BYTES, byte_blocks
+from charrnn.text.sources import STDIN, shown, standard_input
 
 
 class Spool:
-    """Standard input, a named pipe or a device: read as it comes, and kept in a file."""
+    """A source that can be read only once, and the file that keeps what was read of it.
+
+    Attributes:
+        path: the file.
+        ended: whether no more will come.
+    """
 
     def __init__(self, source: str, path: Path) -> None:
         """Opens both.
 
-        Args:
-            source: what can be read only once.
-            path: the file that keeps it.
-
         Raises:
             CorpusError: One cannot be opened.
         """
-        self._source, self._shown, self.path = source, _shown(source), path
+        self._source, self.path = source, path
         self.ended = False
-        self._given: Any = None
-        self._kept: io.FileIO | None = None
-        with self._naming():
-            self._given = _stdin() if source == STDIN else open(source, "rb", 0)  # noqa: SIM115
-            self._kept = io.FileIO(path, "wb")
+        self._input: Any = None
+        self._copy: io.FileIO | None = None
+        with self._named_errors():
+            self._input = standard_input() if source == STDIN else open(source, "rb", 0)  # noqa: SIM115
+            self._copy = io.FileIO(path, "wb")
 
     @contextlib.contextmanager
-    def _naming(self) -> Iterator[None]:
+    def _named_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             self.close()
             raise CorpusError(
-                f"{self.path}: cannot keep {self._shown}: {_reason(error)}: choose another --runs"
+                f"{self.path}: cannot keep {shown(self._source)}: {reason(error)}: "
+                "choose another --runs"
             ) from None
 
     def fill(self, limit: float = math.inf) -> None:
-        """Reads up to so many bytes, or to the end."""
+        """Reads up to ``limit`` bytes, or to the end.
+
+        Raises:
+            CorpusError: It cannot be read, or not be kept.
+        """
         size = 0
         while size < limit and (block := self._next()):
             size += len(block)
 
     def _next(self) -> bytes:
         """Returns what has come, and keeps it; nothing at the end."""
-        with self._naming():
-            given = self._given
+        with self._named_errors():
             # read1 returns what has come; read would wait for a whole block
-            block: bytes = (given.read1 if hasattr(given, "read1") else given.read)(READ_BYTES)
-            assert self._kept is not None
-            left = memoryview(block)
-            while left:
-                left = left[self._kept.write(left) :]
+            read = getattr(self._input, "read1", self._input.read)
+            block: bytes = read(READ_BYTES)
+            assert self._copy is not None
+            unwritten = memoryview(block)
+            while unwritten:
+                unwritten = unwritten[self._copy.write(unwritten) :]
             if not block:
-                self.ended = True
-                os.fsync(self._kept.fileno())
+                os.fsync(self._copy.fileno())
                 self.close()
         return block
 
-    def close(self) -> None:
-        """Ends the reading and the keeping; may be called again."""
-        self.ended = True
-        if self._kept is not None:
-            self._kept.close()
-        if self._given is not None and self._source != STDIN:
-            self._given.close()
-
-    def blocks(self, start: int) -> Iterator[bytes]:
-        """Yields what was kept, from a byte on, then what comes."""
-        for block in _byte_blocks(str(self.path), start):
-            start += len(block)
-            yield block
+    def blocks(self) -> Iterator[bytes]:
+        """Yields what was kept, then what comes, in blocks that are never empty."""
+        yield from byte_blocks(str(self.path), shown(self._source))
         while not self.ended and (block := self._next()):
             yield block
+
+    def close(self) -> None:
+        """Stops reading and keeping; may be called again."""
+        self.ended = True
+        if self._copy is not None:
+            self._copy.close()
+        if self._input is not None and self._source != STDIN:
+            self._input.close()

@@ -19,7 +19,7 @@ Ids = npt.NDArray[Any]
 
 CODE_POINTS = 0x110000
 UNKNOWN = "\ufffd"
-"""The one symbol for all characters that a vocabulary leaves out, where it has one."""
+"""The one symbol for all characters that a vocabulary leaves out, if it has one."""
 _SHOWN_UNKNOWN = 5
 
 
@@ -31,51 +31,30 @@ def _code_points(text: str) -> Ids:
 
 
 def _utf_8(text: str | bytes, on_unknown: OnUnknown) -> bytes:
-    """Returns a text's bytes; lone surrogates are bytes that were no UTF-8, or else unknown."""
+    """Returns a text's bytes; lone surrogates stand for invalid bytes, or else are unknown."""
     if isinstance(text, bytes):
         return text
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         if on_unknown == "skip":
-            kept = "".join(c for c in text if not "\ud800" <= c <= "\udfff")
-            return kept.encode()
+            return "".join(c for c in text if not "\ud800" <= c <= "\udfff").encode()
         raise UnknownCharacterError(
-            f"{text[error.start]!r} is no character of UTF-8: "
-            "leave unknown ones out with --on-unknown skip"
+            f"{text[error.start]!r} cannot be written as UTF-8: "
+            "leave unknown characters out with --on-unknown skip"
         ) from None
 
 
 class CharacterSet:
-    """The set of characters seen so far, collected piece by piece, and how often each was seen."""
+    """How often each character was seen, collected piece by piece."""
 
-    def __init__(self, *, counted: bool = False) -> None:
-        """Starts with no character.
-
-        Args:
-            counted: count them; else :meth:`vocabulary` knows only whether one was seen.
-        """
-        # of each code point, how often it was seen; or just whether
-        self._counts: Ids = np.zeros(CODE_POINTS, dtype=np.int64 if counted else np.uint8)
-        self._counted = counted
-        self._seen_ascii = b""
+    def __init__(self) -> None:
+        self._counts = np.zeros(CODE_POINTS, dtype=np.int64)  # by code point
 
     def add(self, text: str) -> None:
-        """Adds every character of a text."""
-        if self._counted:
-            codes = _code_points(text)
-            counts = np.bincount(codes)
-            self._counts[: len(counts)] += counts
-        elif text.isascii():
-            # what is new is found by taking out what is known: no text is looked at twice
-            new = bytes(set(text.encode("ascii").translate(None, self._seen_ascii)))
-            self._seen_ascii += new
-            self._counts[list(new)] = 1
-        else:
-            codes = _code_points(text)
-            # looking up is faster than noting
-            if not self._counts.take(codes, mode="clip").all():
-                self._counts[codes] = 1
+        """Counts every character of a text."""
+        counts = np.bincount(_code_points(text))
+        self._counts[: len(counts)] += counts
 
     def vocabulary(self, min_count: int = 1, *, open_ended: bool = False) -> "Vocabulary":
         """Returns the vocabulary of the characters seen, sorted by code point.
@@ -84,21 +63,15 @@ class CharacterSet:
             min_count: characters seen less often are unknown, and become :data:`UNKNOWN`.
             open_ended: others may come later, and become it too.
         """
-        kept = [chr(code) for code in np.flatnonzero(self._counts >= min_count)]
-        if not open_ended and not self.rare(min_count):
-            return Vocabulary("char", kept)
-        return Vocabulary("char", sorted({*kept, UNKNOWN}), unknown=UNKNOWN)
+        symbols = [chr(code) for code in np.flatnonzero(self._counts >= min_count)]
+        if not open_ended and len(symbols) == np.count_nonzero(self._counts):
+            return Vocabulary("char", symbols)
+        return Vocabulary("char", sorted({*symbols, UNKNOWN}), unknown=UNKNOWN)
 
     def outside(self, vocabulary: "Vocabulary") -> int:
-        """Returns how many characters of the text were seen, each, that are none of its symbols."""
-        counts = self._counts.copy()
-        counts[[ord(str(symbol)) for symbol in vocabulary.symbols]] = 0
-        return int(counts.sum())
-
-    def rare(self, min_count: int) -> int:
-        """Returns how many characters of the text were seen, each, but less often than that."""
-        few = (self._counts > 0) & (self._counts < min_count)
-        return int(self._counts[few].sum())
+        """Returns how many of the characters counted are none of a vocabulary's symbols."""
+        inside = self._counts[[ord(str(symbol)) for symbol in vocabulary.symbols]]
+        return int(self._counts.sum() - inside.sum())
 
 
 class Vocabulary:
@@ -107,7 +80,7 @@ class Vocabulary:
     Attributes:
         unit: what a symbol is, ``"char"`` or ``"byte"``.
         symbols: each id's symbol in order: one-character strings, or integers 0 to 255.
-        unknown: the symbol that stands for all characters that are none of them; None: an error.
+        unknown: the symbol that stands for all other characters; None: they are an error.
         dtype: the smallest unsigned integer type that holds every id.
     """
 
@@ -118,13 +91,6 @@ class Vocabulary:
         *,
         unknown: str | None = None,
     ) -> None:
-        """Makes the map.
-
-        Args:
-            unit: what a symbol is.
-            symbols: each id's symbol, in order and all different.
-            unknown: one of them.
-        """
         self.unit, self.unknown = unit, unknown
         self.symbols: tuple[str | int, ...] = tuple(symbols)
         self.dtype = np.min_scalar_type(max(len(self.symbols) - 1, 0))
@@ -134,15 +100,6 @@ class Vocabulary:
         self._table = np.full(max(codes, default=0) + 2, len(codes), np.min_scalar_type(len(codes)))
         self._table[codes] = np.arange(len(codes))
         self._unknown_id = None if unknown is None else self.symbols.index(unknown)
-        # the same for ASCII alone: bytes can be looked up faster, and what is unknown taken out
-        self._ascii = bytes(code for code in codes if code < 128)
-        ids = self._table.take(range(128), mode="clip")
-        if self._unknown_id is not None:
-            ids[ids == len(codes)] = self._unknown_id
-        ids = ids.clip(max=255).astype(
-            np.uint8
-        )  # of 256 symbols, an unknown one is never looked up
-        self._ascii_ids = bytes(ids) + bytes(128) if self.dtype == np.uint8 else None
         self._newline = self.symbols.index("\n" if unit == "char" else 10) if 10 in codes else None
 
     @classmethod
@@ -171,7 +128,7 @@ class Vocabulary:
 
     @property
     def newline_id(self) -> int | None:
-        """The id of a line feed; None where the vocabulary has none."""
+        """The id of a line feed; None if the vocabulary has none."""
         return self._newline
 
     def encode(self, text: str | bytes, on_unknown: OnUnknown = "error") -> Ids:
@@ -191,10 +148,6 @@ class Vocabulary:
         if self.unit == "byte":
             return np.frombuffer(_utf_8(text, on_unknown), dtype=np.uint8)
         assert isinstance(text, str), "a character vocabulary reads characters"
-        if on_unknown == "error" and self._ascii_ids is not None and text.isascii():
-            data = text.encode("ascii")
-            if self.unknown is not None or not data.translate(None, self._ascii):
-                return np.frombuffer(data.translate(self._ascii_ids), dtype=np.uint8)
         ids = self._look_up(text)
         known = ids < len(self.symbols)
         if not known.all():
@@ -207,7 +160,7 @@ class Vocabulary:
         return ids.astype(self.dtype, copy=False)
 
     def _look_up(self, text: str) -> Ids:
-        """Returns each character's id; V for an unknown one."""
+        """Returns each character's id, (n,); V for an unknown one."""
         return np.asarray(self._table.take(_code_points(text), mode="clip"))
 
     def count_unknown(self, text: str | bytes) -> int:
@@ -217,7 +170,7 @@ class Vocabulary:
         return int((self._look_up(text) == len(self.symbols)).sum())
 
     def decode(self, ids: Iterable[int] | Ids) -> str:
-        """Returns the text of ids; bytes that are no UTF-8 become U+FFFD."""
+        """Returns the text of ids; invalid UTF-8 becomes U+FFFD."""
         data = self.decode_bytes(ids)
         if self.unit == "byte":
             return data.decode("utf-8", "replace")
@@ -262,8 +215,8 @@ class Vocabulary:
         return cls(unit, symbols, unknown=unknown)
 
     def _describe_unknown(self, text: str) -> str:
-        known = set(self.symbols)
-        unknown = list(dict.fromkeys(character for character in text if character not in known))
+        symbols = set(self.symbols)
+        unknown = list(dict.fromkeys(c for c in text if c not in symbols))
         names = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown[:_SHOWN_UNKNOWN])
         more = len(unknown) - _SHOWN_UNKNOWN
         names += f" and {more} more" if more > 0 else ""

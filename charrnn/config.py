@@ -8,8 +8,8 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from charrnn.errors import OptionError
 
@@ -23,31 +23,7 @@ MODEL_FILE = "model.safetensors"
 
 DEFAULT_EPOCHS = 20
 DEFAULT_MIN_STEPS = 3000
-"""When a training without any limit ends: after so many passes, and at least so many steps."""
-
-ENOUGH_PASSES = 40
-ENOUGH_STEPS = 200
-"""After so many passes over a text, and at least so many steps, it is only learnt by heart."""
-
-HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
-"""From so many characters on that are read in all, this hidden size."""
-
-LARGE_MODEL_TEXT = 500_000
-"""A text of fewer characters is too small for more than the default hidden size."""
-
-LARGE_MODEL_BATCH = 64
-LARGE_MODEL_DROPOUT = 0.15
-LARGE_MODEL_PASSES = 60
-"""What suits a hidden size above the default: with more dropout, more passes over a text pay."""
-
-LONG_CHARS = 8e6
-"""A training that reads so many characters in all is a long one."""
-
-LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
-"""A long training can afford to start and end with smaller steps."""
-
-DROPOUT_PASSES = 8.0
-"""A text that is read so often is learnt with dropout."""
+"""A training without any limit ends after this many epochs, and at least this many steps."""
 
 
 def _require(name: str, value: object, ok: bool, wanted: str) -> None:
@@ -68,10 +44,10 @@ class ModelConfig:
     Attributes:
         vocab_size: V, the number of symbols.
         unit: what a symbol is, a character or a byte.
-        hidden_size: H, numbers in each layer's memory.
+        hidden_size: H, numbers in each layer's hidden state.
         num_layers: L, layers of the equation, each reading the one below.
         nonlinearity: the f of the equation.
-        dropout: share of each layer's outputs that is silenced while training.
+        dropout: share of each layer's outputs that is set to zero in training.
     """
 
     vocab_size: int
@@ -116,14 +92,13 @@ class DataConfig:
     Attributes:
         unit: what one symbol is, a character or a byte.
         encoding: the encoding of plain text.
-        encoding_errors: what to do with bytes that are none: ``"strict"`` is an error,
-            ``"replace"`` puts U+FFFD there, ``"surrogateescape"`` a character that nobody knows.
-        column: the text column of a structured source; None finds the only one.
-        separator: ends each row of a structured source.
+        encoding_errors: what to do with invalid bytes: ``"strict"`` is an error, ``"replace"``
+            puts U+FFFD there, ``"surrogateescape"`` a character outside every vocabulary.
+        column: the text column of a table; None finds the only one.
+        separator: ends each row of a table.
         split: the part of a dataset of the Hub.
         min_count: characters that are seen less often are unknown to the model.
-        vocabulary_from: the model knows the characters of the text's start only, so many of it;
-            None: of all of it.
+        vocabulary_from: only the first N characters make the vocabulary; None: all.
         val_fraction: share of the corpus, its tail, kept for validation.
         block_chars: characters held in memory at once.
     """
@@ -181,14 +156,14 @@ class TrainingConfig:
         warmup: share of the training over which the rate rises to its peak.
         grad_clip: the gradient's norm is cut to this; 0 leaves it alone.
         weight_decay: AdamW's decay, of matrices only.
-        epochs: end after so many passes over the text.
-        steps: end after so many updates.
-        max_time: end after so many seconds.
-        patience: end after so many evaluations in a row without a better one; 0 never does.
+        epochs: end after this many passes over the text.
+        steps: end after this many updates.
+        max_time: end after this many seconds.
+        patience: end after this many evaluations in a row without a better one; 0 never does.
         eval_every: steps between evaluations; None chooses by the size of the texts.
         max_val_chars: characters of the validation text that an evaluation scores, from its start.
         save_every: steps between saves of the training state; None saves by the clock.
-        save_every_s: seconds between saves where ``save_every`` is None.
+        save_every_s: seconds between saves if ``save_every`` is None.
         seed: of the initial weights and of dropout.
         threads: of torch; None leaves torch's own choice.
         device: where to train, in torch's words.
@@ -230,11 +205,11 @@ class TrainingConfig:
         _require("grad_clip", clip, math.isfinite(clip) and clip >= 0, "0 (no clipping) or more")
         _require("weight_decay", decay, math.isfinite(decay) and decay >= 0, "0 or more")
         limits = {"epochs": self.epochs, "steps": self.steps, "max_time": self.max_time}
-        given = {name: value for name, value in limits.items() if value is not None}
-        if len(given) > 1:
-            names = " and ".join("--" + name.replace("_", "-") for name in given)
-            raise OptionError(f"{names}: give one of them, not {len(given)}")
-        for name, value in given.items():
+        chosen = {name: value for name, value in limits.items() if value is not None}
+        if len(chosen) > 1:
+            names = " and ".join("--" + name.replace("_", "-") for name in chosen)
+            raise OptionError(f"{names}: give one of them, not {len(chosen)}")
+        for name, value in chosen.items():
             _require(name, value, math.isfinite(value) and value > 0, "above 0")
         _require("patience", self.patience, self.patience >= 0, "0 (never stop early) or more")
         for name in ("eval_every", "save_every"):
@@ -246,79 +221,6 @@ class TrainingConfig:
         _require("save_every", save_s, math.isfinite(save_s) and save_s > 0, "above 0")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "0 to 2**63 - 1")
 
-    def fitted(self, train_chars: float) -> "TrainingConfig":
-        """Returns the settings, with batch and sequence shrunk to fit a small text.
-
-        Each stream should be at least four sequences long, or carrying its state means nothing:
-        first the batch shrinks, then, for one stream, the sequence.
-
-        Args:
-            train_chars: characters of the training text.
-        """
-        targets = min(train_chars, 2**40) - 1
-        batch_size = max(1, min(self.batch_size, int(targets // (4 * self.seq_len))))
-        seq_len = max(1, min(self.seq_len, int(targets // (4 * batch_size))))
-        return replace(self, batch_size=batch_size, seq_len=seq_len)
-
-    def total_steps(self, steps_per_epoch: int | None) -> int | None:
-        """Returns the steps of the whole training; None where the clock decides.
-
-        A text without an end (None) needs ``steps`` or ``max_time``.
-
-        Without a limit it is :data:`DEFAULT_EPOCHS` passes over the text and at least
-        :data:`DEFAULT_MIN_STEPS`, but no more than enough; patience usually ends it before.
-        """
-        if self.max_time is not None:
-            return None
-        if self.steps is not None:
-            return self.steps
-        if steps_per_epoch is None:
-            raise OptionError("--steps or --max-time: a text without an end needs one of them")
-        if self.epochs is not None:
-            return max(1, round(self.epochs * steps_per_epoch))
-        wanted = max(DEFAULT_EPOCHS * steps_per_epoch, DEFAULT_MIN_STEPS)
-        return min(wanted, enough_steps(steps_per_epoch))
-
-
-def enough_steps(steps_per_epoch: int, passes: int = ENOUGH_PASSES) -> int:
-    """Returns the updates after which a text is only learnt by heart."""
-    return max(passes * steps_per_epoch, ENOUGH_STEPS)
-
-
-def fitted_hidden_size(chars: float, train_chars: float) -> int:
-    """Returns the hidden size for a training that the clock ends.
-
-    A small memory learns less from each character, but reads more of them.
-
-    Args:
-        chars: characters that a model of the default size would read in that time.
-        train_chars: characters of the training text.
-    """
-    size = next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
-    return size if train_chars >= LARGE_MODEL_TEXT else min(size, ModelConfig.hidden_size)
-
-
-def fitted_schedule(chars: float) -> dict[str, Any]:
-    """Returns settings that fit a training of so many characters better than the defaults."""
-    return LONG_SCHEDULE if chars >= LONG_CHARS else {}
-
-
-def fitted_dropout(passes: float, chars: float, *, large: bool = False) -> float:
-    """Returns the dropout: a text that is read often must not be learnt by heart.
-
-    A large text is harder to learn by heart, and less of it is enough.
-
-    Args:
-        passes: how often the training text will be read.
-        chars: characters that will be read in all.
-        large: the hidden size is above the default.
-    """
-    if passes < DROPOUT_PASSES:
-        return 0.0
-    if large:
-        return LARGE_MODEL_DROPOUT
-    return 0.05 if chars >= LONG_CHARS else 0.1
-
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -329,7 +231,7 @@ class SamplingConfig:
         top_k: keep the k most probable; 0 keeps all.
         top_p: keep the fewest most probable whose probabilities reach p; 1 keeps all.
         min_p: keep those at least p times as probable as the most probable; 0 keeps all.
-        length: characters to write after the prompt; 0 writes for ever.
+        length: characters to write after the prompt; 0 writes without end.
         stop: texts that end a sample; they are not printed.
         count: samples to write.
         seed: of the draws; None draws one.

@@ -12,7 +12,7 @@ from charrnn.display.console import LN_2, _escaped, printable
 if TYPE_CHECKING:
     from charrnn.scoring.context import ContextScore
     from charrnn.scoring.reports import CharScore, Score
-    from charrnn.text.corpus import Piece
+    from charrnn.text.chunks import Piece
 
 
 Scores = Sequence[tuple[str, "Score"]]

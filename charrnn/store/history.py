@@ -1,4 +1,4 @@
-"""``history.jsonl``."""
+"""A run's ``history.jsonl``: one JSON object a line, appended as training continues."""
 
 import contextlib
 import json
@@ -8,41 +8,39 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import (
-    CheckpointError,
-)
+from charrnn.errors import CheckpointError, reason
 from charrnn.store.folder import HISTORY_FILE, write_whole
 
 
 class History:
-    """A run's ``history.jsonl``: one JSON object a line, appended as training goes on."""
+    """The file, and the lines that wait to be written."""
 
-    def __init__(self, folder: Path, upto_step: int = 0, evaluated_step: int = 0) -> None:
-        """Opens the file for appending; lines past a step, or cut short, are dropped.
+    def __init__(self, folder: Path, last_step: int = 0, last_evaluation: int = 0) -> None:
+        """Opens the file for appending; later lines, and those cut short, are dropped.
 
         Args:
             folder: the run's folder.
-            upto_step: the last step to keep; 0 starts afresh.
-            evaluated_step: the last evaluation to keep.
+            last_step: the last step to keep; 0 starts afresh.
+            last_evaluation: the step of the last evaluation to keep.
 
         Raises:
             CheckpointError: It cannot be read or written.
         """
         self.path = folder / HISTORY_FILE
-        last = {"step": upto_step, "eval": min(upto_step, evaluated_step)}
+        last = {"step": last_step, "eval": min(last_step, last_evaluation)}
         lines = (line for event, step, line in self._lines() if 0 < step <= last.get(event, 0))
         try:
-            kept = "".join(lines).encode()
+            data = "".join(lines).encode()
         except OSError as error:
             raise CheckpointError(
-                f"{self.path}: cannot be read: {error.strerror or error}: move it away"
+                f"{self.path}: cannot be read: {reason(error)}: move it away"
             ) from None
-        write_whole(self.path, kept)
-        self._size = len(kept)  # bytes that are whole lines
+        write_whole(self.path, data)
+        self._size = len(data)  # bytes that are whole lines
         self._waiting: list[str] = []
 
     def _lines(self) -> Iterator[tuple[str, int, str]]:
-        """Yields whole lines, their events and their steps."""
+        """Yields the event, the step and the text of each whole line."""
         if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", errors="replace") as stream:
@@ -53,7 +51,7 @@ class History:
                         yield str(entry["event"]), entry["step"], line
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Adds one line, to be written by :meth:`flush`; numbers that are none become null."""
+        """Adds a line, to be written by :meth:`flush`; NaN and infinity become null."""
         finite = {key: None if _is_nan(value) else value for key, value in entry.items()}
         self._waiting.append(json.dumps(finite) + "\n")
 
@@ -61,7 +59,7 @@ class History:
         """Hands the lines to the system; what it refuses waits for the next time.
 
         Args:
-            to_disk: wait until the whole file has reached it.
+            to_disk: wait until the whole file has reached the disk.
 
         Raises:
             CheckpointError: They cannot be written.
@@ -77,7 +75,7 @@ class History:
                     os.fsync(stream.fileno())
         except OSError as error:
             raise CheckpointError(
-                f"{self.path}: cannot be written: {error.strerror or error}: free some space"
+                f"{self.path}: cannot be written: {reason(error)}: free some space"
             ) from None
         self._size += len(lines)
         self._waiting.clear()

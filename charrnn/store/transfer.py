@@ -23,18 +23,16 @@ def transfer(source: Checkpoint, model: CharRNN, vocabulary: Vocabulary) -> str:
     """
     old = {symbol: i for i, symbol in enumerate(source.vocabulary.symbols)}
     pairs = [(i, old[s]) for i, s in enumerate(vocabulary.symbols) if s in old]
-    new_ids, old_ids = (
-        torch.tensor([pair[k] for pair in pairs], dtype=torch.int64) for k in (0, 1)
-    )
-    given = source.model.state_dict()
+    new_ids, old_ids = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+    weights = source.model.state_dict()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name == "layers.0.W_x":
-                parameter[:, new_ids] = given[name][:, old_ids]
+                parameter[:, new_ids] = weights[name][:, old_ids]  # a column a character
             elif name.startswith("output."):
-                parameter[new_ids] = given[name][old_ids]
+                parameter[new_ids] = weights[name][old_ids]  # a row a character
             else:
-                parameter.copy_(given[name])
+                parameter.copy_(weights[name])
     return (
         f"{source.path}: {len(pairs)} characters taken over, {len(vocabulary) - len(pairs)} new, "
         f"{len(old) - len(pairs)} dropped"

@@ -1,14 +1,38 @@
-"""What happened."""
+"""What happens in training, as data; whoever watches decides how to show it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.errors import TrainingError
-from charrnn.model.network import CharRNN
-
 if TYPE_CHECKING:
-    pass
+    from charrnn.model.network import CharRNN
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What will be trained.
+
+    Attributes:
+        folder: the run's folder.
+        chars: characters (or bytes) of the texts; infinite if they have not ended.
+        symbols: V.
+        hidden_size: H.
+        num_layers: L.
+        parameters: trained numbers.
+        batch_size: B.
+        seq_len: T.
+        unit: ``"character"`` or ``"byte"``.
+    """
+
+    folder: Path
+    chars: float
+    symbols: int
+    hidden_size: int
+    num_layers: int
+    parameters: int
+    batch_size: int
+    seq_len: int
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -23,7 +47,7 @@ class Stepped:
         learning_rate: of the last update.
         chars_per_second: since the last such event, evaluations and saves excluded.
         progress: share of the training that is done, 0 to 1.
-        total_steps: updates of the whole training; None where the clock decides.
+        total_steps: updates of the whole training; None if the clock decides.
     """
 
     step: int
@@ -44,9 +68,9 @@ class Evaluated:
         step: updates so far.
         chars: characters read so far.
         elapsed_s: seconds of training so far.
-        val_nats_per_char: its surprise; None where the corpus keeps no validation text.
+        val_nats_per_char: its surprise; None if there is no validation text.
         best: whether it is the best so far, and was saved.
-        model: the averaged model, to sample from at once; it goes on changing.
+        model: the averaged model, to sample from at once; training changes it further.
     """
 
     step: int
@@ -54,38 +78,19 @@ class Evaluated:
     elapsed_s: float
     val_nats_per_char: float | None
     best: bool
-    model: CharRNN
+    model: "CharRNN"
 
 
 @dataclass(frozen=True)
-class Finished:
-    """Training has ended, and everything is saved.
+class RolledBack:
+    """The loss or the weights became NaN or infinite; training is at its last save again.
 
     Attributes:
-        reason: ``"done"``, ``"patience"`` or ``"interrupted"``.
-        step: updates in all.
-        elapsed_s: seconds of training in all.
-        val_nats_per_char: the best model's; None where none was scored.
-        model_path: the best model.
-    """
-
-    reason: str
-    step: int
-    elapsed_s: float
-    val_nats_per_char: float | None
-    model_path: Path
-
-
-@dataclass(frozen=True)
-class WentBack:
-    """The numbers had left all bounds: training is at its last saved moment again, and slower.
-
-    Attributes:
-        step: updates at that moment.
+        step: updates at that save.
         from_step: updates when it went wrong; the history holds none of those between.
         elapsed_s: seconds of training so far.
         reason: what was seen.
-        learning_rate: the new peak of the schedule.
+        learning_rate: the new peak of the schedule, half of the one before.
     """
 
     step: int
@@ -97,7 +102,7 @@ class WentBack:
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """Something could not be written; training goes on, and tries again at the next save.
+    """Something could not be written; training continues, and the next save tries again.
 
     Attributes:
         step: updates so far.
@@ -110,32 +115,23 @@ class SaveFailed:
     reason: str
 
 
-Event = Stepped | Evaluated | WentBack | SaveFailed | Finished
-
-
-class _Diverged(TrainingError):
-    """Something is no finite number any more; training goes back, or ends."""
-
-
 @dataclass(frozen=True)
-class RunSummary:
-    """What is said of a training before it starts."""
+class Finished:
+    """Training has ended, and everything is saved.
 
-    folder: Path
-    chars: int | None
-    symbols: int
-    hidden_size: int
-    num_layers: int
-    parameters: int
-    batch_size: int
-    seq_len: int
-    unit: str
+    Attributes:
+        reason: ``"done"``, ``"patience"`` or ``"interrupted"``.
+        step: updates in all.
+        elapsed_s: seconds of training in all.
+        val_nats_per_char: the best model's; None if none was scored.
+        model_path: the best model.
+    """
 
-    def line(self) -> str:
-        """Returns it as one line."""
-        text = "a text without end" if self.chars is None else f"{self.chars:,} {self.unit}s"
-        return (
-            f"{self.folder}: {text}, {self.symbols:,} distinct; "
-            f"{self.hidden_size} x {self.num_layers} model, {self.parameters:,} parameters; "
-            f"batch {self.batch_size} x {self.seq_len}"
-        )
+    reason: str
+    step: int
+    elapsed_s: float
+    val_nats_per_char: float | None
+    model_path: Path
+
+
+Event = Stepped | Evaluated | RolledBack | SaveFailed | Finished

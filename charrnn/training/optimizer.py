@@ -1,4 +1,4 @@
-"""Gradients to better weights: AdamW, the schedule of its rate, the running average.
+"""Gradients to better weights: AdamW, and the moving average of the weights.
 
 `torch.optim` has an AdamW too, but loads torch's compiler before its first update: a second and
 more at the start of every training. A test proves the two equal.
@@ -10,26 +10,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from charrnn.config import TrainingConfig
-
 BETAS = 0.9, 0.99
-"""How much of the gradient's mean, and of its square's, is kept at each update."""
+"""Decay rates of the moving averages of the gradient and of its square."""
 
 EPSILON = 1e-8
-
-
-def learning_rate(config: TrainingConfig, progress: float) -> float:
-    """Returns the rate at a share of the training: a linear rise, then half a cosine down.
-
-    Args:
-        config: peak, warm-up and final share.
-        progress: 0 at the start, 1 at the end.
-    """
-    if progress < config.warmup:
-        return config.learning_rate * (0.01 + 0.99 * progress / config.warmup)
-    fall = min((progress - config.warmup) / (1 - config.warmup), 1.0)
-    low = config.final_learning_rate
-    return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fall)))
 
 
 class AdamW:
@@ -38,59 +22,57 @@ class AdamW:
     Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
 
     Attributes:
-        parameters: what is updated.
-        means: the running mean of each one's gradient, of its shape.
-        squares: the running mean of each one's squared gradient, of its shape.
+        parameters: what is updated; each must have a gradient at every update.
+        exp_avg: the moving average of each one's gradient, of its shape.
+        exp_avg_sq: the moving average of each one's squared gradient, of its shape.
+        updates: updates made so far.
     """
 
     def __init__(self, parameters: Iterable[Tensor], weight_decay: float) -> None:
         """Prepares the first update.
 
         Args:
-            parameters: what to update; each has its gradient when :meth:`update` is called.
-            weight_decay: share of a matrix that an update at rate 1 takes away.
+            parameters: what to update.
+            weight_decay: share of a matrix that an update at learning rate 1 takes away.
         """
         self.parameters = list(parameters)
-        self.means = [torch.zeros_like(p) for p in self.parameters]
-        self.squares = [torch.zeros_like(p) for p in self.parameters]
+        self.exp_avg = [torch.zeros_like(p) for p in self.parameters]
+        self.exp_avg_sq = [torch.zeros_like(p) for p in self.parameters]
+        self.updates = 0
         self._weight_decay = weight_decay
         self._matrices = [p for p in self.parameters if p.ndim > 1]
 
     @torch.no_grad()
-    def update(self, rate: float, number: int) -> None:
-        """Moves all parameters by their gradients, and forgets the gradients.
-
-        Args:
-            rate: the learning rate.
-            number: which update this is, from 1 on.
-        """
+    def update(self, lr: float) -> None:
+        """Moves all parameters by their gradients, at a learning rate, and drops the gradients."""
+        self.updates += 1
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        torch._foreach_mul_(self._matrices, 1 - rate * self._weight_decay)
-        torch._foreach_lerp_(self.means, gradients, 1 - BETAS[0])
-        torch._foreach_mul_(self.squares, BETAS[1])
-        torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - BETAS[1])
-        # both means start at zero: undo how far that still pulls them down
-        mean_scale, square_scale = (1 - beta**number for beta in BETAS)
-        sizes = torch._foreach_sqrt(self.squares)
-        torch._foreach_div_(sizes, math.sqrt(square_scale))
-        torch._foreach_add_(sizes, EPSILON)
-        torch._foreach_addcdiv_(self.parameters, self.means, sizes, -rate / mean_scale)
-        self.forget_gradients()
+        torch._foreach_mul_(self._matrices, 1 - lr * self._weight_decay)
+        torch._foreach_lerp_(self.exp_avg, gradients, 1 - BETAS[0])
+        torch._foreach_mul_(self.exp_avg_sq, BETAS[1])
+        torch._foreach_addcmul_(self.exp_avg_sq, gradients, gradients, 1 - BETAS[1])
+        # both averages start at zero: undo how far that still pulls them down
+        correction, correction_sq = (1 - beta**self.updates for beta in BETAS)
+        denominators = torch._foreach_sqrt(self.exp_avg_sq)
+        torch._foreach_div_(denominators, math.sqrt(correction_sq))
+        torch._foreach_add_(denominators, EPSILON)
+        torch._foreach_addcdiv_(self.parameters, self.exp_avg, denominators, -lr / correction)
+        self.zero_grad()
 
-    def forget_gradients(self) -> None:
-        """Makes the next gradients start from nothing."""
+    def zero_grad(self) -> None:
+        """Drops all gradients."""
         for parameter in self.parameters:
             parameter.grad = None
 
 
 @torch.no_grad()
-def move_average(averages: list[Tensor], parameters: list[Tensor], number: int) -> None:
-    """Moves the averages of the weights towards them; their memory grows to 7 % of the training.
+def update_average(averages: list[Tensor], parameters: list[Tensor], updates: int) -> None:
+    """Updates the moving average (EMA) of the weights; its window grows to 7 % of the updates.
 
     Args:
         averages: changed.
         parameters: the weights after an update, in the same order.
-        number: which update that was, from 0 on.
+        updates: updates made before that one.
     """
-    share = 1 / (10 + 0.07 * number) if number else 1.0
+    share = 1 / (10 + 0.07 * updates) if updates else 1.0
     torch._foreach_lerp_(averages, parameters, share)

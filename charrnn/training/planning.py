@@ -1,34 +1,43 @@
 """Fits a model and its training to the text and to the time: whatever the user left open.
 
-The tables of what is fitted to what are in :mod:`charrnn.config`, the experiments behind them in
-``tests/bench/README.md``.
+The experiments behind the figures here are in ``tests/bench/README.md``.
 """
 
 import itertools
-import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from charrnn.config import (
-    ENOUGH_PASSES,
-    LARGE_MODEL_BATCH,
-    LARGE_MODEL_PASSES,
-    ModelConfig,
-    TrainingConfig,
-    enough_steps,
-    fitted_dropout,
-    fitted_hidden_size,
-    fitted_schedule,
-)
+from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.model.device import find_device
 from charrnn.model.network import CharRNN
+from charrnn.training.learner import update_weights
 from charrnn.training.optimizer import AdamW
-from charrnn.training.trainer import update_weights
+from charrnn.training.schedule import ENOUGH_EPOCHS, enough_steps, total_steps
+
+HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
+"""The hidden size from this many characters on that are read in all."""
+
+LARGE_MODEL_TEXT = 500_000
+"""A text of fewer characters is too small for more than the default hidden size."""
+
+LARGE_MODEL_BATCH = 64
+LARGE_MODEL_DROPOUT = 0.15
+LARGE_MODEL_EPOCHS = 60
+"""What suits a hidden size above the default: with more dropout, more epochs pay."""
+
+LONG_CHARS = 8e6
+"""A training that reads this many characters in all is a long one."""
+
+LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+"""A long training can afford to start and end with smaller steps."""
+
+DROPOUT_EPOCHS = 8.0
+"""From this many epochs on, a text is learnt with dropout."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,8 @@ class Plan:
     Attributes:
         model: the model's configuration.
         training: the settings.
-        notes: what the user should know.
-        spent_s: seconds that planning took from the time.
+        notes: what the user should know, a line each.
+        spent_s: seconds that planning took from the time budget.
     """
 
     model: ModelConfig
@@ -51,72 +60,129 @@ class Plan:
 def plan(
     model_options: Mapping[str, Any],
     training_options: Mapping[str, Any],
-    train_chars: int | None,
+    train_chars: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
     """Fits model, settings, length and evaluation to what can be read of the text.
 
     Args:
         model_options: fields of the model; those that are missing are chosen.
         training_options: fields of the settings; those that are missing are chosen.
-        train_chars: characters of the training text; None where it has no end yet.
+        train_chars: characters of the training text; infinite if it has not ended.
+        clock: tells seconds.
 
     Raises:
         OptionError: A value is out of range.
     """
-    start_s, spent_s = time.perf_counter(), 0.0
-    endless = train_chars is None
-    text_chars = math.inf if train_chars is None else train_chars
-    asked, model, notes = TrainingConfig(**training_options), ModelConfig(**model_options), []
-    training, large, passes = asked.fitted(text_chars), False, ENOUGH_PASSES
-    max_time = training.max_time
-    if max_time is not None:
-        speed = training_speed(model, training)
-        if "hidden_size" not in model_options:
-            size = fitted_hidden_size(speed * max_time, text_chars)
-            if size != model.hidden_size:
-                model, large = replace(model, hidden_size=size), size > model.hidden_size
-                if large:
-                    passes = LARGE_MODEL_PASSES
-                    asked = TrainingConfig(**{"batch_size": LARGE_MODEL_BATCH, **training_options})
-                    training = asked.fitted(text_chars)
-                speed = training_speed(model, training)
-        spent_s = time.perf_counter() - start_s
-    chars_per_step = training.batch_size * training.seq_len
-    steps_per_epoch = None if endless else max(1, int(text_chars // chars_per_step))
+    start_s = clock()
+    model, asked = ModelConfig(**model_options), TrainingConfig(**training_options)
+    training, speed, spent_s = fit_to_text(asked, train_chars), 0.0, 0.0
+    notes: list[str] = []
+    large = False
+    if training.max_time is not None:
+        speed = training_speed(model, training, clock)
+        size = fitted_hidden_size(speed * training.max_time, train_chars)
+        if "hidden_size" not in model_options and size != model.hidden_size:
+            model, large = replace(model, hidden_size=size), size > model.hidden_size
+            if large:
+                asked = TrainingConfig(**{"batch_size": LARGE_MODEL_BATCH, **training_options})
+                training = fit_to_text(asked, train_chars)
+            speed = training_speed(model, training, clock)
+        spent_s = clock() - start_s
     if training != asked:
-        notes.append(_say_fitted(asked, training))
-    if max_time is None:
-        steps = training.total_steps(steps_per_epoch)
+        notes.append(
+            f"small text: batch size {training.batch_size} and sequence length {training.seq_len} "
+            f"instead of {asked.batch_size} and {asked.seq_len}"
+        )
+    chars_per_step = training.batch_size * training.seq_len
+    steps_per_epoch = max(1, train_chars // chars_per_step)
+    if training.max_time is None:
+        steps = total_steps(training, steps_per_epoch)
         assert steps is not None
-        read = float(steps * chars_per_step)
+        chars = float(steps * chars_per_step)  # that will be read in all
     else:
-        if steps_per_epoch is not None:
-            enough_s = enough_steps(steps_per_epoch, passes) * chars_per_step / speed + spent_s
-            if enough_s < max_time:
-                notes.append(
-                    f"after {passes} passes a text is only learnt by heart: "
-                    f"training ends after {enough_s:.0f} s"
-                )
-                max_time = enough_s
-        read = max(speed * (max_time - spent_s), 0.0)
-        # scoring is thrice as fast as learning: an evaluation takes a twentieth of the time
-        val_chars = min(training.max_val_chars, max(1000, int(0.15 * read)))
+        epochs = LARGE_MODEL_EPOCHS if large else ENOUGH_EPOCHS
+        enough_s = enough_steps(steps_per_epoch, epochs) * chars_per_step / speed + spent_s
+        max_time = min(training.max_time, enough_s)
+        if max_time < training.max_time:
+            notes.append(
+                f"after {epochs} epochs a model only overfits: training ends after {enough_s:.0f} s"
+            )
+        chars = max(speed * (max_time - spent_s), 0.0)
+        # scoring is three times as fast as learning: an evaluation takes a twentieth of the time
+        val_chars = min(training.max_val_chars, max(1000, int(0.15 * chars)))
         training = replace(training, max_time=max_time, max_val_chars=val_chars)
-    schedule = {k: v for k, v in fitted_schedule(read).items() if k not in training_options}
+    schedule = {k: v for k, v in fitted_schedule(chars).items() if k not in training_options}
     if "dropout" not in model_options:
-        often = read / text_chars
-        model = replace(model, dropout=fitted_dropout(often, read, large=large))
+        epochs_read = chars / train_chars
+        model = replace(model, dropout=fitted_dropout(epochs_read, chars, large=large))
         if model.dropout:
-            notes.append(f"about {often:.0f} passes over the text: dropout {model.dropout}")
+            notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
     return Plan(model, replace(training, **schedule), notes, spent_s)
 
 
-def training_speed(model_config: ModelConfig, config: TrainingConfig) -> float:
+def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
+    """Returns the settings, with batch and sequence shrunk to fit a small text.
+
+    Each stream should be at least four sequences long, or carrying its state means nothing: first
+    the batch shrinks, then, for one stream, the sequence.
+
+    Args:
+        config: the settings.
+        train_chars: characters of the training text.
+    """
+    targets = min(train_chars, 2**40) - 1
+    batch_size = max(1, min(config.batch_size, int(targets // (4 * config.seq_len))))
+    seq_len = max(1, min(config.seq_len, int(targets // (4 * batch_size))))
+    return replace(config, batch_size=batch_size, seq_len=seq_len)
+
+
+def fitted_hidden_size(chars: float, train_chars: float) -> int:
+    """Returns the hidden size for a training that the clock ends.
+
+    A small model learns less from each character, but reads more of them.
+
+    Args:
+        chars: characters that a model of the default size would read in that time.
+        train_chars: characters of the training text.
+    """
+    size = next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
+    return size if train_chars >= LARGE_MODEL_TEXT else min(size, ModelConfig.hidden_size)
+
+
+def fitted_schedule(chars: float) -> dict[str, Any]:
+    """Returns settings that suit a training of so many characters better than the defaults."""
+    return LONG_SCHEDULE if chars >= LONG_CHARS else {}
+
+
+def fitted_dropout(epochs: float, chars: float, *, large: bool = False) -> float:
+    """Returns the dropout that keeps a text that is read often from being overfitted.
+
+    A large text is harder to overfit, and needs less of it.
+
+    Args:
+        epochs: how often the training text will be read.
+        chars: characters that will be read in all.
+        large: the hidden size is above the default.
+    """
+    if epochs < DROPOUT_EPOCHS:
+        return 0.0
+    if large:
+        return LARGE_MODEL_DROPOUT
+    return 0.05 if chars >= LONG_CHARS else 0.1
+
+
+def training_speed(
+    model_config: ModelConfig,
+    config: TrainingConfig,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Measures how fast such a model learns here; takes about a quarter of a second.
 
     Args:
         model_config: the network.
         config: batch size, sequence length and device.
+        clock: tells seconds.
 
     Returns:
         Characters per second.
@@ -126,17 +192,10 @@ def training_speed(model_config: ModelConfig, config: TrainingConfig) -> float:
         text = torch.randint(model_config.vocab_size, (config.seq_len + 1, config.batch_size))
     optimizer, state = AdamW(model.parameters(), 0.0), model.zero_state(config.batch_size)
     batch = text[:-1].to(state.device), text[1:].to(state.device)
-    marks = [time.perf_counter()]
-    while len(marks) < 4 or marks[-1] - marks[0] < 0.25:
-        # at rate 0 the weights stay where they are, and every update is as the first
-        update_weights(model, optimizer, batch, state, rate=0.0, number=1, grad_clip=1.0)
-        marks.append(time.perf_counter())
+    marks_s = [clock()]
+    while len(marks_s) < 4 or marks_s[-1] - marks_s[0] < 0.25:
+        # at learning rate 0 the weights stay where they are
+        update_weights(model, optimizer, batch, state, lr=0.0, grad_clip=1.0)
+        marks_s.append(clock())
     # the first update has the warm-up
-    return batch[0].numel() / statistics.median(b - a for a, b in itertools.pairwise(marks[1:]))
-
-
-def _say_fitted(asked: TrainingConfig, fitted: TrainingConfig) -> str:
-    return (
-        f"small text: batch size {fitted.batch_size} and sequence length {fitted.seq_len} "
-        f"instead of {asked.batch_size} and {asked.seq_len}"
-    )
+    return batch[0].numel() / statistics.median(b - a for a, b in itertools.pairwise(marks_s[1:]))

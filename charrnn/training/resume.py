@@ -1,131 +1,134 @@
-"""An old run."""
+"""An old run: from its training file to a trainer that is exactly where the file says."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from charrnn.config import MODEL_FILE, DataConfig, TrainingConfig
-from charrnn.errors import CheckpointError, CorpusError, OptionError
+from charrnn.errors import CheckpointError, OptionError
 from charrnn.fields import typed
-from charrnn.model.device import find_device
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import RunLock
-from charrnn.text.batches import Batches
-from charrnn.text.corpus import Corpus
-from charrnn.text.dataset import Watch, _known_again, _Origin, _validation
-from charrnn.training.trainer import Trainer, Validate
+from charrnn.text.dataset import Dataset, Origin
+from charrnn.text.survey import Watch, ignore
+from charrnn.training.learner import Learner
+from charrnn.training.recorder import Recorder, restore
+from charrnn.training.trainer import Trainer
 
-RESUMABLE = {"epochs", "steps", "max_time", "patience", "eval_every", "save_every", "save_every_s"}
-"""Training settings that a resumed run may change."""
-
-FITTED = ("batch_size", "seq_len")
-"""Training settings that a small text may shrink, whatever was asked for."""
+LIMITS = {"epochs", "steps", "max_time"}
+RESUMABLE = LIMITS | {"patience", "eval_every", "save_every", "save_every_s", "threads", "device"}
+"""Settings that a resumed run may change."""
 
 
-def resumed_trainer(
+def resume(
     path: Path,
     changes: Mapping[str, Any],
-    *,
-    validate: Validate,
-    watch: Watch = lambda corpus, size_bytes: None,
+    watch: Watch = ignore,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Trainer:
-    """Goes on with a run exactly where its training file says.
+    """Continues a run exactly where its training file says.
 
     Args:
         path: the training file.
-        changes: settings that the user gave anew; all but :data:`RESUMABLE` must be as saved.
-        validate: scores a model.
-        watch: as in :func:`new_trainer`.
+        changes: settings that the user set anew; all but :data:`RESUMABLE` must be as saved.
+        watch: called while the text is read.
+        clock: tells seconds.
 
     Raises:
-        CheckpointError: The file cannot be used, a setting differs, or the text has changed.
-        CorpusError: The text is not there any more.
+        CheckpointError: The file cannot be used, or a setting differs.
+        CorpusError: The text has changed, or is gone.
     """
-    lock = RunLock(path.parent)  # before reading: what another training saves meanwhile is lost
-    try:
-        return _resumed(path, changes, lock, validate, watch)
-    except BaseException:
-        lock.release()
-        raise
+    with contextlib.ExitStack() as on_error:
+        # before reading: what another training saves meanwhile would be lost
+        lock = RunLock(path.parent)
+        on_error.callback(lock.release)
+        saved = checkpoint.load(path)
+        data, config, origin = _settings(saved)
+        asked = saved.training_state.get("asked", {})
+        _check_changes(saved, {**asdict(data), **asdict(config)}, asked, changes)
+        as_before, config = config, _changed(config, changes)
+        dataset = Dataset.reopen(origin, data, saved.vocabulary, path.parent, watch)
+        on_error.callback(dataset.close)
+        learner = Learner(saved.model, config)
+        progress = restore(saved, learner)
+        if config != as_before or config.max_time is not None:
+            # the steps since the save will not be replayed, and find no best model again
+            progress.best_nats = _newer_nats(saved, path, progress.best_nats)
+        recorder = Recorder(
+            path.parent,
+            lock,
+            dataset.vocabulary,
+            config,
+            origin={**dataset.to_json(), "asked": asked},
+            provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
+        )
+        trainer = Trainer(learner, dataset, recorder, config, progress, clock)
+        if not trainer.holds(progress.position):
+            raise _not_whole(path, f"there is no {progress.position}")
+        trainer.notes.append(f"resumed at step {progress.step:,}")
+        on_error.pop_all()
+        return trainer
 
 
-def _resumed(
-    path: Path, changes: Mapping[str, Any], lock: RunLock, validate: Validate, watch: Watch
-) -> Trainer:
-    saved = checkpoint.load(path)
+def _not_whole(path: Path, why: object) -> CheckpointError:
+    return CheckpointError(f"{path}: not a whole training file ({why}): start a new run")
+
+
+def _settings(saved: Checkpoint) -> tuple[DataConfig, TrainingConfig, Origin]:
+    """Returns a training's settings and where its text is."""
     state = saved.training_state
     if not state:
-        raise CheckpointError(f"{path}: a model, no saved training: name the run's folder")
+        raise CheckpointError(f"{saved.path}: a model, not a saved training: name the run's folder")
     try:
         data = typed(DataConfig, state["data_config"])
         config = typed(TrainingConfig, state["training_config"])
-        origin = _Origin.read(state)
+        if not isinstance(state.get("asked", {}), dict):
+            raise TypeError("asked")
+        return data, config, Origin.read(state)
     except (KeyError, TypeError, ValueError, OptionError) as error:
-        raise CheckpointError(
-            f"{path}: not a whole training file ({error}): start a new run"
-        ) from None
-    model_config = saved.model.config
-    fixed = {**asdict(model_config), **asdict(data), **asdict(config)}
+        raise _not_whole(saved.path, error) from None
+
+
+def _check_changes(
+    saved: Checkpoint,
+    settings: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    changes: Mapping[str, Any],
+) -> None:
+    """Raises CheckpointError if a setting is changed that a resumed run must keep."""
+    fixed = {**asdict(saved.model.config), **settings}
     for key, value in changes.items():
-        free = key not in fixed or key in RESUMABLE | {"threads", "device"}
+        free = key not in fixed or key in RESUMABLE
         # a small text may have shrunk what was asked for
-        if not free and value not in (fixed[key], origin.asked.get(key)):
+        if not free and value not in (fixed[key], asked.get(key)):
             option = "--" + key.replace("_", "-")
             raise CheckpointError(
-                f"{path}: trained with {option} {fixed[key]}, not {value}: "
+                f"{saved.path}: trained with {option} {fixed[key]}, not {value}: "
                 f"leave {option} out, or start a new run"
             )
-    as_before = config == _with_changes(config, changes)
-    config = _with_changes(config, changes)
-    found = [str(kept) if (kept := path.parent / s).exists() else s for s in origin.sources]
-    corpus = Corpus(found, data)
-    stamps = corpus.stamps()
-    known = _known_again(corpus, origin, saved.vocabulary, watch)
-    # a touched text, found to be the same, need not be read again the next time
-    origin = replace(origin, stamps=stamps, places=[list(place) for place in known.places])
-    validation = None
-    if origin.val_source is not None:
-        validation, val_sha256, _ = _validation(origin.val_source, data, saved.vocabulary)
-        if val_sha256 != origin.val_sha256:
-            raise CorpusError(
-                f"{origin.val_source}: the text has changed since the run began: "
-                "restore it, or start a new run"
-            )
-    return Trainer(
-        saved.model.to(find_device(config.device)),
-        Batches(corpus, known, data, config.batch_size, config.seq_len, validation=validation),
-        config,
-        path.parent,
-        validate=validate,
-        origin={"data_config": asdict(data), **asdict(origin)},
-        provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
-        resume_from=saved,
-        # where the same steps will be made again, the kept model will be found again
-        kept_nats=None if as_before and config.max_time is None else _newer_nats(saved, path),
-        lock=lock,
-    )
 
 
-def _newer_nats(saved: Checkpoint, path: Path) -> float | None:
-    """Returns what the kept model scores, if it is newer than a training file and better.
-
-    Training that was killed may have kept it after its last save.
-    """
-    try:
-        kept = checkpoint.load(path.with_name(MODEL_FILE)).provenance
-        step, nats = kept["step"], kept["val_nats_per_char"]
-        progress = saved.training_state["progress"]
-        newer = step > progress["step"] and nats < (progress["best_nats"] or math.inf)
-    except (CheckpointError, KeyError, TypeError):
-        return None  # there is none, or it was never scored
-    return float(nats) if newer else None
-
-
-def _with_changes(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
-    new = {key: changes[key] for key in RESUMABLE | {"threads", "device"} if key in changes}
-    if new.keys() & {"epochs", "steps", "max_time"}:
-        new = {"epochs": None, "steps": None, "max_time": None, **new}
+def _changed(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
+    new = {key: changes[key] for key in RESUMABLE if key in changes}
+    if new.keys() & LIMITS:
+        new = dict.fromkeys(LIMITS) | new
     return replace(config, **new)
+
+
+def _newer_nats(saved: Checkpoint, path: Path, best_nats: float | None) -> float | None:
+    """Returns the best figure; the kept model's, if it is better and newer than the training file.
+
+    A training that was killed may have kept a model after its last save.
+    """
+    with contextlib.suppress(CheckpointError, KeyError, TypeError):  # none, or never scored
+        best = checkpoint.load(path.with_name(MODEL_FILE)).provenance
+        nats: float = best["val_nats_per_char"]
+        newer = best["step"] > saved.training_state["progress"]["step"]
+        if newer and nats < (best_nats or math.inf):
+            return float(nats)
+    return best_nats

@@ -1,0 +1,158 @@
+"""What learns: the model, its moving average, the optimiser and the hidden state; one update.
+
+One update reads B streams T characters further, predicts each next character, and follows the
+gradient of the mean surprise (the cross-entropy). The hidden state is carried from batch to batch,
+and gradients stop there: truncated back-propagation through time.
+
+Shapes: T time, B batch, L layers, H hidden.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from charrnn.config import TrainingConfig
+from charrnn.errors import TrainingError
+from charrnn.model.device import find_device
+from charrnn.model.network import CharRNN
+from charrnn.text.batches import Batch
+from charrnn.training.optimizer import AdamW, update_average
+
+
+class Diverged(TrainingError):
+    """The loss, its gradient or the weights are NaN or infinite."""
+
+
+class Learner:
+    """The weights while they are learnt, and all that an update needs besides the batch.
+
+    Attributes:
+        model: the network that is updated.
+        average: the same network with the moving average (EMA) of the weights: what is evaluated
+            and kept.
+        optimizer: of the model's weights.
+        state: the hidden state after the last batch, (L, B, H).
+    """
+
+    def __init__(self, model: CharRNN, config: TrainingConfig) -> None:
+        """Prepares the first update.
+
+        Args:
+            model: the network; moved to its device.
+            config: batch size, weight decay, clipping and device.
+
+        Raises:
+            OptionError: There is no such device.
+        """
+        self.model = model.to(find_device(config.device)).train()
+        self.average = copy.deepcopy(model).eval()
+        self.optimizer = AdamW(model.parameters(), config.weight_decay)
+        self.state = model.zero_state(config.batch_size)
+        self._grad_clip = config.grad_clip
+        self._averages = [p.detach() for p in self.average.parameters()]
+
+    def update(self, batch: Batch, lr: float) -> float:
+        """Makes one update.
+
+        Args:
+            batch: the text.
+            lr: the learning rate.
+
+        Returns:
+            The batch's mean surprise before the update, nats/char.
+
+        Raises:
+            Diverged: It is NaN or infinite; the weights are as they were.
+        """
+        device = self.state.device
+        x = torch.from_numpy(batch.x).to(device)  # (T, B)
+        y = torch.from_numpy(batch.y).to(device)
+        if batch.starts_block:
+            self.state.zero_()
+        nats, self.state = update_weights(
+            self.model, self.optimizer, (x, y), self.state, lr, self._grad_clip
+        )
+        update_average(self._averages, self.optimizer.parameters, self.optimizer.updates - 1)
+        return nats
+
+    def check_finite(self) -> None:
+        """Raises Diverged if a weight is NaN or infinite."""
+        models = (self.model, self.average)
+        if not all(bool(p.isfinite().all()) for model in models for p in model.parameters()):
+            raise Diverged("the weights are NaN or infinite")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns what a training file keeps beside the weights, by its name there."""
+        names = [name for name, _ in self.model.named_parameters()]
+        kinds = {
+            "average.{}": self._averages,
+            "optimizer.{}.exp_avg": self.optimizer.exp_avg,
+            "optimizer.{}.exp_avg_sq": self.optimizer.exp_avg_sq,
+        }
+        tensors = {"state": self.state}
+        for kind, kept in kinds.items():
+            tensors |= {kind.format(name): t for name, t in zip(names, kept, strict=True)}
+        return tensors
+
+    def restore(self, model: CharRNN, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Takes over what a training file kept.
+
+        Args:
+            model: its weights.
+            tensors: the rest, as :meth:`tensors` names it.
+            step: updates made so far.
+
+        Raises:
+            KeyError: A tensor is missing.
+            ValueError: One has another shape or type.
+        """
+        self.model.load_state_dict(model.state_dict())
+        for name, tensor in self.tensors().items():
+            saved = tensors[name]
+            if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
+                shapes = f"{tuple(saved.shape)}, not {tuple(tensor.shape)}"
+                raise ValueError(f"tensor {name} has shape {shapes}")
+            tensor.copy_(saved)
+        self.optimizer.updates = step
+        self.optimizer.zero_grad()
+
+
+def update_weights(
+    model: CharRNN,
+    optimizer: AdamW,
+    batch: tuple[Tensor, Tensor],
+    state: Tensor,
+    lr: float,
+    grad_clip: float,
+) -> tuple[float, Tensor]:
+    """Makes one update of the weights.
+
+    Args:
+        model: the network; changed.
+        optimizer: of its weights; changed.
+        batch: ids read and, for each, the id that follows, both (T, B) int64.
+        state: before the first of them, (L, B, H).
+        lr: the learning rate.
+        grad_clip: largest norm of the gradient; 0 is any.
+
+    Returns:
+        The mean surprise, nats/char, and the state after the last step.
+
+    Raises:
+        Diverged: The surprise or the gradient is NaN or infinite; the weights are as they were.
+    """
+    x, y = batch
+    logits, state = model(x, state)  # (T, B, V), (L, B, H)
+    loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+    nats = loss.item()
+    if not math.isfinite(nats):
+        raise Diverged(f"the loss is {nats}")
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(optimizer.parameters, grad_clip or math.inf)
+    if not math.isfinite(norm.item()):
+        raise Diverged(f"the gradient's norm is {norm.item()}")
+    optimizer.update(lr)
+    return nats, state.detach()  # detach: truncated BPTT stops here

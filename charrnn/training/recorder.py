@@ -1,0 +1,189 @@
+"""What is saved and restored of a training: the model, the training file, the history.
+
+A disk that refuses a file ends no training. What could not be written waits: the best model until
+the next save, the history's lines until the next flush.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from charrnn.config import MODEL_FILE, TrainingConfig
+from charrnn.errors import CheckpointError
+from charrnn.fields import typed
+from charrnn.store import checkpoint
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.folder import TRAINING_FILE, RunLock
+from charrnn.store.history import History
+from charrnn.text.batches import Position
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.events import Evaluated, Stepped
+from charrnn.training.learner import Learner
+from charrnn.training.schedule import Progress
+
+
+def refusal(write: Callable[..., None], *args: Any) -> str | None:
+    """Writes something; returns why the disk refused it, or None."""
+    try:
+        write(*args)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+class Recorder:
+    """Writes a run's files, and reads its training file again.
+
+    Attributes:
+        folder: the run's folder.
+        model_path: the best model.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lock: RunLock,
+        vocabulary: Vocabulary,
+        config: TrainingConfig,
+        origin: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> None:
+        """Writes nothing yet.
+
+        Args:
+            folder: the run's folder; it must exist.
+            lock: of the folder; released when the recorder is closed.
+            vocabulary: of the model.
+            config: the settings of the training.
+            origin: what the training file must tell to find the text again; JSON values.
+            provenance: what every file tells of the text; JSON values.
+        """
+        self.folder, self.model_path = folder, folder / MODEL_FILE
+        self._lock, self._vocabulary, self._config = lock, vocabulary, config
+        self._origin, self._provenance = dict(origin), dict(provenance)
+        self._unsaved: Checkpoint | None = None  # the best model, if the disk refused it
+        self._history: History | None = None
+
+    def open_history(self, progress: Progress) -> None:
+        """Opens the history, cut back to where training is.
+
+        Raises:
+            CheckpointError: It cannot be read or written.
+        """
+        self._history = History(self.folder, progress.step, progress.evaluated_step)
+
+    def log(self, event: Stepped | Evaluated) -> None:
+        """Adds a line to the history, to be written by the next flush."""
+        assert self._history is not None
+        name = "step" if isinstance(event, Stepped) else "eval"
+        inner = ("progress", "total_steps", "model")
+        fields = {key: value for key, value in vars(event).items() if key not in inner}
+        self._history.append({"event": name, **fields})
+
+    def flush(self, *, to_disk: bool = False) -> None:
+        """Writes the history's waiting lines.
+
+        Raises:
+            CheckpointError: They cannot be written.
+        """
+        if self._history is not None:
+            self._history.flush(to_disk=to_disk)
+
+    def _provenance_of(self, progress: Progress, nats: float | None) -> dict[str, Any]:
+        return {
+            **self._provenance,
+            "step": progress.step,
+            "train_chars_read": progress.chars,
+            "elapsed_s": round(progress.elapsed_s, 3),
+            "val_nats_per_char": nats,
+            "versions": checkpoint.library_versions(),
+        }
+
+    def save_model(self, learner: Learner, progress: Progress, nats: float | None) -> None:
+        """Saves the averaged model as the best one.
+
+        Args:
+            learner: its weights.
+            progress: of the training.
+            nats: its validation figure, nats/char; None if it was not scored.
+
+        Raises:
+            Diverged: The weights are NaN or infinite.
+            CheckpointError: It cannot be written; the next :meth:`save` tries again.
+        """
+        learner.check_finite()
+        best = Checkpoint(
+            learner.average, self._vocabulary, provenance=self._provenance_of(progress, nats)
+        )
+        self._unsaved = None
+        try:
+            checkpoint.save(self.model_path, best)
+        except CheckpointError:
+            self._unsaved = replace(best, model=copy.deepcopy(learner.average))
+            raise
+
+    def save(self, learner: Learner, progress: Progress) -> None:
+        """Saves the whole training, so that it can be resumed exactly from here.
+
+        Raises:
+            Diverged: The weights are NaN or infinite.
+            CheckpointError: It cannot be written.
+        """
+        learner.check_finite()
+        # first: the history must reach as far as the training file
+        self.flush(to_disk=True)
+        if self._unsaved is not None:
+            # a training file must not name a best model that was never written
+            checkpoint.save(self.model_path, self._unsaved)
+            self._unsaved = None
+        training = Checkpoint(
+            learner.model,
+            self._vocabulary,
+            provenance=self._provenance_of(progress, progress.best_nats),
+            training_state={
+                "training_config": asdict(self._config),
+                "progress": asdict(progress),
+                **self._origin,
+            },
+            tensors={"random_state": torch.get_rng_state(), **learner.tensors()},
+        )
+        checkpoint.save(self.folder / TRAINING_FILE, training)
+
+    def load(self) -> Checkpoint:
+        """Returns the last save.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        return checkpoint.load(self.folder / TRAINING_FILE)
+
+    def close(self) -> None:
+        """Writes what can be written of the history, and lets the next training in."""
+        refusal(self.flush)
+        self._lock.release()
+
+
+def restore(saved: Checkpoint, learner: Learner) -> Progress:
+    """Puts a learner, and torch's random numbers, where a training file says.
+
+    Returns:
+        How far the training was.
+
+    Raises:
+        CheckpointError: The file is not whole.
+    """
+    try:
+        progress = dict(saved.training_state["progress"])
+        position = typed(Position, progress.pop("position"))
+        restored = typed(Progress, {**progress, "position": position})
+        learner.restore(saved.model, saved.tensors, restored.step)
+        torch.set_rng_state(saved.tensors["random_state"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{saved.path}: not a whole training file ({error}): start a new run"
+        ) from None
+    return restored

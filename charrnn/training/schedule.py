@@ -1,0 +1,258 @@
+"""When, and how fast: how far a training is, its learning rate, what is due now.
+
+A :class:`Schedule` answers from the settings, a clock and the :class:`Progress`; it knows no
+network, no text and no disk.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from charrnn.config import DEFAULT_EPOCHS, DEFAULT_MIN_STEPS, TrainingConfig
+from charrnn.errors import OptionError
+from charrnn.text.batches import Batch, Position
+
+ENOUGH_EPOCHS = 40
+ENOUGH_STEPS = 200
+"""Beyond this many epochs, and at least this many steps, a model only overfits."""
+
+LOG_AFTER_S = 2.0
+"""Seconds after which a line is logged, however few updates were made."""
+
+EARLY_FROM_S = 20.0
+"""A budget of this many seconds can afford an early evaluation."""
+
+SAVES_SHARE = 0.02
+"""Share of the time that saves by the clock may take."""
+
+
+@dataclass
+class Progress:
+    """What changes in training, except tensors; a training file keeps it as JSON.
+
+    Attributes:
+        step: updates so far.
+        chars: characters read so far.
+        elapsed_s: seconds of training so far, evaluations included.
+        position: where the next batch starts.
+        best_nats: the best validation figure, nats/char; None if there is none.
+        evaluations_since_best: evaluations in a row without a better one.
+        evaluated_step: the step of the last evaluation.
+        evaluated_s: when it ended, in seconds of training.
+        eval_s: how long it took.
+        setbacks: how often training was rolled back; each time the learning rate is halved.
+        done_max_time: the time budget that was used up; None if none was.
+        log_nats: surprise of the characters read since the last log line, summed.
+        log_chars: how many they are.
+        log_start_s: when they began, in seconds of training, evaluations and saves left out.
+    """
+
+    step: int = 0
+    chars: int = 0
+    elapsed_s: float = 0.0
+    position: Position = field(default_factory=Position)
+    best_nats: float | None = None
+    evaluations_since_best: int = 0
+    evaluated_step: int = 0
+    evaluated_s: float = 0.0
+    eval_s: float = 0.0
+    setbacks: int = 0
+    done_max_time: float | None = None
+    log_nats: float = 0.0
+    log_chars: int = 0
+    log_start_s: float = 0.0
+
+
+def learning_rate(config: TrainingConfig, share_done: float) -> float:
+    """Returns the rate at a share of the training: a linear rise, then half a cosine down.
+
+    Args:
+        config: peak, warm-up and final share.
+        share_done: 0 at the start, 1 at the end.
+    """
+    if share_done < config.warmup:
+        return config.learning_rate * (0.01 + 0.99 * share_done / config.warmup)
+    fall = min((share_done - config.warmup) / (1 - config.warmup), 1.0)
+    low = config.final_learning_rate
+    return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+def enough_steps(steps_per_epoch: float, epochs: int = ENOUGH_EPOCHS) -> float:
+    """Returns the updates beyond which a model only overfits."""
+    return max(epochs * steps_per_epoch, ENOUGH_STEPS)
+
+
+def total_steps(config: TrainingConfig, steps_per_epoch: float) -> int | None:
+    """Returns the updates of the whole training; None if the clock decides.
+
+    Without a limit it is :data:`DEFAULT_EPOCHS` epochs and at least :data:`DEFAULT_MIN_STEPS`
+    steps, but no more than enough; patience usually ends it before.
+
+    Raises:
+        OptionError: The text has no end, and neither has the training.
+    """
+    if config.max_time is not None:
+        return None
+    if config.steps is not None:
+        return config.steps
+    if math.isinf(steps_per_epoch):
+        raise OptionError("--steps or --max-time: a text without an end needs one of them")
+    if config.epochs is not None:
+        return max(1, round(config.epochs * steps_per_epoch))
+    wanted = max(DEFAULT_EPOCHS * steps_per_epoch, DEFAULT_MIN_STEPS)
+    return int(min(wanted, enough_steps(steps_per_epoch)))
+
+
+def default_eval_every(steps: int | None, val_chars: int, chars_per_step: int) -> int:
+    """Returns the steps between evaluations so that they take a few percent of the time.
+
+    Scoring a character costs about a third of learning it.
+
+    Args:
+        steps: of the whole training; None if the clock decides.
+        val_chars: characters that an evaluation scores.
+        chars_per_step: characters that a step reads.
+    """
+    affordable = math.ceil(5 * val_chars / chars_per_step)
+    return max(affordable, min((steps or 0) // 20, 1000), 10)
+
+
+class Schedule:
+    """Tells how far a training is and what is due.
+
+    Attributes:
+        config: the settings.
+        steps: updates of the whole training; None if the clock decides.
+        eval_every: steps between evaluations, if they do not follow the clock.
+        progress: what it answers from; replaced when training is rolled back.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        steps: int | None,
+        eval_every: int,
+        progress: Progress,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.config, self.steps, self.progress = config, steps, progress
+        self.eval_every = config.eval_every or eval_every
+        self._clock = clock
+        self._start_s = 0.0  # what the clock would have shown at the start of training
+        self._saved_s = 0.0  # when the last save ended, in seconds of training
+        self._save_took_s = 0.0
+
+    def start(self) -> None:
+        """Starts the clock, or starts it anew after a break."""
+        self._start_s = self._clock() - self.progress.elapsed_s
+        self._saved_s = self.progress.elapsed_s
+
+    def elapsed(self) -> float:
+        """Returns the seconds of training so far, and notes them."""
+        self.progress.elapsed_s = self._clock() - self._start_s
+        return self.progress.elapsed_s
+
+    def share_done(self) -> float:
+        """Returns the share of the training that is done; 1 or more at the end."""
+        if self.steps is not None:
+            return self.progress.step / self.steps
+        assert self.config.max_time is not None
+        # the budget reserves the time of one evaluation for the last one
+        budget_s = max(self.config.max_time - self.progress.eval_s, 1e-9)
+        return self.progress.elapsed_s / budget_s
+
+    def learning_rate(self) -> float:
+        """Returns the learning rate of the next update."""
+        return learning_rate(self.config, self.share_done()) * self._slowdown()
+
+    def peak_learning_rate(self) -> float:
+        """Returns the peak of the schedule, after all rollbacks."""
+        return self.config.learning_rate * self._slowdown()
+
+    def _slowdown(self) -> float:
+        return 0.5**self.progress.setbacks
+
+    def count(self, batch: Batch, nats: float) -> None:
+        """Counts an update.
+
+        Args:
+            batch: what it read.
+            nats: its mean surprise, nats/char.
+        """
+        progress = self.progress
+        progress.step += 1
+        progress.chars += batch.x.size
+        progress.position = batch.after
+        progress.log_nats += nats * batch.x.size
+        progress.log_chars += batch.x.size
+
+    def exclude_since(self, before_s: float) -> float:
+        """Leaves the time since then out of the speed; returns how long it was, in seconds."""
+        took_s = self.elapsed() - before_s
+        self.progress.log_start_s += took_s
+        return took_s
+
+    def is_done(self) -> bool:
+        """Returns whether the steps or the time are used up."""
+        budget = self.config.max_time
+        used_up = budget is not None and budget == self.progress.done_max_time
+        return used_up or self.share_done() >= 1
+
+    def log_is_due(self) -> bool:
+        """Every ten steps, less often in long runs so that the file stays small; or after 2 s."""
+        progress = self.progress
+        interval = max(10, int(10 ** (len(str(progress.step)) - 3)))
+        too_long = progress.elapsed_s - progress.log_start_s >= LOG_AFTER_S
+        return progress.step % interval == 0 or too_long
+
+    def evaluation_is_due(self) -> bool:
+        """By the steps, or by the clock if the clock ends the training."""
+        progress, config = self.progress, self.config
+        if config.max_time is None or config.eval_every is not None:
+            return progress.step % self.eval_every == 0
+        # a tenth of the budget, at most a minute, and never more than a twentieth of the time
+        wanted_s = max(min(config.max_time / 10, 60.0), 20 * progress.eval_s)
+        if progress.evaluated_step == 0 and config.max_time >= EARLY_FROM_S:
+            wanted_s /= 4  # a model that only gets worse is best early
+        return progress.elapsed_s - progress.evaluated_s >= wanted_s
+
+    def judge(self, nats: float | None) -> bool:
+        """Counts an evaluation; returns whether it is the best so far.
+
+        Args:
+            nats: the validation figure, nats/char; None if there is no validation text: then the
+                newest model is the best.
+        """
+        progress = self.progress
+        if nats is None:
+            best = True
+        else:
+            lowest = math.inf if progress.best_nats is None else progress.best_nats
+            best = nats < lowest  # never so for NaN
+        progress.evaluated_step = progress.step
+        progress.evaluations_since_best = 0 if best else progress.evaluations_since_best + 1
+        if best:
+            progress.best_nats = nats
+        return best
+
+    def evaluated(self, before_s: float) -> None:
+        """Notes that an evaluation ends now, which began at ``before_s`` seconds of training."""
+        self.progress.evaluated_s = self.elapsed()
+        self.progress.eval_s = self.progress.evaluated_s - before_s
+
+    def out_of_patience(self) -> bool:
+        """Returns whether too many evaluations in a row were no better."""
+        patience = self.config.patience
+        return patience > 0 and self.progress.evaluations_since_best >= patience
+
+    def save_is_due(self) -> bool:
+        """By the steps or by the clock, but saves never take more than 2 % of the time."""
+        if self.config.save_every is not None:
+            return self.progress.step % self.config.save_every == 0
+        interval_s = max(self.config.save_every_s, self._save_took_s / SAVES_SHARE)
+        return self.elapsed() - self._saved_s >= interval_s
+
+    def saved(self, took_s: float) -> None:
+        """Notes that a save has just ended."""
+        self._saved_s, self._save_took_s = self.progress.elapsed_s, took_s

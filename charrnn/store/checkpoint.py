@@ -1,4 +1,4 @@
-"""The safetensors store: a run's folder, its model file and its training file.
+"""The format of a run's model file and training file, written and read with safetensors.
 
 ``model.safetensors`` (format version 1) holds the float32 tensors ``layers.{i}.W_x`` (H, D),
 ``layers.{i}.W_h`` (H, H), ``layers.{i}.b`` (H,), ``output.W_y`` (V, H), ``output.b_y`` (V,), with
@@ -9,14 +9,13 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 ``format_version``  ``1``
 ``model_config``    JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout
 ``vocabulary``      JSON array, the symbol of each id: characters, or 0 to 255 for bytes
-``unknown``         only where there is one: the symbol for all other characters
+``unknown``         only if there is one: the symbol for all other characters
 ``provenance``      JSON object: sources, chars, step, val_nats_per_char, versions ...
 ``checksum``        ``sha256:`` and the hash of all other metadata and tensors (``_checksum``)
 ==================  ============================================================================
 
 ``training.safetensors`` has, besides, ``training_state``, a JSON object, and the tensors that
-:mod:`charrnn.training` names. Every file is written whole or not at all: to a
-temporary file beside it, flushed to the disk, then renamed over it.
+:mod:`charrnn.training.learner` names.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -34,21 +33,23 @@ from torch import Tensor
 
 import charrnn
 from charrnn.config import ModelConfig
-from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.errors import CharrnnError, CheckpointError, reason
 from charrnn.fields import typed
 from charrnn.model.network import CharRNN
 from charrnn.store.folder import write_whole
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = "1"
+_MAX_HEADER_BYTES = 10**8  # safetensors' own limit
+_NOT_SAFETENSORS = "it is not a safetensors file, or a damaged one"
 
 
 @dataclass
 class Checkpoint:
-    """A model and what is known of it.
+    """The content of a model file or a training file.
 
     Attributes:
-        model: the network, in evaluation mode.
+        model: the network; in evaluation mode, if it was read.
         vocabulary: its symbols.
         provenance: where it comes from; JSON values.
         training_state: the rest of a training file; JSON values, empty for a model file.
@@ -79,7 +80,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
     Args:
         path: the file; its folder must exist.
-        checkpoint: what to write; its training state only where it has one.
+        checkpoint: what to write.
 
     Raises:
         CheckpointError: The disk is full, or the folder is gone or read-only.
@@ -102,18 +103,17 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads a model or training file, and believes nothing that it says before checking it.
+    """Reads a model or training file, and trusts nothing in it before checking it.
 
     Raises:
         CheckpointError: It is missing, damaged, or no model of this format.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+        with path.open("rb") as stream:  # once: a training may replace the file at any moment
+            header, metadata, shapes = _read_header(stream)
             config = _read_config(metadata)
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             _check_shapes(config, shapes, extra="training_state" in metadata)
-            tensors = {name: file.get_tensor(name) for name in shapes}
+            tensors = safetensors.torch.load(header + stream.read())
         if metadata.pop("checksum", None) != _checksum(metadata, tensors):
             raise CheckpointError("it is not as it was saved (checksum)")
         symbols, unknown = metadata.get("vocabulary", ""), metadata.get("unknown")
@@ -132,20 +132,38 @@ def load(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file: check the path") from None
     except OSError as error:
-        reason = error.strerror or "unreadable"
-        raise CheckpointError(f"{path}: cannot be read: {reason}: check the path") from None
+        raise CheckpointError(f"{path}: cannot be read: {reason(error)}: check the path") from None
     except (CharrnnError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        if isinstance(error, safetensors.SafetensorError):
-            reason = "it is no safetensors file, or a damaged one"
+        why = reason(error) if isinstance(error, CharrnnError) else _NOT_SAFETENSORS
         raise CheckpointError(
-            f"{path}: not a charrnn model: {reason}: name a run, or a file that charrnn wrote"
+            f"{path}: not a charrnn model: {why}: name a run, or a file that charrnn wrote"
         ) from None
+
+
+def _read_header(stream: BinaryIO) -> tuple[bytes, dict[str, str], dict[str, tuple[int, ...]]]:
+    """Returns a safetensors file's first bytes, its metadata, and the shape of each tensor.
+
+    The file begins with the size of a JSON object, 8 bytes, little-endian, and the object.
+    """
+    prefix = stream.read(8)
+    size = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or size > _MAX_HEADER_BYTES:
+        raise CheckpointError(_NOT_SAFETENSORS)
+    data = stream.read(size)
+    try:
+        header = json.loads(data)
+        metadata = header.pop("__metadata__", {})
+        shapes = {name: tuple(tensor["shape"]) for name, tensor in header.items()}
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise TypeError("metadata that are no strings")
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        raise CheckpointError(_NOT_SAFETENSORS) from None
+    return prefix + data, metadata, shapes
 
 
 def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
     if metadata.get("format") != "charrnn":
-        raise CheckpointError("its metadata do not say that charrnn wrote it")
+        raise CheckpointError("its metadata do not name charrnn as its writer")
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -171,7 +189,7 @@ def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
 
 
 def _check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], extra: bool) -> None:
-    """Compares the file's tensors with what the configuration says, before any is allocated."""
+    """Compares the file's tensors with those of the configuration, before any is allocated."""
     wanted = config.parameter_shapes()
     for name, shape in wanted.items():
         if name not in shapes:
@@ -187,8 +205,9 @@ def _build(config: ModelConfig, tensors: dict[str, Tensor]) -> tuple[CharRNN, di
     names = config.parameter_shapes().keys()
     for name in names:
         if tensors[name].dtype != torch.float32 or not bool(tensors[name].isfinite().all()):
-            raise CheckpointError(f"tensor {name} holds values that are no finite float32 numbers")
-    model = CharRNN(config)
+            raise CheckpointError(f"tensor {name} holds values that are not finite float32 numbers")
+    with torch.random.fork_rng(devices=[]):  # reading a file draws no random numbers
+        model = CharRNN(config)
     model.load_state_dict({name: tensors[name] for name in names})
     model.eval()
     return model, {name: t for name, t in tensors.items() if name not in names}

@@ -54,11 +54,12 @@ def resume(
         as_before, config = config, _changed(config, changes)
         dataset = Dataset.reopen(origin, data, saved.vocabulary, path.parent, watch)
         on_error.callback(dataset.close)
+        # a replay of the same steps finds the same best model again; other steps may not
+        replayed = config == as_before and config.max_time is None
+        newer_nats = None if replayed else _newer_nats(saved, path)
         learner = Learner(saved.model, config)
         progress = restore(saved, learner)
-        if config != as_before or config.max_time is not None:
-            # the steps since the save will not be replayed, and find no best model again
-            progress.best_nats = _newer_nats(saved, path, progress.best_nats)
+        progress.best_nats = progress.best_nats if newer_nats is None else newer_nats
         recorder = Recorder(
             path.parent,
             lock,
@@ -120,15 +121,16 @@ def _changed(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConf
     return replace(config, **new)
 
 
-def _newer_nats(saved: Checkpoint, path: Path, best_nats: float | None) -> float | None:
-    """Returns the best figure; the kept model's, if it is better and newer than the training file.
+def _newer_nats(saved: Checkpoint, path: Path) -> float | None:
+    """Returns what the best model scores, if it is newer than the training file and better.
 
-    A training that was killed may have kept a model after its last save.
+    A training that was killed may have saved a model after its last save of all.
     """
-    with contextlib.suppress(CheckpointError, KeyError, TypeError):  # none, or never scored
+    try:
         best = checkpoint.load(path.with_name(MODEL_FILE)).provenance
-        nats: float = best["val_nats_per_char"]
-        newer = best["step"] > saved.training_state["progress"]["step"]
-        if newer and nats < (best_nats or math.inf):
-            return float(nats)
-    return best_nats
+        step, nats = best["step"], best["val_nats_per_char"]
+        progress = saved.training_state["progress"]
+        newer = step > progress["step"] and nats < (progress["best_nats"] or math.inf)
+    except (CheckpointError, KeyError, TypeError):
+        return None  # there is none, or it was never scored
+    return float(nats) if newer else None

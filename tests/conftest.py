@@ -7,29 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from clocks import Clock
+from texts import DATA
 
-from charrnn import planning, training
-from charrnn.checkpoint import Checkpoint
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.training import planning, trainer
 
 # nothing here may reach for a network, or for another test's runs
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("CHARRNN_RUNS", None)
 # sums come out the same every time, and tests that run side by side do not wait for each other
 torch.set_num_threads(1)
-
-DATA = Path(__file__).parents[1] / "data"
-SENTENCE = "I had coffee today with Anna.\nShe said so, and I said no!\n"
-
-
-class Clock:
-    """A clock that goes on by a little each time it is read."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def perf_counter(self) -> float:
-        self.now += 0.1
-        return self.now
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +28,14 @@ def _same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    monkeypatch.setattr(training, "LOG_AFTER_S", math.inf)
+    monkeypatch.setattr(trainer, "LOG_AFTER_S", math.inf)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Replaces the clock that planning and training read."""
     clock = Clock()
-    for room in (planning, training):
+    for room in (planning, trainer):
         monkeypatch.setattr(room, "time", SimpleNamespace(perf_counter=clock.perf_counter))
     return clock
 

@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 
-from charrnn.checkpoint import TRAINING_FILE, load
 from charrnn.errors import CharrnnError
-from charrnn.evaluation import nats_per_char
-from charrnn.runs import resumed_trainer
+from charrnn.scoring.scorer import nats_per_char
+from charrnn.store.checkpoint import load
+from charrnn.store.folder import TRAINING_FILE
+from charrnn.training.resume import resumed_trainer
 
 MORE_MEMORY_BYTES = 2**26
 VALUES = [

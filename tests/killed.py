@@ -18,11 +18,13 @@ from unittest.mock import patch
 
 import torch
 
-from charrnn import checkpoint
-from charrnn.config import DataConfig
-from charrnn.evaluation import nats_per_char
-from charrnn.runs import new_trainer, resumed_trainer
-from charrnn.training import Trainer
+from charrnn.config import MODEL_FILE, DataConfig
+from charrnn.scoring.scorer import nats_per_char
+from charrnn.store import checkpoint
+from charrnn.store.folder import TRAINING_FILE
+from charrnn.training.resume import resumed_trainer
+from charrnn.training.start import new_trainer
+from charrnn.training.trainer import Trainer
 
 STEPS = 2400
 TRAINING = {
@@ -37,7 +39,7 @@ TRAINING = {
 
 def trainer_in(runs: Path) -> Trainer:
     """Returns the training of these runs: a new one, or the one that was begun."""
-    path = runs / "text" / checkpoint.TRAINING_FILE
+    path = runs / "text" / TRAINING_FILE
     if path.exists():
         return resumed_trainer(path, {}, validate=nats_per_char)
     model = {"hidden_size": 8, "dropout": 0.2}
@@ -85,8 +87,8 @@ def storm(runs: Path, seed: int, kills: int) -> dict[str, object]:
         _, status = os.waitpid(child, 0)
         os.close(pipe)
         assert os.WIFSIGNALED(status)
-        saved = checkpoint.load(runs / "text" / checkpoint.TRAINING_FILE)
-        checkpoint.load(runs / "text" / checkpoint.MODEL_FILE)
+        saved = checkpoint.load(runs / "text" / TRAINING_FILE)
+        checkpoint.load(runs / "text" / MODEL_FILE)
         steps_at_kills.append(saved.training_state["progress"]["step"])
     child, pipe = in_a_child(partial(train, runs))
     while os.read(pipe, 2**16):

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from charrnn.checkpoint import Checkpoint, load
 from charrnn.config import DataConfig, ModelConfig
-from charrnn.evaluation import nats_per_char
-from charrnn.model import CharRNN
-from charrnn.runs import new_trainer
-from charrnn.vocabulary import Vocabulary
+from charrnn.model.network import CharRNN
+from charrnn.scoring.scorer import nats_per_char
+from charrnn.store.checkpoint import Checkpoint, load
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.start import new_trainer
 
 
 def model_of(vocabulary: Vocabulary, **options: Any) -> CharRNN:

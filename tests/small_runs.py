@@ -1,20 +1,26 @@
 """Small runs, for the tests of all that begins, trains and resumes one."""
 
 import itertools
-from collections.abc import Callable
+import json
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
-from conftest import DATA
+import torch
 from numpy_model import parse
+from texts import DATA
 
 from charrnn.config import DataConfig
-from charrnn.evaluation import nats_per_char
-from charrnn.model import CharRNN
-from charrnn.runs import new_trainer, resumed_trainer
-from charrnn.training import Event, Trainer
-from charrnn.vocabulary import Ids, Vocabulary
+from charrnn.model.network import CharRNN
+from charrnn.scoring.scorer import nats_per_char
+from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.training.events import Event, Finished
+from charrnn.training.resume import resumed_trainer
+from charrnn.training.start import new_trainer
+from charrnn.training.trainer import Trainer
 
 
 def nats_unasked(model: CharRNN, vocabulary: Vocabulary, ids: Ids, _: object) -> float | None:
@@ -71,3 +77,43 @@ def run(trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> list[Even
 
 def kept(folder: Path, file: str = "training") -> dict[str, npt.NDArray[Any]]:
     return parse((folder / "runs" / "text" / f"{file}.safetensors").read_bytes())[1]
+
+
+def same(one: dict[str, npt.NDArray[Any]], other: dict[str, npt.NDArray[Any]]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def history(folder: Path, event: str | None = None) -> list[dict[str, Any]]:
+    def no_constant(name: str) -> float:
+        raise AssertionError(f"{name} is no JSON")
+
+    lines = (folder / "runs" / "text" / "history.jsonl").read_text().splitlines()
+    entries = [json.loads(line, parse_constant=no_constant) for line in lines]
+    return [entry for entry in entries if event in (None, entry["event"])]
+
+
+def untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    timed = ("elapsed_s", "chars_per_second")
+    return [{k: v for k, v in entry.items() if k not in timed} for entry in entries]
+
+
+def twice(folder: Path, stops: Sequence[int], **options: Any) -> tuple[Path, Path]:
+    """Trains in one go, and again with stops; returns both folders."""
+    one, cut = folder / "one", folder / "cut"
+    run(start(one, **options))
+    trainer, before = start(cut, **options), 0
+    for stop in stops:
+        finished = run(trainer, after(stop - before))[-1]
+        assert isinstance(finished, Finished)
+        assert (finished.reason, finished.step) == ("interrupted", stop)
+        torch.manual_seed(random.Random(stop).randrange(1000))  # whatever happens in between
+        trainer, before = resume(cut), stop
+    finished = run(trainer)[-1]
+    assert isinstance(finished, Finished) and finished.reason == "done"
+    return one, cut
+
+
+def scores(*values: float) -> Callable[..., float]:
+    """Returns a validation that says what it is told."""
+    rest = iter(values)
+    return lambda *_: next(rest)

@@ -17,7 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from charrnn import errors
-from charrnn.cli import app
+from charrnn.cli.app import app
 from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 
 PACKAGE = Path(errors.__file__).parent
@@ -56,7 +56,7 @@ CONFIGS: dict[str, tuple[type, ...]] = {
     "sample": (SamplingConfig,),
     "eval": (DataConfig,),
 }
-FILES = sorted(PACKAGE.glob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def tree(room: str) -> ast.Module:
@@ -120,7 +120,7 @@ def test_a_room_without_torch(room: str) -> None:
 LOADED = """
 import json, sys
 from typer.testing import CliRunner
-from charrnn.cli import app
+from charrnn.cli.app import app
 for args in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, args, input="I had coffee")
     assert result.exit_code == {code}, (args, result.stderr, result.exception)
@@ -175,9 +175,13 @@ def public(node: ast.AST, path: str) -> Iterator[tuple[str, str | None]]:
                 yield from public(child, f"{path}.{child.name}")
 
 
-@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
 def test_every_public_name_has_a_docstring(path: Path) -> None:
-    missing = [name for name, text in public(tree(path.stem), path.stem) if not text]
+    missing = [
+        name
+        for name, text in public(ast.parse(path.read_text(encoding="utf-8")), path.stem)
+        if not text
+    ]
     assert missing == []
 
 

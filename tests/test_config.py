@@ -1,4 +1,4 @@
-"""Laws of the settings: each range is kept and named, and a small text gets small batches."""
+"""Laws of the settings: each range is kept and named."""
 
 import math
 from dataclasses import asdict, fields
@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import (
-    MIN_CORPUS_CHARS,
-    DataConfig,
-    ModelConfig,
-    SamplingConfig,
-    TrainingConfig,
-    check_corpus_size,
-    fitted_dropout,
-    fitted_hidden_size,
-)
-from charrnn.errors import CorpusError, OptionError
+from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.errors import OptionError
+from charrnn.text.survey import MIN_CORPUS_CHARS
 
 few = settings(max_examples=60, deadline=None)
 NAN, INF = math.nan, math.inf
@@ -173,81 +165,3 @@ def test_a_share_is_left_for_validation(chars: int, val_fraction: float) -> None
 @given(st.integers(MIN_CORPUS_CHARS, 10**12))
 def test_without_validation_everything_trains(chars: int) -> None:
     assert DataConfig(val_fraction=0).train_chars(chars) == chars
-
-
-@pytest.mark.parametrize("chars", [0, 1, MIN_CORPUS_CHARS - 1])
-def test_a_corpus_may_be_too_small(chars: int) -> None:
-    check_corpus_size("a.txt", MIN_CORPUS_CHARS)
-    with pytest.raises(CorpusError, match=f"^a.txt: {chars} characters; .* at least 32: use a"):
-        check_corpus_size("a.txt", chars)
-
-
-# Settings fitted to a small text.
-
-training_chars = st.one_of(st.integers(3, 3000), st.integers(3, 10**6))
-
-
-@few
-@given(training_chars, st.integers(1, 200), st.integers(1, 200))
-def test_fitted_streams_are_four_sequences_long(chars: int, batch: int, seq: int) -> None:
-    fitted = TrainingConfig(batch_size=batch, seq_len=seq).fitted(chars)
-    assert 1 <= fitted.batch_size <= batch
-    assert 1 <= fitted.seq_len <= seq
-    targets = chars - 1
-    if targets >= 4:
-        assert targets // fitted.batch_size >= 4 * fitted.seq_len
-    # what shrank could not be larger
-    if fitted.batch_size < batch:
-        assert targets // (fitted.batch_size + 1) < 4 * seq
-    if fitted.seq_len < seq:
-        assert targets // fitted.batch_size < 4 * (fitted.seq_len + 1)
-
-
-@few
-@given(training_chars, st.integers(1, 200), st.integers(1, 200))
-def test_fitted_is_settled_and_changes_nothing_else(chars: int, batch: int, seq: int) -> None:
-    fitted = TrainingConfig(batch_size=batch, seq_len=seq, seed=7).fitted(chars)
-    assert fitted.fitted(chars) == fitted
-    assert fitted.fitted(10**9) == fitted
-    same = {"batch_size": 1, "seq_len": 1}
-    assert asdict(fitted) | same == asdict(TrainingConfig(seed=7)) | same
-
-
-@pytest.mark.parametrize("chars", [8192, 8193, 4 * 64 * 5, 4 * 64 * 5 + 1])
-def test_the_sequence_shrinks_for_a_single_stream_only(chars: int) -> None:
-    fitted = TrainingConfig(batch_size=32, seq_len=64).fitted(chars)
-    assert fitted.batch_size > 1
-    assert fitted.seq_len == 64
-
-
-# How long a training is.
-
-
-@pytest.mark.parametrize(
-    ("limits", "steps_per_epoch", "steps"),
-    [
-        ({"steps": 7}, 100, 7),
-        ({"epochs": 2.0}, 100, 200),
-        ({"epochs": 0.5}, 100, 50),
-        ({"epochs": 1e-6}, 100, 1),
-        ({"max_time": 60.0}, 100, None),
-        ({}, 1, 200),
-        ({}, 50, 2000),
-        ({}, 140, 3000),
-        ({}, 1000, 20_000),
-    ],
-)
-def test_total_steps(limits: dict[str, Any], steps_per_epoch: int, steps: int | None) -> None:
-    assert TrainingConfig(**limits).total_steps(steps_per_epoch) == steps
-
-
-def test_more_to_read_never_means_a_smaller_model_or_less_dropout() -> None:
-    amounts = [10.0**n for n in range(9)]
-    for fitted, least, most in (
-        (lambda chars: fitted_hidden_size(chars, 400_000), 128, ModelConfig.hidden_size),
-        (lambda chars: fitted_hidden_size(chars, 600_000), 128, 384),
-        (lambda passes: fitted_dropout(passes, 1000.0), 0.0, 0.1),
-    ):
-        chosen = [fitted(amount) for amount in amounts]
-        assert chosen == sorted(chosen)
-        assert (chosen[0], chosen[-1], fitted(0)) == (least, most, least)

@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 import charrnn
-from charrnn.cli import app
+from charrnn.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

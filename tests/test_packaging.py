@@ -40,7 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert wheel.name == f"charrnn-{charrnn.__version__}-py3-none-any.whl"
     names = zipfile.ZipFile(wheel).namelist()
-    package = {f"charrnn/{path.name}" for path in (ROOT / "charrnn").glob("*.py")}
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "charrnn").rglob("*.py")}
     rest = [name for name in names if name not in package]
     assert package <= set(names)
     assert all(name.split("/")[0].endswith(".dist-info") for name in rest), rest
@@ -49,7 +49,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_the_wheel_names_the_command_the_licence_and_the_readme(wheel: Path) -> None:
     info = f"charrnn-{charrnn.__version__}.dist-info"
     with zipfile.ZipFile(wheel) as archive:
-        assert "charrnn = charrnn.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+        assert "charrnn = charrnn.cli.app:main" in archive.read(f"{info}/entry_points.txt").decode()
         assert archive.read(f"{info}/licenses/LICENSE").strip()
         described = archive.read(f"{info}/METADATA").decode()
     assert (ROOT / "README.md").read_text(encoding="utf-8").strip() in described
@@ -61,7 +61,10 @@ def test_the_installed_package_runs_elsewhere(wheel: Path, tmp_path: Path) -> No
     quiet = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-compile")
     run("-m", "pip", "install", *quiet, "--target", site, wheel, cwd=tmp_path)
     found = run(
-        "-c", "import charrnn.cli; print(charrnn.cli.__file__)", cwd=elsewhere, PYTHONPATH=str(site)
+        "-c",
+        "import charrnn.cli.app as app; print(app.__file__)",
+        cwd=elsewhere,
+        PYTHONPATH=str(site),
     )
-    assert Path(found.strip()) == site / "charrnn/cli.py"
+    assert Path(found.strip()) == site / "charrnn/cli/app.py"
     assert "Usage:" in run("-m", "charrnn", "--help", cwd=elsewhere, PYTHONPATH=str(site))

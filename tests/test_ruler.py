@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from grammar_module import DATA, load_grammar
 
-from charrnn.checkpoint import load
 from charrnn.config import DataConfig
-from charrnn.evaluation import Scorer, nats_per_char, score, score_chars
-from charrnn.runs import new_trainer
-from charrnn.training import Finished
+from charrnn.scoring.reports import score, score_chars
+from charrnn.scoring.scorer import Scorer, nats_per_char
+from charrnn.store.checkpoint import load
+from charrnn.training.events import Finished
+from charrnn.training.start import new_trainer
 
 grammar = load_grammar()
 STEPS = 4500

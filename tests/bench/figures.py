@@ -13,15 +13,17 @@ from statistics import median
 import numpy as np
 import torch
 
-from charrnn.batches import Batches
 from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
-from charrnn.corpus import Corpus
-from charrnn.evaluation import Scorer, nats_per_char, score_lines
-from charrnn.model import CharRNN
-from charrnn.runs import new_trainer
-from charrnn.sampling import generate, generate_batch, prompt_state
-from charrnn.survey import survey
-from charrnn.vocabulary import Vocabulary
+from charrnn.model.network import CharRNN
+from charrnn.sampling.generate import generate, generate_batch
+from charrnn.sampling.prompts import prompt_state
+from charrnn.scoring.reports import score_lines
+from charrnn.scoring.scorer import Scorer, nats_per_char
+from charrnn.text.batches import Batches
+from charrnn.text.corpus import Corpus
+from charrnn.text.survey import survey
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.start import new_trainer
 from tests.bench.race import (
     Run,
     Shape,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from charrnn.config import ModelConfig
-from charrnn.model import CharRNN
+from charrnn.model.network import CharRNN
 
 V = 65
 Run = Callable[[], object]

@@ -1,0 +1,208 @@
+"""``charrnn eval`` as a shell user meets it."""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from calls import TINY, call, fail, succeed
+
+TIMES = ("seconds", "chars_per_second")
+JSON_KEYS = [
+    "chars",
+    "bytes",
+    "nats_per_char",
+    "bits_per_char",
+    "bits_per_byte",
+    "perplexity",
+    "unknown_chars",
+    *TIMES,
+    "model",
+    "one_pass",
+]
+
+
+# --- eval
+
+
+def test_the_table_and_the_json_say_the_same(letters: Path) -> None:
+    args = ("eval", "--model", letters)
+    table = succeed(*args, stdin="I had café.\n").stdout
+    figures = json.loads(succeed(*args, "--json", stdin="I had café.\n").stdout)
+    assert list(figures) == JSON_KEYS
+    assert figures["chars"] == 12 and figures["bytes"] == 13 and figures["unknown_chars"] == 0
+    assert figures["model"] == f"{letters}/model.safetensors"
+    assert figures["bits_per_byte"] * 13 == pytest.approx(figures["bits_per_char"] * 12)
+    for figure in (f"{figures['bits_per_char']:.4f}", f"{figures['perplexity']:.3f}", "12", "13"):
+        assert re.search(rf"\s{re.escape(figure)}\n", table)
+
+
+def test_files_standard_input_and_a_dash_score_alike(letters: Path, tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("She had coffee, and I said so.\n")
+    args = ("eval", "--model", letters, "--json")
+    texts = [
+        succeed(*args, text).stdout,
+        succeed(*args, stdin=text.read_bytes()).stdout,
+        succeed(*args, "-", stdin=text.read_bytes()).stdout,
+    ]
+    figures, *others = ({**json.loads(t), **dict.fromkeys(TIMES)} for t in texts)
+    assert others == [figures, figures]
+    twice = json.loads(succeed(*args, text, text).stdout)
+    assert twice["chars"] == 2 * 31 and twice["bits_per_char"] == figures["bits_per_char"]
+    assert [one["source"] for one in twice["sources"]] == [str(text)] * 2
+    assert "total" in succeed("eval", "--model", letters, text, text).stdout
+
+
+def test_a_source_cut_in_two_with_the_state_carried_is_the_whole(
+    letters: Path, tmp_path: Path
+) -> None:
+    text = "I had coffee today.\nShe had coffee, and I said so.\n" * 3
+    whole, *parts = (tmp_path / name for name in ("whole", "a", "b"))
+    whole.write_text(text)
+    parts[0].write_text(text[:37])
+    parts[1].write_text(text[37:])
+    args = ("eval", "--model", letters)
+    wanted = json.loads(succeed(*args, "--json", whole).stdout)["bits_per_char"]
+    carried = json.loads(succeed(*args, "--json", "--carry", *parts).stdout)["bits_per_char"]
+    assert carried == pytest.approx(wanted, abs=1e-6)
+    apart = json.loads(succeed(*args, "--json", *parts).stdout)["bits_per_char"]
+    assert abs(apart - wanted) > 1e-4
+    rows = succeed(*args, "--per-char", "--carry", *parts).stdout.splitlines()
+    assert rows[37].startswith("0\t")  # an offset is of its source
+    bits = [float(row.split("\t")[2]) for row in rows]
+    assert sum(bits) / len(text) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("way", [(), ("--per-line",), ("--per-char",), ("--json",)])
+def test_an_error_names_the_source_that_it_is_in(
+    way: tuple[str, ...], letters: Path, tmp_path: Path
+) -> None:
+    good, bad, empty = (tmp_path / name for name in ("good", "bad", "empty"))
+    good.write_text("I had\n")
+    bad.write_text("I had\nI ☃\n")
+    empty.write_text("")
+    result = call("eval", "--model", letters, *way, good, bad)
+    line = "line 2: " if way == ("--per-line",) else ""
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"charrnn: {bad}: {line}the model does not know '☃'")
+    assert ("I had" in result.stdout) == (way == ("--per-line",))
+    if way != ("--per-line",):
+        assert f"{empty}: nothing to score" in call("eval", "--model", letters, *way, empty).stderr
+
+
+def test_one_pass_and_parallel_streams_agree_and_say_so(letters: Path, tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("She had coffee, and I said so.\nI had tea.\n" * 300)
+    args = ("eval", "--model", letters, text)
+    found = [json.loads(succeed(*args, "--json", *way).stdout) for way in ((), ("--exact",))]
+    assert [one["one_pass"] for one in found] == [False, True]
+    assert abs(found[0]["bits_per_char"] - found[1]["bits_per_char"]) < 0.0005
+    assert "parallel streams" in succeed(*args).stdout
+    assert "one pass" in succeed(*args, "--exact").stdout
+
+
+def test_a_heat_map_needs_colours(letters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = ("eval", "--model", letters, "--heatmap")
+    assert "--per-char" in fail(*args, stdin="I had\n", code=2)
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm-256color")):
+        monkeypatch.setenv(name, value)
+    shown = succeed(*args, stdin="I had caf\n").stdout
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown).startswith("I had caf")
+    assert "\x1b[" in shown and "8 or more" in shown
+    monkeypatch.setenv("NO_COLOR", "1")
+    fail(*args, stdin="I had\n", code=2)
+
+
+def test_eval_says_which_run_it_uses(trained: Path) -> None:
+    result = succeed("eval", "--runs", trained, "--json", stdin="coffee")
+    assert result.stderr == f"model {trained}/raw/model.safetensors\n"
+
+
+def test_each_line_is_a_text_of_its_own(letters: Path) -> None:
+    lines = succeed("eval", "--model", letters, "--per-line", stdin="I had\n\nShe\r\nI had").stdout
+    rows = [line.split("\t") for line in lines.split("\n")]
+    assert [row[1] for row in rows[:-1]] == ["I had", "", "She", "I had"]
+    assert rows[-1] == [""]
+    assert rows[0] == rows[3] and rows[1][0] == "0.0000"
+    alone = json.loads(succeed("eval", "--model", letters, "--json", stdin="I had").stdout)
+    assert float(rows[0][0]) == pytest.approx(alone["bits_per_char"], abs=1e-4)
+
+
+def test_each_character_has_a_row_and_the_rows_sum_to_the_whole(letters: Path) -> None:
+    text = "I had\n café"
+    rows = succeed("eval", "--model", letters, "--per-char", stdin=text).stdout.splitlines()
+    fields = [row.split("\t") for row in rows]
+    assert [int(row[0]) for row in fields] == list(range(len(text)))
+    assert [row[1] for row in fields] == ["\\n" if c == "\n" else c for c in text]
+    whole = json.loads(succeed("eval", "--model", letters, "--json", stdin=text).stdout)
+    mean = sum(float(row[2]) for row in fields) / len(fields)
+    assert mean == pytest.approx(whole["bits_per_char"], abs=1e-4)
+    assert all(int(row[3]) >= 1 and (row[3] != "1" or row[4] == row[1]) for row in fields)
+
+
+def test_the_context_curve_as_table_and_json(letters: Path) -> None:
+    args = ("eval", "--model", letters, "--context-curve")
+    text = "I had coffee today.\n" * 10
+    table = succeed(*args, stdin=text).stdout.splitlines()
+    found = json.loads(succeed(*args, "--json", stdin=text).stdout)
+    points = found["curve"]
+    assert found["within_1_percent"] in {point["context"] for point in points}
+    assert set(points[0]) == {"context", "bits_per_char", "standard_error"}
+    assert [point["context"] for point in points] == [0, 1, 2, 4, 8, 16, 32, 64]
+    assert [int(line.split()[0]) for line in table[1:-1]] == [point["context"] for point in points]
+    assert all(a["context"] < b["context"] for a, b in pairwise(points))
+
+
+@pytest.mark.parametrize("way", ["--per-line", "--per-char"])
+def test_json_is_json_or_refused(way: str, letters: Path) -> None:
+    result = call("eval", "--model", letters, "--json", way, stdin="I had\n")
+    if result.exit_code != 2:
+        for line in result.stdout.splitlines():
+            assert isinstance(json.loads(line), dict)
+
+
+def test_unknown_characters_of_a_text(letters: Path) -> None:
+    error = fail("eval", "--model", letters, stdin="I @ had #")
+    assert "'@' (U+0040)" in error and "'#' (U+0023)" in error and "--on-unknown skip" in error
+    args = ("eval", "--model", letters, "--json", "--on-unknown", "skip")
+    figures = json.loads(succeed(*args, stdin="I @ had #").stdout)
+    assert (figures["chars"], figures["unknown_chars"], figures["bytes"]) == (7, 2, 7)
+    assert "nothing to score" in fail(*args, stdin="@@")
+
+
+@pytest.mark.parametrize("way", [(), ("--json",), ("--context-curve",)])
+def test_an_empty_text_has_no_score(way: tuple[str, ...], letters: Path) -> None:
+    fail("eval", "--model", letters, *way, stdin="")
+
+
+def test_bytes_end_to_end(tmp_path: Path, runs: Path) -> None:
+    raw = tmp_path / "raw.dat"
+    raw.write_bytes(bytes(range(256)) * 8)
+    succeed("train", raw, "--runs", runs, *TINY, "--unit", "byte")
+    args = ("--runs", runs, "--model", "raw")
+    figures = json.loads(succeed("eval", *args, "--json", raw).stdout)
+    assert figures["chars"] == figures["bytes"] == 2048
+    assert figures["bits_per_char"] == figures["bits_per_byte"]
+    assert succeed("eval", *args, "--per-line", stdin=b"\xff\n\xfe").stdout_bytes.count(b"\n") == 2
+    rows = succeed("eval", *args, "--per-char", stdin=b"\xffa").stdout.splitlines()
+    assert [row.split("\t")[1] for row in rows] == ["\\xff", "a"]
+    assert len(succeed("sample", *args, "--length", "40", "--no-echo").stdout) <= 40
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
+def test_other_encodings(encoding: str, letters: Path, tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("naïve café\n", encoding=encoding)
+    args = ("eval", "--model", letters, "--json")
+    figures = json.loads(succeed(*args, text, "--encoding", encoding).stdout)
+    assert figures["chars"] == 11 and figures["bytes"] == 13
+
+
+def test_the_column_of_a_table(letters: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"a": "I had", "b": "She"}\n' * 3)
+    args = ("eval", "--model", letters, "--json", rows)
+    assert "--column" in fail(*args)
+    assert json.loads(succeed(*args, "--column", "b").stdout)["chars"] == 12

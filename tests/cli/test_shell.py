@@ -1,0 +1,377 @@
+"""Errors and exit codes; and what only a real process shows: signals, pipes, locales, terminals."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calls import SMALL, TINY, call, fail, left_in, succeed
+from processes import COMMAND, environment, posix, run, start
+from safetensors import safe_open
+from typer.testing import CliRunner
+
+from charrnn.cli.app import app
+from charrnn.cli.shell import _Signals
+
+# --- what goes wrong: one line, exit code 1, nothing left behind
+
+# a name, the file's bytes (None: no file), and what the error must say
+BAD_SOURCES = [
+    ("missing.txt", None, "no such file"),
+    ("empty.txt", b"", "empty"),
+    ("same.txt", b"a" * 100, "'a'"),
+    ("short.txt", b"I had", "at least"),
+    ("bad.txt", b"I had coffee\n" * 10 + b"\xff", "at byte 130"),
+    ("cut.gz", b"\x1f\x8b\x08\x00", "damaged"),
+    ("no-gzip.gz", b"I had coffee", "damaged"),
+    ("bad.jsonl", b"{", "bad.jsonl"),
+    ("nothing*.txt", None, "nothing*.txt"),
+    ("x" * 5000, None, "xxx"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"), BAD_SOURCES, ids=[name[:12] for name, _, _ in BAD_SOURCES]
+)
+def test_a_text_that_cannot_be_learnt(
+    name: str, data: bytes | None, says: str, tmp_path: Path, runs: Path
+) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    error = fail("train", f"{tmp_path}/{name}", "--runs", runs, *TINY)
+    assert says in error
+    assert left_in(runs) == []
+
+
+def test_a_broken_encoding_names_the_ways_out(letters: Path, tmp_path: Path, runs: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"caf\xe9 " * 50)
+    error = fail("train", bad, "--runs", runs, *TINY)
+    assert "at byte 3" in error and "--encoding" in error and "--unit byte" in error
+    assert "--encoding" in fail("eval", "--model", letters, bad)
+
+
+def test_a_folder_without_text(tmp_path: Path, runs: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert "no text" in fail("train", folder, "--runs", runs, *TINY)
+    (folder / "image.png").write_bytes(b"\x89PNG\0\0")
+    (folder / ".hidden").write_text("I had coffee\n" * 20)
+    assert "no text" in fail("train", folder, "--runs", runs, *TINY)
+    assert left_in(runs) == []
+
+
+def test_an_unreadable_file(story: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+
+    def refuse(self: Path, *args: Any, **more: Any) -> Any:
+        if self == story:
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    error = fail("train", story, "--runs", runs, *TINY)
+    assert str(story) in error and "Permission denied" in error
+    assert left_in(runs) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"I had", b"a" * 99, b"I had coffee\n" * 9 + b"\xff"],
+    ids=["empty", "short", "one character", "broken"],
+)
+def test_standard_input_that_cannot_be_learnt(text: bytes, runs: Path) -> None:
+    error = fail("train", "-", "--runs", runs, *TINY, stdin=text)
+    assert "standard input" in error and str(runs) not in error, "the user named no such file"
+    assert left_in(runs) == []
+
+
+def test_a_text_that_is_too_small_says_how_much_is_needed(tmp_path: Path, runs: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("I had")
+    needed = int(re.findall(r"at least (\d+)", fail("train", text, "--runs", runs, *TINY))[0])
+    text.write_text(("I had coffee. " * 10)[: needed - 1])
+    fail("train", text, "--runs", runs, *TINY)
+    text.write_text(("I had coffee. " * 10)[:needed])
+    succeed("train", text, "--runs", runs, *TINY)
+
+
+def test_a_folder_of_runs_that_is_a_file(story: Path) -> None:
+    assert "--runs" in fail("train", story, "--runs", story, *TINY)
+
+
+@pytest.mark.parametrize("command", ["sample", "eval"])
+@pytest.mark.parametrize("model", ["none", "name", "no model", "long", "folder", "broken", "empty"])
+def test_a_model_that_is_not_there(command: str, model: str, trained: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs" if model == "none" else trained
+    text = tmp_path / "story.txt"
+    text.write_text("I had coffee\n" * 20)
+    whole = (trained / "letters/model.safetensors").read_bytes()
+    (tmp_path / "broken.safetensors").write_bytes(whole[:-100])
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    given, says = {
+        "none": ([], "no run"),
+        "name": (["--model", "nope"], "letters, raw"),
+        "no model": (["--model", text], "not a charrnn model"),
+        "long": (["--model", "x" * 5000], "x"),
+        "folder": (["--model", tmp_path], "no model.safetensors"),
+        "broken": (["--model", tmp_path / "broken.safetensors"], "not a charrnn model"),
+        "empty": (["--model", tmp_path / "empty.safetensors"], "not a charrnn model"),
+    }[model]
+    assert says in fail(command, "--runs", runs, *given, stdin="")
+
+
+# --- wrong usage: exit code 2, nothing written
+
+
+OUT_OF_RANGE = {
+    "train": [
+        *(("--hidden-size", value) for value in ("0", "-1", "1.5", "x", "", "65537", "9" * 400)),
+        *(("--num-layers", value) for value in ("0", "-1", "65", "1.5")),
+        *(("--nonlinearity", value) for value in ("sin", "")),
+        *(("--dropout", value) for value in ("1", "-0.1", "nan")),
+        *(("--unit", value) for value in ("word", "")),
+        *(("--encoding", value) for value in ("klingon", "hex", "")),
+        *(("--val-fraction", value) for value in ("-0.1", "1", "nan")),
+        *(("--batch-size", value) for value in ("0", "65537")),
+        *(("--seq-len", value) for value in ("0", "65537")),
+        *(("--learning-rate", value) for value in ("0", "-1", "nan", "inf")),
+        *(("--grad-clip", value) for value in ("-1", "nan", "inf")),
+        *(("--weight-decay", value) for value in ("-1", "nan", "inf")),
+        *(("--epochs", value) for value in ("0", "-1", "nan", "inf")),
+        *(("--steps", value) for value in ("0", "-1", "0.5", "5m")),
+        *(("--max-time", value) for value in ("0", "0s", "-1s", "5x", "", "m", "9" * 400)),
+        *(("--patience", value) for value in ("-1", "x")),
+        *(("--eval-every", value) for value in ("0", "5s")),
+        *(("--save-every", value) for value in ("0", "0s", "", "x")),
+        *(("--seed", value) for value in ("-1", str(2**63), "x")),
+        *(("--threads", value) for value in ("0", "-1", str(2**40))),
+        *(("--device", value) for value in ("gpu", "", "cuda:99", "meta")),
+        ("--no-such-option", "1"),
+    ],
+    "sample": [
+        *(("--length", value) for value in ("-1", "0.5", "x")),
+        *(("--temperature", value) for value in ("-1", "nan", "inf", "x")),
+        *(("--top-k", value) for value in ("-1", "1.5")),
+        *(("--top-p", value) for value in ("0", "1.1", "-1", "nan")),
+        *(("--min-p", value) for value in ("-0.1", "1.1", "nan")),
+        *(("--seed", value) for value in ("-1", str(2**63))),
+        *(("--count", value) for value in ("0", "-1", "65537")),
+        ("--stop", ""),
+        ("--on-unknown", "ignore"),
+        ("--threads", "0"),
+    ],
+    "eval": [("--on-unknown", "ignore"), ("--encoding", "klingon"), ("--threads", "0")],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [(command, *pair) for command, pairs in OUT_OF_RANGE.items() for pair in pairs],
+    ids=lambda value: value[:12],
+)
+def test_a_value_out_of_range(
+    command: str, option: str, value: str, story: Path, runs: Path, trained: Path
+) -> None:
+    rest = (story, "--runs", runs) if command == "train" else ("--model", trained / "letters")
+    result = call(command, *rest, option, value, stdin="I had")
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert option in re.sub(r"\W*\n\W*", " ", result.stderr)
+    assert left_in(runs) == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("train",),
+        ("train", "t.txt", "--steps", "5", "--epochs", "1"),
+        ("train", "t.txt", "--steps", "5", "--max-time", "1m"),
+        ("train", "--resume", "a", "b"),
+        ("train", "--resume", "a", "--name", "b"),
+        ("sample", "--length", "0", "--count", "2"),
+        ("sample", "--length", "0", "--json"),
+        ("sample", "--length", "0", "--prompts", "t.txt"),
+        ("sample", "--prompt", "a", "--prompts", "t.txt"),
+        ("sample", "surplus"),
+        ("eval", "--per-line", "--per-char"),
+        ("eval", "--per-line", "--context-curve"),
+        ("eval", "--heatmap", "--json"),
+        ("learn", "t.txt"),
+        ("--no-such-option",),
+    ],
+)
+def test_options_that_contradict_each_other(
+    args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.txt").write_text("I had coffee\n" * 20)
+    result = call(*args)
+    assert result.exit_code == 2 and result.stdout == "" and result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
+
+
+def test_a_hyphen_in_an_error_stays_a_hyphen(runs: Path) -> None:
+    error = fail("train", "-", "--name", "a/b", "--runs", runs, stdin="I had coffee\n" * 9, code=2)
+    assert "--name" in error
+    assert "standard input" not in error
+
+
+# --- signals
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As under nohup, or in the background of a script."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _Signals() as signals:
+            signals.training = True
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # again: some programs send it twice
+        assert signals.received == signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# --- signals, pipes, locales, terminals, memory: in a real process
+
+
+ESCAPE = "\x1b"
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_names_the_command_that_goes_on(
+    number: signal.Signals, story: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "my runs"
+    endless = ("--steps", "100M", "--patience", "0", "--eval-every", "20")
+    with start("train", story, "--runs", runs, *SMALL, *endless) as process:
+        assert process.stderr is not None
+        assert any(line.startswith("step ") for line in process.stderr), "no progress"
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert process.returncode == 128 + number
+    assert out == ""
+    advice = err.splitlines()[-1].removeprefix("go on with: ")
+    program, *args = shlex.split(advice)
+    assert program == "charrnn"
+
+    lines = (runs / "story/history.jsonl").read_text().splitlines()
+    step = json.loads(lines[-1])["step"]
+    result = CliRunner().invoke(app, [*args, "--steps", str(step + 3)])
+    assert result.exit_code == 0, result.stderr
+    assert f"resumed at step {step:,}" in result.stderr
+
+
+@posix
+def test_a_reader_that_goes_away_ends_an_endless_sample_quietly(model: Path) -> None:
+    with start("sample", "--model", model, "--length", "0", "--seed", "1") as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert len(process.stdout.read(1000)) == 1000
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGPIPE
+
+
+@posix
+@pytest.mark.parametrize(
+    ("args", "stdin", "shown"),
+    [
+        (("sample", "--prompt", "café", "--seed", "1"), "", "café"),
+        (("eval", "--per-line"), "naïve\n日本\n", "\tnaïve\n"),
+    ],
+    ids=["prompt", "eval"],
+)
+def test_a_locale_without_utf_8_changes_nothing(
+    args: tuple[str, ...], stdin: str, shown: str, model: Path
+) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = run(*COMMAND, *args, "--model", model, stdin=stdin.encode(), **plain)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert shown in result.stdout.decode()
+
+
+@posix
+def test_train_in_a_command_substitution(story: Path, tmp_path: Path) -> None:
+    script = 'model=$("$@") && test -f "$model" && printf "[%s]" "$model"'
+    train = (*COMMAND, "train", story, "--runs", tmp_path / "r", *SMALL, "--steps", "5")
+    result = run("sh", "-c", script, "sh", *train, TERM="xterm-256color")
+    assert result.stdout.decode() == f"[{tmp_path}/r/story/model.safetensors]"
+    assert ESCAPE not in result.stderr.decode()
+    assert "step 5/5" in result.stderr.decode()
+
+
+@posix
+def test_a_terminal_shows_no_colour_where_none_is_wanted(story: Path, tmp_path: Path) -> None:
+    main_end, terminal = os.openpty()
+    args = ("train", story, "--runs", tmp_path / "r", *SMALL, "--steps", "5")
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env=environment(NO_COLOR="1", TERM="xterm-256color"),
+    )
+    os.close(terminal)
+    shown = b""
+    with process:
+        while part := _read(main_end):
+            shown += part
+        assert process.stdout is not None
+        assert process.stdout.read().decode() == f"{tmp_path}/r/story/model.safetensors\n"
+    os.close(main_end)
+    assert process.returncode == 0
+    assert b"step 5/5" in shown
+    # attributes such as bold may stay; colours are 30 to 49 and 90 to 107
+    assert not re.search(rb"\x1b\[([0-9]+;)*(3[0-9]|4[0-9]|9[0-7]|10[0-7])[;m]", shown)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 2**16)
+    except OSError:
+        return b""  # the other end is closed
+
+
+@posix
+def test_a_model_too_large_for_the_memory_is_a_named_error(story: Path, tmp_path: Path) -> None:
+    limited = ("sh", "-c", 'ulimit -v 6000000; exec "$@"', "sh")
+    train = (*COMMAND, "train", story, "--runs", tmp_path / "r", "--steps", "1")
+    result = run(*limited, *train, "--hidden-size", "65536")
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"charrnn: ") and result.stderr.count(b"\n") == 1
+    assert b"--hidden-size" in result.stderr
+    assert not list((tmp_path / "r").glob("*"))
+
+
+@posix
+@pytest.mark.parametrize("command", ["sample --length 0", "eval --per-line"])
+def test_an_interrupt_ends_sampling_and_scoring_cleanly(command: str, model: Path) -> None:
+    words = [sys.executable, "-m", "charrnn", *command.split(), "--model", str(model)]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        letter = json.loads(checkpoint_vocabulary(model))[-1]
+        process.stdin.write(f"{letter}\n".encode())
+        process.stdin.flush()
+        assert process.stdout.read(5)  # it is well under way
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
+def checkpoint_vocabulary(model: Path) -> str:
+    """Returns a model's symbols, as JSON."""
+    with safe_open(model, framework="np") as file:
+        return str(file.metadata()["vocabulary"])

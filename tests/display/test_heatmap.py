@@ -1,0 +1,52 @@
+"""The heat map colours by surprise."""
+
+import io
+import math
+import re
+
+import pytest
+from rich.console import Console
+
+from charrnn.display import heatmap
+from charrnn.scoring.reports import CharScore
+
+
+def heated(monkeypatch: pytest.MonkeyPatch, *symbols: tuple[str | int, float]) -> list[str]:
+    """Returns the lines of a heat map of symbols and their bits; colours as their codes."""
+    stream = io.StringIO()
+    sixteen = {"TERM": "xterm-16color"}
+    monkeypatch.setattr(
+        heatmap,
+        "Console",
+        lambda **options: Console(
+            file=stream, force_terminal=True, color_system="standard", _environ=sixteen, **options
+        ),
+    )
+    scores = [CharScore(0, s, bits * math.log(2), 1, s) for s, bits in symbols]
+    shown = "".join(heatmap.heatmap([scores[:1], scores[1:]])) + heatmap.heat_legend()
+    assert stream.getvalue() == ""
+    return shown.splitlines()
+
+
+def test_a_heat_map_colours_by_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, some, much = ("a", 0.99), ("[", 1.01), ("\\", 50.0)
+    *lines, legend = heated(monkeypatch, known, some, ("\n", 0.1), much, ("\n", 3.0), ("\t", 8.0))
+    assert lines == [
+        "a\x1b[30;46m[\x1b[0m",
+        "\x1b[37;41m\\\x1b[0m\x1b[30;42m↵\x1b[0m",
+        "\x1b[37;41m\\t\x1b[0m",
+    ]
+    assert re.sub(r"\x1b\[[0-9;]*m", "", legend).split("  ") == [
+        "bits:",
+        "0 to 1",
+        "1 to 2",
+        "2 to 4",
+        "4 to 8",
+        "8 or more ",
+    ]
+
+
+def test_a_heat_map_of_bytes_shows_whole_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "é".encode()
+    line, _ = heated(monkeypatch, (97, 0.0), (data[0], 0.6), (data[1], 0.6), (10, 0.0))
+    assert line == "a\x1b[30;46mé\x1b[0m"

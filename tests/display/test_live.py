@@ -1,0 +1,231 @@
+"""A training, drawn: on a terminal, elsewhere, and where nobody listens any more."""
+
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from screens import LN_2, Broken, streams_given_back, terminal
+
+from charrnn.display import live
+from charrnn.display.console import note
+from charrnn.display.live import TrainingDisplay
+from charrnn.training.events import Evaluated, Finished, RunSummary, SaveFailed, Stepped, WentBack
+
+SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, 128, 2, 60_000, 32, 64, "character")
+
+
+def stepped(step: int = 500, **changes: Any) -> Stepped:
+    fields = {
+        "step": step,
+        "chars": 2048 * step,
+        "elapsed_s": 60.0,
+        "train_nats_per_char": 2 * LN_2,
+        "learning_rate": 0.004,
+        "chars_per_second": 12_345.6,
+        "progress": 0.25,
+        "total_steps": 2000,
+    }
+    return Stepped(**{**fields, **changes})
+
+
+def evaluated(bits: float | None = 2.5, best: bool = True) -> Evaluated:
+    nats = None if bits is None else bits * LN_2
+    model: Any = None
+    return Evaluated(500, 1_024_000, 61.0, nats, best, model)
+
+
+SAID = "step 1,234: the loss is nan: back to step 1,000 with half the learning rate, 0.002"
+
+
+def went_back() -> WentBack:
+    return WentBack(1000, 1233, 90.0, "the loss is nan", 0.002)
+
+
+def finished(reason: str = "done", nats: float | None = 1.5 * LN_2) -> Finished:
+    return Finished(reason, 2000, 3725.0, nats, Path("runs/coffee/model.safetensors"))
+
+
+def show(screen: TrainingDisplay) -> None:
+    """Goes through a whole training."""
+    with screen:
+        screen.stepped(stepped())
+        screen.evaluated(evaluated(2.5), "")
+        screen.evaluated(evaluated(2.25), "I had \x1b[31mcoffee\ttoday")
+        screen.stepped(stepped(1000, progress=0.5))
+        screen.evaluated(evaluated(2.75, best=False), "She [bold]said\nso")
+        screen.went_back(went_back())
+        screen.finished(finished())
+
+
+# --- a training, without a terminal
+
+
+def test_without_standard_error_nothing_goes_to_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after 2>&- in a shell."""
+    monkeypatch.setattr(sys, "stderr", None)
+    note("lost")
+    show(TrainingDisplay(SUMMARY))
+    assert capsys.readouterr().out == ""
+
+
+TRAIN = ("step 500/2,000", "train 2.000")
+SPEED = ("12,346 chars/s", "1:01 elapsed")
+
+
+def test_elsewhere_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show(TrainingDisplay(SUMMARY))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split("  ") for line in err.splitlines()] == [
+        [SUMMARY.line()],
+        [*TRAIN, "val 2.500 bits/char (best)", *SPEED, "3:00 left"],
+        [*TRAIN, "val 2.250 bits/char (best)", *SPEED, "3:00 left"],
+        [*TRAIN, "val 2.750 bits/char", *SPEED, "1:00 left"],
+        [SAID],
+        ["done after 2,000 steps, 1:02:05; best validation 1.500 bits/char"],
+    ]
+    assert SUMMARY.line() == (
+        "runs/coffee: 6,000 characters, 40 distinct; 128 x 2 model, 60,000 parameters; "
+        "batch 32 x 64"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("done", "done"), ("patience", "no longer improves"), ("interrupted", "interrupted, saved")],
+)
+def test_the_last_line_says_why(
+    capsys: pytest.CaptureFixture[str], reason: str, words: str
+) -> None:
+    with TrainingDisplay(SUMMARY) as screen:
+        screen.evaluated(evaluated(None), "")
+        screen.finished(finished(reason, nats=None))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert words in last and "validation " not in last.replace("validation no", "")
+
+
+def test_quiet_says_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(TrainingDisplay(SUMMARY, quiet=True))
+    stream = terminal(monkeypatch)
+    show(TrainingDisplay(SUMMARY, quiet=True))
+    assert capsys.readouterr() == ("", "")
+    assert stream.getvalue() == ""
+
+
+# --- a training, on a terminal
+
+
+def test_on_a_terminal_there_is_a_panel(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = terminal(monkeypatch)
+    with streams_given_back():
+        show(TrainingDisplay(SUMMARY))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    for words in (
+        "━━━━",
+        " 25%",
+        "50%",
+        "step 1,000/2,000",
+        "12,346 chars/s",
+        "1:00 elapsed",
+        "3:00 left",
+        "train 2.000",
+        "validation 2.250",
+        "validation 2.750   best 2.250 bits/char",
+        "▅▁█",
+        "sample",
+        "I had ·[31mcoffee·today",
+        "She [bold]said",
+    ):
+        assert words in shown
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith("done after 2,000 steps")
+
+
+def test_a_setback_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a line, above the panel on a terminal, and never where nothing but errors is wanted."""
+    for quiet, wanted in ((False, f"{SAID}\n"), (True, "")):
+        TrainingDisplay(SUMMARY, quiet=quiet).went_back(went_back())
+        assert capsys.readouterr().err == wanted
+    stream = terminal(monkeypatch)
+    show(TrainingDisplay(SUMMARY))
+    assert SAID in stream.getvalue()
+
+
+def test_a_save_that_failed_is_said_even_where_little_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = SaveFailed(1234, 60.0, "runs/coffee/model.safetensors: cannot be written: full")
+    said = f"step 1,234: {failed.reason}; training goes on, and will try again"
+    for quiet in (False, True):
+        TrainingDisplay(SUMMARY, quiet=quiet).save_failed(failed)
+        assert capsys.readouterr().err == f"{said}\n"
+    stream = terminal(monkeypatch)
+    with TrainingDisplay(SUMMARY) as screen:
+        screen.save_failed(failed)
+    assert said in stream.getvalue()
+
+
+def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    with TrainingDisplay(SUMMARY) as screen:
+        screen.stepped(stepped(total_steps=None))
+        screen.evaluated(evaluated(None), "text")
+    shown = stream.getvalue()
+    assert "train 2.000 bits/char" in shown and "validation" not in shown
+    assert "step 500 " in shown
+
+
+def test_a_dumb_terminal_gets_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(
+        live,
+        "Console",
+        lambda **_: Console(file=stream, force_terminal=True, _environ={"TERM": "dumb"}),
+    )
+    show(TrainingDisplay(SUMMARY))
+    assert stream.getvalue() == ""
+    assert len(capsys.readouterr().err.splitlines()) == 6
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3, 5, 8, 12, 20])
+def test_a_terminal_that_goes_away_ends_the_drawing_only(
+    monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    terminal(monkeypatch, Broken(writes))
+    with streams_given_back():
+        show(TrainingDisplay(SUMMARY))
+
+
+def test_a_terminal_that_is_gone_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Broken(10**6)
+    terminal(monkeypatch, stream)
+    with streams_given_back(), TrainingDisplay(SUMMARY) as screen:
+        stream.left = 0
+        screen.finished(finished("interrupted"))
+
+
+def test_an_error_in_training_passes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal(monkeypatch)
+    with pytest.raises(KeyError), TrainingDisplay(SUMMARY) as screen:
+        screen.stepped(stepped())
+        raise KeyError("x")
+
+
+def test_plain_lines_that_nobody_reads_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Broken())
+    show(TrainingDisplay(SUMMARY))

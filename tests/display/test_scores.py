@@ -1,0 +1,107 @@
+"""Scores, as lines and as JSON."""
+
+import json
+import re
+
+import pytest
+from screens import LN_2, SCORE
+
+from charrnn.display.scores import char_rows, context_json, context_lines, score_json, score_lines
+from charrnn.scoring.context import ContextScore
+from charrnn.scoring.reports import CharScore, Score
+
+FIGURES = {
+    "chars": 1000,
+    "bytes": 1200,
+    "nats_per_char": pytest.approx(1.3862943611),
+    "bits_per_char": pytest.approx(2.0),
+    "bits_per_byte": pytest.approx(2000 / 1200),
+    "perplexity": pytest.approx(4.0),
+    "unknown_chars": 3,
+    "seconds": 0.5,
+    "chars_per_second": 2000,
+}
+
+
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_a_score_as_json(one_pass: bool) -> None:
+    text = score_json([("t", SCORE)], "runs/a\n/model", one_pass=one_pass)
+    assert len(text.splitlines()) == 1
+    assert json.loads(text) == {**FIGURES, "model": "runs/a\n/model", "one_pass": one_pass}
+
+
+def test_a_score_as_lines() -> None:
+    lines = score_lines([("t", SCORE)], "runs/a", one_pass=False).splitlines()
+    assert dict(re.split(r"  +", line) for line in lines) == {
+        "bits per character": "2.0000",
+        "bits per byte": "1.6667",
+        "nats per character": "1.3863",
+        "perplexity": "4.000",
+        "characters": "1,000",
+        "bytes": "1,200",
+        "unknown characters": "3",
+        "time": "0.5 s, 2,000 characters/s, parallel streams",
+        "model": "runs/a",
+    }
+
+
+def test_several_scores_and_their_total() -> None:
+    """Two texts may have one name."""
+    scores = [("t", SCORE), ("t", Score(3000, 3000, 0.0, 1, 1.5))]
+    head, *rows = score_lines(scores, "runs/a", one_pass=True).splitlines()
+    assert head.split()[-2:] == ["unknown", "source"]
+    assert [row.split() for row in rows] == [
+        ["2.0000", "1.6667", "1.3863", "4.000", "1,000", "1,200", "3", "t"],
+        ["0.0000", "0.0000", "0.0000", "1.000", "3,000", "3,000", "1", "t"],
+        ["0.5000", "0.4762", "0.3466", "1.414", "4,000", "4,200", "4", "total"],
+        ["2.0", "s,", "2,000", "characters/s,", "one", "pass"],
+        ["model", "runs/a"],
+    ]
+    found = json.loads(score_json(scores, "runs/a", one_pass=True))
+    assert (found["chars"], found["bits_per_char"]) == (4000, pytest.approx(0.5))
+    assert found["sources"][0] == {"source": "t", **FIGURES}
+    assert found["sources"][1]["chars"] == 3000
+
+
+def test_a_context_curve_as_lines_and_json() -> None:
+    curve = [ContextScore(0, 4.0, 0.1), ContextScore(1, 2.0, 0.05), ContextScore(1024, 0.0, 0.0)]
+    head, *rows, last = [line.split() for line in context_lines(curve, 64).splitlines()]
+    assert rows[0] == ["0", "4.0000", "0.1000", "#" * 40]
+    assert rows[1] == ["1", "2.0000", "0.0500", "#" * 20]
+    assert rows[2] == ["1024", "0.0000", "0.0000"]
+    assert head == ["context", "bits/char", "std", "error"]
+    assert "64" in last
+    found = json.loads(context_json(curve, 64))
+    assert found["within_1_percent"] == 64
+    assert found["curve"][1] == {"context": 1, "bits_per_char": 2.0, "standard_error": 0.05}
+
+
+def test_a_context_curve_of_a_model_that_is_never_surprised() -> None:
+    assert "0.0000" in context_lines([ContextScore(0, 0.0, 0.0)], 0)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "shown"),
+    [
+        ("a", "a"),
+        (" ", " "),
+        ("'", "'"),
+        ("漢", "漢"),
+        ("\t", r"\t"),
+        ("\n", r"\n"),
+        ("\r", r"\r"),
+        ("\\", r"\\"),
+        ("\x1b", r"\x1b"),
+        ("\u2028", r"\u2028"),
+        ("\udc80", r"\udc80"),
+        (65, "A"),
+        (10, r"\n"),
+        (92, r"\\"),
+        (0, r"\x00"),
+        (200, r"\xc8"),
+    ],
+)
+def test_a_row_has_five_fields_whatever_the_character(symbol: str | int, shown: str) -> None:
+    row = char_rows([CharScore(7, symbol, 3 * LN_2, 2, symbol)], as_json=False).removesuffix("\n")
+    assert row.split("\t") == ["7", shown, "3.0000", "2", shown]
+    assert len(row.splitlines()) == 1

@@ -1,0 +1,227 @@
+"""Laws of the stack: it is torch's RNN and Linear, and the contract names its tensors."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from charrnn.config import ModelConfig, Nonlinearity
+from charrnn.model.network import CharRNN
+
+V, H, T, B = 11, 16, 12, 3
+
+both = pytest.mark.parametrize("f", ["tanh", "relu"])
+depths = pytest.mark.parametrize("L", [1, 2, 3])
+
+
+def make_model(training: bool = False, **changes: Any) -> CharRNN:
+    """Returns a model with random biases too, so that each parameter matters."""
+    config = ModelConfig(**{"vocab_size": V, "hidden_size": H, **changes})
+    model = CharRNN(config).double().train(training)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.normal_()
+    return model
+
+
+def make_input(model: CharRNN, batch_size: int = B) -> tuple[Tensor, Tensor]:
+    """Returns random ids, (T, B), and a random state, (L, B, H)."""
+    return torch.randint(V, (T, batch_size)), torch.randn_like(model.zero_state(batch_size))
+
+
+def by_torch(model: CharRNN, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Computes logits and state with `torch.nn.RNN` and `torch.nn.Linear`, tensors the same."""
+    config, tensors = model.config, model.state_dict()
+    stack = nn.RNN(V, H, config.num_layers, nonlinearity=config.nonlinearity).double()
+    linear = nn.Linear(H, V).double()
+    linear.load_state_dict({"weight": tensors["output.W_y"], "bias": tensors["output.b_y"]})
+    weights = {}
+    for i in range(config.num_layers):
+        weights[f"weight_ih_l{i}"] = tensors[f"layers.{i}.W_x"]
+        weights[f"weight_hh_l{i}"] = tensors[f"layers.{i}.W_h"]
+        weights[f"bias_ih_l{i}"] = tensors[f"layers.{i}.b"]
+        weights[f"bias_hh_l{i}"] = torch.zeros(H)
+    stack.load_state_dict(weights)
+    h, state = stack(nn.functional.one_hot(x, V).double(), state)
+    return linear(h), state
+
+
+@both
+@depths
+def test_logits_and_state_are_those_of_torch(f: Nonlinearity, L: int) -> None:
+    model = make_model(nonlinearity=f, num_layers=L)
+    x, state = make_input(model)
+    torch.testing.assert_close(model(x, state), by_torch(model, x, state))
+
+
+def test_the_contract_and_numpy_are_enough_to_compute_the_logits() -> None:
+    model = make_model(num_layers=2)
+    x, _ = make_input(model, batch_size=1)
+    p = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    h = np.zeros((2, H))
+    wanted = []
+    for x_t in x[:, 0]:
+        for i, W_x_x_t in ((0, p["layers.0.W_x"][:, x_t]), (1, None)):
+            if W_x_x_t is None:
+                W_x_x_t = p["layers.1.W_x"] @ h[0]
+            h[i] = np.tanh(W_x_x_t + p[f"layers.{i}.W_h"] @ h[i] + p[f"layers.{i}.b"])
+        wanted.append(p["output.W_y"] @ h[1] + p["output.b_y"])
+    logits, _ = model(x, model.zero_state(1))
+    np.testing.assert_allclose(logits[:, 0].detach().numpy(), wanted)
+
+
+@depths
+def test_parameters_have_the_names_and_shapes_of_the_contract(L: int) -> None:
+    wanted: dict[str, tuple[int, ...]] = {"output.W_y": (V, H), "output.b_y": (V,)}
+    for i in range(L):
+        wanted[f"layers.{i}.W_x"] = (H, H if i else V)
+        wanted[f"layers.{i}.W_h"] = (H, H)
+        wanted[f"layers.{i}.b"] = (H,)
+    model = make_model(num_layers=L)
+    assert {name: tuple(p.shape) for name, p in model.state_dict().items()} == wanted
+    assert model.config.parameter_count() == sum(p.numel() for p in model.parameters())
+
+
+@both
+@pytest.mark.parametrize("vocab_size", [2, 27, 65, 256, 3000])
+def test_at_the_start_all_characters_are_about_equally_probable(
+    vocab_size: int, f: Nonlinearity
+) -> None:
+    model = CharRNN(ModelConfig(vocab_size, nonlinearity=f))
+    x, y = torch.randint(vocab_size, (2, 64, 16))
+    with torch.inference_mode():
+        logits, _ = model(x, model.zero_state(16))
+    loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten()).item()
+    assert loss == pytest.approx(math.log(vocab_size), rel=0.03)
+
+
+@both
+def test_at_the_start_the_memory_is_relayed_at_its_length(f: Nonlinearity) -> None:
+    for layer in CharRNN(ModelConfig(V, hidden_size=H, nonlinearity=f, num_layers=3)).layers:
+        torch.testing.assert_close(layer.W_h @ layer.W_h.T, torch.eye(H), rtol=0, atol=1e-5)
+
+
+def test_the_seed_alone_decides_the_weights() -> None:
+    def weights(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        model = CharRNN(ModelConfig(V, hidden_size=H))
+        return torch.cat([parameter.flatten() for parameter in model.parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+@both
+@depths
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("cut", [1, 5, T - 1])
+def test_two_halves_are_the_whole_when_the_state_is_passed_on(
+    f: Nonlinearity, L: int, training: bool, cut: int
+) -> None:
+    model = make_model(training, nonlinearity=f, num_layers=L)
+    x, state = make_input(model)
+    before = state.clone()
+    whole, end = model(x, state)
+    first, middle = model(x[:cut], state)
+    second, other_end = model(x[cut:], middle)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    torch.testing.assert_close(other_end, end)
+    assert torch.equal(state, before)
+
+
+def test_the_model_keeps_no_state() -> None:
+    model = make_model()
+    x, state = make_input(model)
+    assert torch.equal(model(x, state)[0], model(x, state)[0])
+    assert not list(model.buffers())
+
+
+@depths
+def test_the_first_gradient_reaches_every_parameter(L: int) -> None:
+    model = make_model(True, num_layers=L, dropout=0.2)
+    logits, _ = model(*make_input(model))
+    logits.logsumexp(-1).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+# Dropout.
+
+
+def dropped(batch_size: int = B, dropout: float = 0.25) -> Tensor:
+    """Returns what dropout multiplied one layer's outputs by, (T, B, H)."""
+    model = make_model(True, num_layers=1, dropout=dropout)
+    x, state = make_input(model, batch_size)
+    masked, _ = model.hidden(x, state)
+    return (masked / model.eval().hidden(x, state)[0]).detach()
+
+
+def test_dropout_has_one_mask_for_all_steps() -> None:
+    mask = dropped()
+    torch.testing.assert_close(mask, mask[:1].expand_as(mask))
+    assert len({tuple(row) for row in mask[0].tolist()}) == B  # each stream has its own
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
+def test_dropout_silences_its_share_and_preserves_the_mean(dropout: float) -> None:
+    mask = dropped(2000, dropout)[0]  # 32,000 draws
+    silent = (mask == 0).double().mean().item()
+    assert silent == pytest.approx(dropout, abs=0.015)
+    torch.testing.assert_close(mask[mask != 0], torch.full_like(mask[mask != 0], 1 / (1 - dropout)))
+    assert mask.mean().item() == pytest.approx(1, abs=0.1)
+
+
+def test_dropout_does_not_touch_the_state() -> None:
+    model = make_model(True, num_layers=1, dropout=0.5)
+    x, state = make_input(model)
+    torch.testing.assert_close(model(x, state)[1], model.eval()(x, state)[1])
+
+
+def test_dropout_also_stands_between_layers() -> None:
+    model = make_model(True, num_layers=2, dropout=0.5)
+    x, state = make_input(model)
+    _, (first, second) = model(x, state)
+    _, (first_whole, second_whole) = model.eval()(x, state)
+    torch.testing.assert_close(first, first_whole)
+    assert not torch.allclose(second, second_whole)
+    assert (second != 0).all()  # its input was silenced, it was not
+
+
+def test_dropout_is_for_training_only() -> None:
+    with_dropout = make_model(dropout=0.5)
+    without = make_model(dropout=0.0)
+    without.load_state_dict(with_dropout.state_dict())
+    x, state = make_input(without)
+    assert torch.equal(with_dropout(x, state)[0], without(x, state)[0])
+    assert not torch.equal(with_dropout.train()(x, state)[0], without(x, state)[0])
+
+
+# Where a text starts.
+
+
+@depths
+@pytest.mark.parametrize("newline_id", [0, 4])
+def test_a_text_starts_after_a_newline(L: int, newline_id: int) -> None:
+    model = make_model(num_layers=L)
+    newline = torch.full((1, B), newline_id)
+    _, wanted = model(newline, model.zero_state(B))
+    start = model.start_state(B, newline_id)
+    assert start.shape == (L, B, H)
+    torch.testing.assert_close(start, wanted)
+    assert not start.requires_grad
+
+
+def test_a_text_starts_from_zero_where_there_is_no_newline() -> None:
+    model = make_model(num_layers=2)
+    start = model.start_state(B, newline_id=None)
+    assert torch.equal(start, torch.zeros(2, B, H).double())
+    assert torch.equal(model.output(start[-1]), model.output.b_y.expand(B, V))
+
+
+def test_dropout_does_not_change_where_a_text_starts() -> None:
+    model = make_model(True, dropout=0.5)
+    in_training = model.start_state(B, newline_id=4)
+    torch.testing.assert_close(in_training, model.eval().start_state(B, newline_id=4))

@@ -1,0 +1,137 @@
+"""What is drawn: as often as the model says, and never what is excluded."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_samples import config
+
+from charrnn.sampling.decoding import draw, probabilities, sample_seed
+
+few = settings(deadline=None, max_examples=100)
+
+
+def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> list[float]:
+    weights = [math.exp(x / temperature) for x in np.asarray(logits).tolist()]
+    return [weight / sum(weights) for weight in weights]
+
+
+# --- probabilities
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_symbols_are_drawn_as_often_as_they_are_probable(temperature: float) -> None:
+    logits = np.array([0.0, 1.0, -1.0, 2.0, 0.3, -2.5])
+    n = 20_000
+    points = np.random.default_rng(1).random(n)
+    drawn = draw(np.tile(logits, (n, 1)), config(temperature=temperature), points)
+    wanted = n * np.array(softmax(logits, temperature))
+    chi_square = float(((np.bincount(drawn, minlength=6) - wanted) ** 2 / wanted).sum())
+    assert chi_square < 5 + 4 * math.sqrt(2 * 5)  # mean and 4 deviations for 5 degrees of freedom
+
+
+HALVES = np.log([0.5, 0.25, 0.125, 0.0625, 0.0625])
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, [0.5, 0.25, 0.125, 0.0625, 0.0625]),
+        ({"temperature": 0.5}, [64 / 86, 16 / 86, 4 / 86, 1 / 86, 1 / 86]),
+        ({"temperature": 0.0}, [1, 0, 0, 0, 0]),
+        ({"top_k": 1}, [1, 0, 0, 0, 0]),
+        ({"top_k": 2}, [2 / 3, 1 / 3, 0, 0, 0]),
+        ({"top_k": 4}, [8 / 15, 4 / 15, 2 / 15, 1 / 15, 0]),
+        ({"top_p": 0.01}, [1, 0, 0, 0, 0]),
+        ({"top_p": 0.49}, [1, 0, 0, 0, 0]),
+        ({"top_p": 0.51}, [2 / 3, 1 / 3, 0, 0, 0]),
+        ({"top_p": 0.8}, [4 / 7, 2 / 7, 1 / 7, 0, 0]),
+        ({"min_p": 0.24}, [4 / 7, 2 / 7, 1 / 7, 0, 0]),
+        ({"min_p": 0.26}, [2 / 3, 1 / 3, 0, 0, 0]),
+        ({"min_p": 1.0}, [1, 0, 0, 0, 0]),
+        ({"top_k": 2, "top_p": 0.6}, [1, 0, 0, 0, 0]),
+        ({"top_k": 3, "min_p": 0.5}, [2 / 3, 1 / 3, 0, 0, 0]),
+        ({"temperature": 0.5, "top_p": 0.75}, [0.8, 0.2, 0, 0, 0]),
+    ],
+)
+def test_probabilities_by_hand(options: dict[str, Any], wanted: list[float]) -> None:
+    """Each option sees what the ones before it left, renormalised."""
+    order = [3, 0, 4, 2, 1]  # not sorted, as in life
+    other = np.arange(5.0)  # another sample beside it changes nothing
+    p, _ = probabilities(np.stack([HALVES[order] + 7, other]), config(**options))
+    np.testing.assert_allclose(p[np.argsort(order)], wanted, atol=1e-12)
+
+
+logit_lists = st.lists(st.floats(-30, 30), min_size=2, max_size=12)
+
+
+@few
+@given(
+    logits=logit_lists,
+    top_k=st.integers(0, 14),
+    top_p=st.floats(0.01, 1.0),
+    min_p=st.floats(0.0, 1.0),
+    temperature=st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+    seed=st.integers(0, 99),
+)
+def test_only_the_most_probable_are_drawn(
+    logits: list[float], top_k: int, top_p: float, min_p: float, temperature: float, seed: int
+) -> None:
+    options = config(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    (p,) = probabilities(np.array([logits]), options)
+    assert p.sum() == pytest.approx(1)
+    kept, dropped = np.flatnonzero(p), np.flatnonzero(p == 0)
+    assert 1 <= len(kept) <= (top_k or len(logits))
+    if len(dropped):
+        assert min(logits[i] for i in kept) >= max(logits[i] for i in dropped) - 1e-9
+    if temperature:
+        whole = np.array(softmax(logits, temperature))
+        np.testing.assert_allclose(p[kept], whole[kept] / whole[kept].sum(), rtol=1e-9)
+        assert p[kept].min() >= min_p * p.max() * (1 - 1e-12)
+    points = np.random.default_rng(seed).random(5)
+    assert (p[draw(np.tile(logits, (5, 1)), options, points)] > 0).all()
+
+
+@pytest.mark.parametrize("at", [0.0, math.nextafter(1.0, 0.0)])
+def test_no_chance_draws_what_is_excluded(at: float) -> None:
+    for logits in ([0.0, 1.0, 2.0, 0.0], [0.0, 2.0, 1.9, 0.0, -1.0]):
+        alone = draw(np.array([logits]), config(top_k=2), np.array([at]))
+        assert alone[0] in (1, 2)
+        assert draw(np.array([logits] * 2), config(top_k=2), np.array([at] * 2)) == alone * 2
+
+
+@few
+@given(logits=logit_lists, top_p=st.floats(0.01, 0.99))
+def test_top_p_keeps_the_fewest_that_reach_p(logits: list[float], top_p: float) -> None:
+    whole = np.array(softmax(logits))
+    kept = probabilities(np.array([logits]), config(top_p=top_p))[0] > 0
+    assert whole[kept].sum() >= top_p - 1e-9
+    assert whole[kept].sum() - whole[kept].min() < top_p + 1e-9
+
+
+@few
+@given(logits=logit_lists, beyond=st.integers(0, 3))
+def test_options_that_keep_all_change_nothing(logits: list[float], beyond: int) -> None:
+    plain = probabilities(np.array([logits]), config())
+    for options in ({"top_p": 1.0}, {"min_p": 0.0}, {"top_k": 0}, {"top_k": len(logits) + beyond}):
+        got = probabilities(np.array([logits]), config(**options))
+        np.testing.assert_allclose(got, plain, rtol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-300, 5e-324, 1e300])
+def test_extreme_temperatures(temperature: float) -> None:
+    """The limits: the most probable alone, and all alike."""
+    (p,) = probabilities(np.array([[-900.0, 3.0, 700.0]]), config(temperature=temperature))
+    wanted = [0, 0, 1] if temperature < 1 else [1 / 3] * 3
+    np.testing.assert_allclose(p, wanted, atol=1e-12)
+
+
+# --- seeds
+
+
+def test_the_seed_after_the_largest_is_0() -> None:
+    assert [sample_seed(2**63 - 2, i) for i in range(4)] == [2**63 - 2, 2**63 - 1, 0, 1]

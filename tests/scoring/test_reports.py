@@ -1,0 +1,242 @@
+"""Scoring: the figures are the outsider's, and every character is counted once."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy_model import NumpyModel
+from scored import chars_of, lines_scored
+from small_models import constant_model, model_of
+from texts import COFFEE, cut
+
+from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.scoring import reports
+from charrnn.scoring import scorer as scorer_room
+from charrnn.scoring.reports import Score, score, score_lines
+from charrnn.scoring.scorer import Scorer, nats_per_char
+from charrnn.store.checkpoint import Checkpoint, save
+from charrnn.text.vocabulary import Vocabulary
+
+TEXTS = {
+    "English": COFFEE[:1500],
+    "Chinese": "今天我和安娜喝咖啡。\n她说：“好！”\n我说不。" * 20,
+    "mixed": "é漢\U0001f600a\tb\r\nc\0\n" * 10,
+    "no newline": "abcabcbbca" * 9,
+}
+few = settings(deadline=None, max_examples=60)
+
+
+def in_groups(lines: list[Any], size: int) -> list[list[Any]]:
+    return [lines[at : at + size] for at in range(0, len(lines), size)]
+
+
+# --- the figures
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_figures_are_the_outsiders(tmp_path: Path, text: str, unit: str, nonlinearity: str) -> None:
+    vocabulary = Vocabulary.of_bytes() if unit == "byte" else Vocabulary.of_text(text)
+    model = model_of(vocabulary, nonlinearity=nonlinearity)
+    save(tmp_path / "model", Checkpoint(model, vocabulary))
+    nats = NumpyModel.read(tmp_path / "model").nats(text)
+    symbols, size = len(text.encode()) if unit == "byte" else len(text), len(text.encode())
+    result = score(Scorer(model, vocabulary), [text])
+    assert (result.chars, result.bytes, result.unknown_chars) == (symbols, size, 0)
+    assert result.nats_per_char == pytest.approx(nats.mean(), abs=1e-5)
+    assert result.bits_per_char == pytest.approx(nats.mean() / math.log(2), abs=2e-5)
+    assert result.bits_per_byte == pytest.approx(nats.sum() / math.log(2) / size, abs=2e-5)
+    assert nats_per_char(model, vocabulary, vocabulary.encode(text)) == pytest.approx(
+        nats.mean(), abs=1e-5
+    )
+    one_by_one = [one.nats for one in chars_of(Scorer(model, vocabulary), [text])]
+    np.testing.assert_allclose(one_by_one, nats, atol=2e-4)
+
+
+def test_bits_of_known_probabilities() -> None:
+    """Of 1/2, 1/4 and 1/4, the text aabc has 1 + 1 + 2 + 2 bits."""
+    vocabulary = Vocabulary.of_text("abc")
+    model = constant_model(vocabulary, [math.log(2), 0.0, 0.0])
+    result = score(Scorer(model, vocabulary), ["aabc"])
+    assert result.bits_per_char == pytest.approx(1.5, abs=1e-6)
+    assert result.nats == pytest.approx(6 * math.log(2), abs=1e-5)
+    assert result.perplexity == pytest.approx(2**1.5, abs=1e-5)
+
+
+def test_bits_of_one_neuron_by_hand() -> None:
+    """h = tanh(x + h / 2) with x = 1 for a, -1 for b; logits (h, -h); no newline: starts at 0."""
+    vocabulary = Vocabulary.of_text("ab")
+    model = constant_model(vocabulary, [0.0, 0.0])
+    with torch.no_grad():
+        model.layers[0].W_x.copy_(torch.tensor([[1.0, -1.0]]))
+        model.layers[0].W_h.fill_(0.5)
+        model.output.W_y.copy_(torch.tensor([[1.0], [-1.0]]))
+    h_1 = math.tanh(1.0)
+    h_2 = math.tanh(1.0 + h_1 / 2)
+    bits = [math.log2(1 + math.exp(-2 * h)) for h in (0.0, h_1, -h_2)]  # of a, a, b
+    result = score(Scorer(model, vocabulary), ["aab"])
+    assert result.bits_per_char == pytest.approx(sum(bits) / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("symbols", [2, 7, 100])
+def test_a_model_that_knows_nothing(symbols: int) -> None:
+    vocabulary = Vocabulary("char", [chr(65 + i) for i in range(symbols)])
+    model = constant_model(vocabulary, [0.0] * symbols)
+    result = score(Scorer(model, vocabulary), ["AB" * 1500])
+    assert result.bits_per_char == pytest.approx(math.log2(symbols), abs=1e-6)
+    assert result.perplexity == pytest.approx(symbols, rel=1e-6)
+
+
+@few
+@given(nats=st.floats(0.0, 1e5), chars=st.integers(1, 10**6), more=st.integers(0, 10**6))
+def test_figures_agree_with_each_other(nats: float, chars: int, more: int) -> None:
+    figures = Score(chars, chars + more, nats)
+    assert figures.nats_per_char * chars == pytest.approx(nats)
+    assert figures.bits_per_char * chars == pytest.approx(figures.bits_per_byte * figures.bytes)
+    if figures.bits_per_char < 1000:
+        assert figures.perplexity == pytest.approx(2**figures.bits_per_char)
+    assert math.isfinite(figures.perplexity)
+
+
+# --- every character once
+
+
+@settings(deadline=None, max_examples=25)
+@given(places=st.lists(st.integers(0, 999), max_size=8), segment=st.integers(1, 500))
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_pieces_change_nothing(unit: str, places: list[int], segment: int) -> None:
+    text: Any = COFFEE[:401] + "é漢"
+    vocabulary = Vocabulary.of_text(text)
+    if unit == "byte":
+        text, vocabulary = text.encode(), Vocabulary.of_bytes()
+    torch.manual_seed(1)
+    model = model_of(vocabulary)
+    whole = score(Scorer(model, vocabulary), [text])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports, "SEGMENT", segment)
+        result = score(Scorer(model, vocabulary), cut(text, places))
+    assert (result.chars, result.bytes) == (whole.chars, whole.bytes) == (len(text), 406)
+    assert result.nats == pytest.approx(whole.nats, rel=1e-6)
+    rows = list(chars_of(Scorer(model, vocabulary), cut(text, places)))
+    assert [row.symbol for row in rows] == list(text)
+    assert [row.offset for row in rows] == list(range(len(text)))
+    assert sum(row.nats for row in rows) == pytest.approx(whole.nats, rel=1e-6)
+
+
+# --- line by line, character by character
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_a_line_is_a_text_of_its_own(unit: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many lines come at once, and run side by side."""
+    monkeypatch.setattr(reports, "MAX_LINES", 7)
+    monkeypatch.setattr(scorer_room, "MAX_FILLED", 600)
+    lines: list[Any] = [*COFFEE[:3000].split("\n")[:9], "", "a", COFFEE[:500].replace("\n", " ")]
+    vocabulary = Vocabulary.of_text(COFFEE)
+    if unit == "byte":
+        lines, vocabulary = [line.encode() for line in lines], Vocabulary.of_bytes()
+    model = model_of(vocabulary)
+    scored = lines_scored(Scorer(model, vocabulary), in_groups(lines, size))
+    assert [line for _, line in scored] == lines
+    for bits, line in scored:
+        alone = score(Scorer(model, vocabulary), [line]).bits_per_char if line else 0.0
+        assert bits == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_carried_lines_are_the_characters_of_one_text(size: int) -> None:
+    """With what their newlines cost, they add up to the whole."""
+    text = COFFEE[:3000] + "\nthe end"
+    vocabulary = Vocabulary.of_text(text)
+    model = model_of(vocabulary)
+    groups = in_groups(text.split("\n"), size)
+    scored = lines_scored(Scorer(model, vocabulary), groups, carry=True)
+    bits = [one.nats / math.log(2) for one in chars_of(Scorer(model, vocabulary), [text])]
+    at = 0
+    for mean, line in scored:
+        expected = np.mean(bits[at : at + len(line)]) if line else 0.0
+        assert mean == pytest.approx(expected, abs=1e-4)
+        at += len(line) + 1
+    assert at == len(text) + 1
+
+
+def test_carried_lines_without_newline_in_the_vocabulary() -> None:
+    vocabulary = Vocabulary.of_text("abc")
+    model = model_of(vocabulary)
+    scored = lines_scored(Scorer(model, vocabulary), [["ab", ""], ["", "c"]], carry=True)
+    bits = [one.nats / math.log(2) for one in chars_of(Scorer(model, vocabulary), ["abc"])]
+    assert [mean for mean, _ in scored] == pytest.approx([np.mean(bits[:2]), 0.0, 0.0, bits[2]])
+
+
+def test_what_comes_before_an_unknown_line_is_scored() -> None:
+    vocabulary = Vocabulary.of_text("abc")
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    groups = score_lines(scorer, [["a"], ["b", "c", "aXb", "a"]])
+    assert [line for _, line in next(groups)] == ["a"]
+    assert [line for _, line in next(groups)] == ["b", "c"]
+    with pytest.raises(UnknownCharacterError, match=r"^line 4: .*'X'"):
+        next(groups)
+
+
+def test_a_character_is_ranked_by_its_probability(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.of_text(COFFEE)
+    model = model_of(vocabulary)
+    save(tmp_path / "model", Checkpoint(model, vocabulary))
+    reference, text = NumpyModel.read(tmp_path / "model"), COFFEE[:40]
+    for at, row in enumerate(chars_of(Scorer(model, vocabulary), [text])):
+        logits = reference.logits_after(text[:at])
+        order = np.argsort(-logits)
+        assert row.most_probable == reference.symbols[order[0]]
+        assert row.rank == 1 + list(order).index(reference.ids(text[at])[0])
+
+
+# --- what the model does not know, and nothing
+
+
+def test_unknown_characters_are_an_error_or_left_out_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reports, "SEGMENT", 3)  # so that every piece counts
+    vocabulary = Vocabulary.of_text("abcé\n")
+    model = model_of(vocabulary)
+    pieces = ["aXé漢", "YbX\U0010ffff", "\nc"]
+    for scoring in (
+        lambda: score(Scorer(model, vocabulary), pieces),
+        lambda: chars_of(Scorer(model, vocabulary), pieces),
+        lambda: lines_scored(Scorer(model, vocabulary), [pieces]),
+    ):
+        with pytest.raises(UnknownCharacterError, match="'X'"):
+            scoring()
+    result = score(Scorer(model, vocabulary), pieces, "skip")
+    known = score(Scorer(model, vocabulary), ["aéb\nc"])
+    assert (result.chars, result.bytes, result.unknown_chars) == (5, 6, 5)
+    assert result.nats == pytest.approx(known.nats)
+    rows = chars_of(Scorer(model, vocabulary), pieces, "skip")
+    assert "".join(str(row.symbol) for row in rows) == "aéb\nc"
+    assert [row.offset for row in rows] == [0, 2, 5, 8, 9]
+    assert math.isnan(lines_scored(Scorer(model, vocabulary), [["XY"]], "skip")[0][0])
+    ((bits, line),) = lines_scored(Scorer(model, vocabulary), [["aXéb"]], "skip")
+    alone = score(Scorer(model, vocabulary), ["aéb"]).bits_per_char
+    assert (bits, line) == (pytest.approx(alone), "aXéb")
+
+
+def test_byte_models_know_every_text() -> None:
+    vocabulary = Vocabulary.of_bytes()
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    result = score(scorer, [bytes(range(256)), "é漢".encode()])
+    assert (result.chars, result.bytes, result.unknown_chars) == (261, 261, 0)
+
+
+@pytest.mark.parametrize("pieces", [[], ["XYZ", "é"]], ids=["empty", "unknown"])
+@pytest.mark.parametrize("scoring", [score, chars_of])
+def test_nothing_to_score_is_a_named_error(scoring: Any, pieces: list[str]) -> None:
+    vocabulary = Vocabulary.of_text("abc")
+    with pytest.raises(CorpusError, match="nothing to score"):
+        scoring(Scorer(model_of(vocabulary), vocabulary), pieces, "skip")

@@ -1,0 +1,92 @@
+"""The scorer: parallel streams say what one pass says, or one pass it is."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scored import chars_of
+from small_models import model_of
+from texts import COFFEE
+from torch import Tensor
+
+from charrnn.config import ModelConfig
+from charrnn.scoring.scorer import Scorer
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.text.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize("n", [2047, 2048, 5003, 20_000])
+def test_parallel_streams_score_what_one_pass_scores(trained: Checkpoint, n: int) -> None:
+    text = COFFEE[40_000 : 40_000 + n]
+    ids = trained.vocabulary.encode(text, "skip")
+    assert len(ids) > n - 5
+    parallel = Scorer(trained.model, trained.vocabulary)
+    streams = parallel.nats(ids)
+    assert parallel.one_pass == (n < 2048)
+    pieces = [trained.vocabulary.decode(ids)]
+    scorer = Scorer(trained.model, trained.vocabulary, exact=True)
+    one_pass = np.array([one.nats for one in chars_of(scorer, pieces)])
+    assert scorer.one_pass
+    assert streams.shape == one_pass.shape == ids.shape
+    assert abs(streams.mean(dtype=float) - one_pass.mean()) / math.log(2) < 0.0005
+    assert np.quantile(abs(streams - one_pass), 0.99) < 0.001
+
+
+class Counter(torch.nn.Module):
+    """A model that never forgets: its state tells, for ever, which of two letters came more."""
+
+    config = ModelConfig(2, hidden_size=1, num_layers=1)
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.size = size
+
+    def zero_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(1, batch_size, 1)
+
+    def start_state(self, batch_size: int, _: int | None) -> Tensor:
+        return self.zero_state(batch_size)
+
+    def hidden(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = state[0] + (2 * x - 1).cumsum(0)[..., None]
+        return h, h[-1:]
+
+    def output(self, h: Tensor) -> Tensor:
+        sure = self.size * torch.tanh(h / 500)
+        return torch.cat([-sure, sure], dim=-1)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.003], ids=["much", "little, but for ever"])
+def test_a_model_that_remembers_more_than_streams_can_know_reads_in_one_pass(size: float) -> None:
+    vocabulary = Vocabulary.of_text("ab")
+    ids = (np.random.default_rng(0).random(100_000) < 0.7).astype(np.uint8)
+    model: Any = Counter(size)
+    one_pass, streams = Scorer(model, vocabulary, exact=True), Scorer(model, vocabulary)
+    wanted, got = one_pass.nats(ids), streams.nats(ids)
+    assert streams.one_pass
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    torch.testing.assert_close(streams.state, one_pass.state)
+
+
+@pytest.mark.parametrize("at", [1, 2, 700, 1999])
+def test_the_state_is_carried_from_piece_to_piece(at: int) -> None:
+    vocabulary = Vocabulary.of_text(COFFEE)
+    model, ids = model_of(vocabulary), vocabulary.encode(COFFEE[:2000])
+    whole, parts = Scorer(model, vocabulary), Scorer(model, vocabulary)
+    wanted = whole.nats(ids)
+    in_two = np.concatenate([parts.nats(ids[:at]), parts.nats(ids[at:])])
+    np.testing.assert_allclose(in_two, wanted, atol=1e-4)
+    torch.testing.assert_close(parts.state, whole.state)
+    parts.restart()
+    np.testing.assert_allclose(parts.nats(ids[:9]), wanted[:9], atol=1e-4)
+
+
+def test_the_state_after_streams_is_that_of_the_last_character(trained: Checkpoint) -> None:
+    ids = trained.vocabulary.encode(COFFEE[:5000])
+    streams, one_pass = (Scorer(trained.model, trained.vocabulary) for _ in range(2))
+    streams.nats(ids)
+    for start in range(0, 5000, 1000):
+        one_pass.nats(ids[start : start + 1000])
+    torch.testing.assert_close(streams.state, one_pass.state, atol=0.01, rtol=0.01)

@@ -1,0 +1,56 @@
+"""Terminals that are none, and what is shown on them."""
+
+import contextlib
+import io
+import math
+import sys
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from charrnn.display import live, progress
+from charrnn.scoring.reports import Score
+
+LN_2 = math.log(2)
+
+
+class Broken(io.StringIO):
+    """A stream that refuses everything after so many writes."""
+
+    def __init__(self, writes: int = 0) -> None:
+        super().__init__()
+        self.left = writes
+
+    def write(self, text: str) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+SCORE = Score(1000, 1200, 1386.2943611198906, 3, seconds=0.5)
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None = None) -> io.StringIO:
+    """Makes every display believe in a terminal; returns what it writes to."""
+    stream = io.StringIO() if stream is None else stream
+    for room in (live, progress):
+        monkeypatch.setattr(
+            room,
+            "Console",
+            lambda **_: Console(
+                file=stream, force_terminal=True, width=100, _environ={"TERM": "xterm"}
+            ),
+        )
+    return stream
+
+
+@contextlib.contextmanager
+def streams_given_back() -> Iterator[None]:
+    """Checks that standard output and error are afterwards what they were."""
+    before = sys.stdout, sys.stderr
+    yield
+    after = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = before
+    assert after == before

@@ -1,0 +1,408 @@
+"""The store: what is written is read again, and nothing else is ever read."""
+
+import hashlib
+import json
+import pickle
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+from full_disks import files_no_larger_than
+from numpy_model import parse
+from torch import Tensor
+
+from charrnn.config import DataConfig, ModelConfig
+from charrnn.errors import CheckpointError
+from charrnn.model.network import CharRNN
+from charrnn.scoring.scorer import nats_per_char
+from charrnn.store.checkpoint import Checkpoint, load, save
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.start import new_trainer
+
+TEXT = "A small text.\n"
+Metadata = dict[str, str]
+Tensors = dict[str, Tensor]
+
+
+def checkpoint_of(vocabulary: Vocabulary, **options: Any) -> Checkpoint:
+    shape = {"hidden_size": 6, "num_layers": 2, **options}
+    config = ModelConfig(len(vocabulary), vocabulary.unit, **shape)
+    return Checkpoint(CharRNN(config).eval(), vocabulary, provenance={"sources": ["a.txt"]})
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save(path, checkpoint_of(Vocabulary.of_text(TEXT)))
+    return path
+
+
+def same(one: Checkpoint, other: Checkpoint) -> bool:
+    """Tells whether two checkpoints are the same model of the same origin, bit for bit."""
+    ours, theirs = one.model.state_dict(), other.model.state_dict()
+    return (
+        list(ours) == list(theirs)
+        and all(torch.equal(ours[name], theirs[name]) for name in ours)
+        and one.model.config == other.model.config
+        and (one.vocabulary.unit, one.vocabulary.symbols)
+        == (other.vocabulary.unit, other.vocabulary.symbols)
+        and one.provenance == other.provenance
+    )
+
+
+def checksum(metadata: Metadata, tensors: Tensors) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return "sha256:" + digest.hexdigest()
+
+
+def rewrite(
+    path: Path,
+    change_tensors: Callable[[Tensors], Tensors] = dict,
+    change_metadata: Callable[[Metadata], Metadata] = dict,
+) -> None:
+    """Writes a model file with other contents, and a checksum that fits them."""
+    metadata = parse(path.read_bytes())[0]
+    tensors = change_tensors(safetensors.torch.load_file(path))
+    stored = metadata.pop("checksum")
+    changed = change_metadata({**metadata, "checksum": stored})
+    if changed.get("checksum") == stored:
+        changed["checksum"] = checksum(
+            {key: value for key, value in changed.items() if key != "checksum"}, tensors
+        )
+    path.write_bytes(safetensors.torch.save(tensors, changed))
+
+
+def refused(path: Path) -> str:
+    """Loads a file that must be refused; returns the message."""
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert len(message.splitlines()) == 1
+    return message
+
+
+# --- what is written
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize(
+    "vocabulary",
+    [Vocabulary.of_bytes(), Vocabulary.of_text('é漢\U0001f600"\\\0\ud800\n')],
+    ids=["byte", "char"],
+)
+def test_what_is_saved_is_read_again(
+    tmp_path: Path, vocabulary: Vocabulary, nonlinearity: str
+) -> None:
+    saved = checkpoint_of(vocabulary, num_layers=3, nonlinearity=nonlinearity, dropout=0.25)
+    saved.provenance = {"sources": ["a.txt", "ü"], "chars": 14, "val_nats_per_char": None}
+    path = tmp_path / "any-name"
+    save(path, saved)
+    read = load(path)
+    assert same(read, saved)
+    assert read.path == path
+    assert not read.model.training
+    assert (read.training_state, read.tensors) == ({}, {})
+
+
+def test_a_training_file_keeps_its_state_and_tensors(tmp_path: Path) -> None:
+    saved = checkpoint_of(Vocabulary.of_text(TEXT))
+    saved.training_state = {"progress": {"step": 3, "rate": 0.1}, "sources": ["é"]}
+    saved.tensors = {"state": torch.randn(2, 3, 6), "random_state": torch.get_rng_state()}
+    save(tmp_path / "t", saved)
+    read = load(tmp_path / "t")
+    assert same(read, saved)
+    assert read.training_state == saved.training_state
+    assert read.tensors.keys() == saved.tensors.keys()
+    assert all(torch.equal(read.tensors[name], saved.tensors[name]) for name in saved.tensors)
+
+
+def test_format_version_1(model_file: Path) -> None:
+    metadata, tensors = parse(model_file.read_bytes())
+    H, V = 6, len(set(TEXT))
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "layers.0.W_x": (H, V),
+        "layers.0.W_h": (H, H),
+        "layers.0.b": (H,),
+        "layers.1.W_x": (H, H),
+        "layers.1.W_h": (H, H),
+        "layers.1.b": (H,),
+        "output.W_y": (V, H),
+        "output.b_y": (V,),
+    }
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float32)}
+    assert metadata.keys() == {
+        "format",
+        "format_version",
+        "model_config",
+        "vocabulary",
+        "provenance",
+        "checksum",
+    }
+    assert (metadata["format"], metadata["format_version"]) == ("charrnn", "1")
+    assert json.loads(metadata["vocabulary"]) == sorted(set(TEXT))
+    assert json.loads(metadata["provenance"]) == {"sources": ["a.txt"]}
+    assert json.loads(metadata["model_config"]) == {
+        "vocab_size": V,
+        "unit": "char",
+        "hidden_size": H,
+        "num_layers": 2,
+        "nonlinearity": "tanh",
+        "dropout": 0.0,
+    }
+
+
+def test_other_readers_see_the_model(model_file: Path) -> None:
+    ours = load(model_file).model.state_dict()
+    parsed = parse(model_file.read_bytes())[1]
+    theirs = safetensors.numpy.load_file(model_file)
+    assert ours.keys() == theirs.keys() == parsed.keys()
+    for name, tensor in ours.items():
+        np.testing.assert_array_equal(tensor.numpy(), theirs[name])
+        np.testing.assert_array_equal(tensor.numpy(), parsed[name])
+
+
+# --- damage
+
+
+def test_a_file_that_ends_anywhere_else_is_refused(model_file: Path) -> None:
+    whole = model_file.read_bytes()
+    for length in np.linspace(0, len(whole) - 1, 100).astype(int):
+        model_file.write_bytes(whole[:length])
+        refused(model_file)
+
+
+def test_a_file_with_more_at_its_end_is_refused(model_file: Path) -> None:
+    model_file.write_bytes(model_file.read_bytes() + b"\0")
+    refused(model_file)
+
+
+@pytest.mark.parametrize("part", ["header", "tensors"])
+def test_a_flipped_bit_is_refused_or_changes_nothing(model_file: Path, part: str) -> None:
+    whole = model_file.read_bytes()
+    original = load(model_file)
+    body = 8 + int.from_bytes(whole[:8], "little")
+    places = range(body) if part == "header" else range(body, len(whole))
+    dice = random.Random(1)
+    believed = []
+    for place in dice.choices(places, k=150):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << dice.randrange(8)
+        model_file.write_bytes(damaged)
+        try:
+            if not same(load(model_file), original):
+                believed.append(bytes(damaged[place - 12 : place + 12]))
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+    assert believed == []
+
+
+def without(name: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {key: value for key, value in tensors.items() if key != name}
+
+
+def with_tensor(name: str, value: Tensor) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {**tensors, name: value}
+
+
+def with_metadata(key: str, value: str) -> Callable[[Metadata], Metadata]:
+    return lambda metadata: {**metadata, key: value}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("layers.0.W_h"),
+        without("output.b_y"),
+        with_tensor("layers.2.b", torch.zeros(6)),
+        with_tensor("a\nb", torch.zeros(6)),
+        with_tensor("layers.1.W_x", torch.zeros(6, 7)),
+        with_tensor("layers.0.b", torch.zeros(6, 1)),
+        with_tensor("layers.0.b", torch.full((6,), torch.nan)),
+        with_tensor("layers.0.b", torch.full((6,), torch.inf)),
+        with_tensor("layers.0.b", torch.zeros(6, dtype=torch.float64)),
+        with_tensor("layers.0.b", torch.zeros(6, dtype=torch.int64)),
+        with_tensor("layers.0.b", torch.zeros(6, dtype=torch.bfloat16)),
+    ],
+    ids=[
+        "missing",
+        "missing output",
+        "unknown",
+        "unknown name of two lines",
+        "wide",
+        "dimensions",
+        "NaN",
+        "infinity",
+        "float64",
+        "int64",
+        "bfloat16",
+    ],
+)
+def test_other_tensors_are_refused(model_file: Path, change: Callable[[Tensors], Tensors]) -> None:
+    rewrite(model_file, change_tensors=change)
+    refused(model_file)
+
+
+CONFIG = {
+    "vocab_size": len(set(TEXT)),
+    "unit": "char",
+    "hidden_size": 6,
+    "num_layers": 2,
+    "nonlinearity": "tanh",
+    "dropout": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", "other"),
+        ("format_version", "2"),
+        ("format_version", "1\n"),
+        ("checksum", ""),
+        ("checksum", "sha256:" + "0" * 64),
+        ("provenance", "{"),
+        ("provenance", "[]"),
+        ("provenance", "[" * 100_000),
+        ("training_state", "7"),
+        ("vocabulary", "no JSON"),
+        ("vocabulary", "[" * 100_000),
+        ("vocabulary", '"abcdefghijkl"'),
+        ("vocabulary", "[]"),
+        ("vocabulary", '["a", "b"]'),
+        ("vocabulary", json.dumps([*sorted(set(TEXT))[1:], "zz"])),
+        ("vocabulary", json.dumps([*sorted(set(TEXT))[1:], 7])),
+        ("vocabulary", json.dumps([*sorted(set(TEXT))[1:], "t"])),
+        ("model_config", "no JSON"),
+        ("model_config", "{}"),
+        ("model_config", json.dumps({**CONFIG, "more": 1})),
+        ("model_config", json.dumps({**CONFIG, "unit": "byte"})),
+        ("model_config", json.dumps({**CONFIG, "unit": ["char"]})),
+        ("model_config", json.dumps({**CONFIG, "nonlinearity": "sin"})),
+        ("model_config", json.dumps({**CONFIG, "hidden_size": 0})),
+        ("model_config", json.dumps({**CONFIG, "hidden_size": "6"})),
+        ("model_config", json.dumps({**CONFIG, "hidden_size": 7})),
+        ("model_config", json.dumps({**CONFIG, "num_layers": True})),
+        ("model_config", json.dumps({**CONFIG, "num_layers": 10**30})),
+        ("model_config", json.dumps({**CONFIG, "vocab_size": 10**30})),
+        ("model_config", json.dumps({**CONFIG, "dropout": float("nan")})),
+    ],
+)
+def test_other_metadata_are_refused(model_file: Path, key: str, value: str) -> None:
+    rewrite(model_file, change_metadata=with_metadata(key, value))
+    refused(model_file)
+
+
+@pytest.mark.parametrize(
+    "key", ["format", "format_version", "model_config", "vocabulary", "checksum"]
+)
+def test_missing_metadata_are_refused(model_file: Path, key: str) -> None:
+    rewrite(model_file, change_metadata=lambda m: {k: v for k, v in m.items() if k != key})
+    refused(model_file)
+
+
+def test_an_unchanged_rewrite_is_read(model_file: Path) -> None:
+    """The tests above damage what they say, and nothing else."""
+    original = load(model_file)
+    rewrite(model_file, change_metadata=with_metadata("model_config", json.dumps(CONFIG)))
+    assert same(load(model_file), original)
+
+
+def make_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"layers.0.b": [0.0]}))
+
+
+def make_text(path: Path) -> None:
+    path.write_text("I had coffee today.\n" * 50)
+
+
+def make_other_safetensors(path: Path) -> None:
+    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(2)}))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: None,
+        Path.mkdir,
+        Path.touch,
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("nowhere"),
+        make_pickle,
+        make_text,
+        make_other_safetensors,
+    ],
+    ids=[
+        "missing",
+        "folder",
+        "empty",
+        "loop",
+        "dangling link",
+        "pickle",
+        "text",
+        "other safetensors",
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "model.safetensors"
+    make(path)
+    refused(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory as Linux does")
+def test_a_thousand_broken_files_are_refused_by_name(model_file: Path) -> None:
+    """In a process of bounded memory; the few that are read hold the same weights."""
+    command = [sys.executable, str(Path(__file__).parents[1] / "fuzzed.py"), str(model_file)]
+    done = subprocess.run([*command, "0", "1000"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["other"] == []
+    assert result["refused"] + result["read"] == 1000
+    assert result["refused"] > 900 and result["read"] > 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory as Linux does")
+def test_hundreds_of_broken_training_files_are_refused_by_name(story: Path, tmp_path: Path) -> None:
+    """Or gone on with, where what was changed does not matter."""
+    tiny = {"hidden_size": 8, "num_layers": 2, "dropout": 0.0}
+    data, steps = DataConfig(), {"steps": 3, "batch_size": 4, "seq_len": 8}
+    trainer = new_trainer([str(story)], tmp_path, "run", data, steps, tiny, validate=nats_per_char)
+    *_, _ = trainer.events()
+    command = [sys.executable, str(Path(__file__).parents[1] / "fuzzed.py")]
+    path = trainer.folder / "training.safetensors"
+    done = subprocess.run([*command, str(path), "0", "500"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["other"] == []
+    assert result["refused"] + result["read"] == 500
+    assert result["refused"] > 400 and result["read"] > 10
+
+
+# --- whole or not at all
+
+
+def test_a_missing_folder_is_a_named_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No such file or directory"):
+        save(tmp_path / "gone" / "m", checkpoint_of(Vocabulary.of_text(TEXT)))
+
+
+def test_a_file_that_a_full_disk_refuses_stays_as_it_was(model_file: Path) -> None:
+    before = model_file.read_bytes()
+    with (
+        files_no_larger_than(len(before) // 2),
+        pytest.raises(CheckpointError, match="cannot be written: File too large: free some space"),
+    ):
+        save(model_file, checkpoint_of(Vocabulary.of_text(TEXT)))
+    assert model_file.read_bytes() == before
+    assert list(model_file.parent.iterdir()) == [model_file]

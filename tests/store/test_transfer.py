@@ -1,0 +1,45 @@
+"""Weights of another model: characters keep what was learnt of them."""
+
+from pathlib import Path
+
+import torch
+
+from charrnn.config import ModelConfig
+from charrnn.model.network import CharRNN
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.transfer import transfer
+from charrnn.text.vocabulary import Vocabulary
+
+
+def checkpoint_of(vocabulary: Vocabulary) -> Checkpoint:
+    config = ModelConfig(len(vocabulary), hidden_size=6, num_layers=2)
+    return Checkpoint(CharRNN(config).eval(), vocabulary, provenance={}, path=Path("old"))
+
+
+def test_characters_are_transferred_by_name() -> None:
+    old = checkpoint_of(Vocabulary.of_text("abc\n"))
+    new = Vocabulary.of_text("\nbcxyé")
+    model = checkpoint_of(new).model
+    fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    message = transfer(old, model, new)
+    assert message == "old: 3 characters taken over, 3 new, 1 dropped"
+    given, now = old.model.state_dict(), model.state_dict()
+    for i, symbol in enumerate(new.symbols):
+        known = symbol in old.vocabulary.symbols
+        source = given if known else fresh
+        j = old.vocabulary.symbols.index(symbol) if known else i
+        assert torch.equal(now["layers.0.W_x"][:, i], source["layers.0.W_x"][:, j])
+        assert torch.equal(now["output.W_y"][i], source["output.W_y"][j])
+        assert torch.equal(now["output.b_y"][i], source["output.b_y"][j])
+    for name in ("layers.0.W_h", "layers.0.b", "layers.1.W_x", "layers.1.W_h", "layers.1.b"):
+        assert torch.equal(now[name], given[name])
+
+
+def test_a_transfer_between_equal_vocabularies_copies_the_model() -> None:
+    old = checkpoint_of(Vocabulary.of_text("A small text.\n"))
+    other = checkpoint_of(old.vocabulary)
+    before, wanted = other.model.state_dict(), old.model.state_dict()
+    assert not torch.equal(before["layers.0.W_x"], wanted["layers.0.W_x"])
+    transfer(old, other.model, other.vocabulary)
+    for name, tensor in other.model.state_dict().items():
+        assert torch.equal(tensor, wanted[name])

@@ -1,0 +1,311 @@
+"""Laws of the batches: all of the training text, once, in order, in every stream.
+
+The texts here have no character twice and rise by code point, so that an id is its own place in the
+text: whatever a batch holds tells where it came from.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from texts import read_in_blocks
+
+from charrnn.config import DataConfig
+from charrnn.errors import CorpusError
+from charrnn.text import batches as room
+from charrnn.text import survey as survey_room
+from charrnn.text.batches import Batch, Batches, Position, stream_batches
+from charrnn.text.corpus import Corpus
+from charrnn.text.survey import Survey, survey
+
+few = settings(max_examples=40, deadline=None)
+ALL = 2**20
+ALPHABET = "".join(map(chr, range(0x100, 0x3000)))
+
+
+class Layout(NamedTuple):
+    """A text's size and how it is cut."""
+
+    chars: int
+    batch_size: int
+    seq_len: int
+    block_chars: int
+    val_fraction: float
+    files: tuple[int, ...] = ()  # where one file ends and the next begins
+
+    @property
+    def data(self) -> DataConfig:
+        return DataConfig(block_chars=self.block_chars, val_fraction=self.val_fraction)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> Layout:
+    """Draws texts of one block or several, in one file or several."""
+    layout = Layout(
+        chars=draw(st.integers(32, 5000)),
+        batch_size=draw(st.integers(1, 40)),
+        seq_len=draw(st.integers(1, 80)),
+        block_chars=draw(st.sampled_from([1024, 1025, 1500, 2**24])),
+        val_fraction=draw(st.sampled_from([0.0, 0.1, 0.5])),
+        files=tuple(draw(st.lists(st.integers(1, 5000), max_size=3))),
+    )
+    assume(layout.data.train_chars(layout.chars) > layout.batch_size)
+    return layout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("texts")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_pieces() -> Iterator[None]:
+    """So that a few thousand characters are many pieces, and many places to start from."""
+    with pytest.MonkeyPatch.context() as patch:
+        read_in_blocks(patch, 700)
+        patch.setattr(survey_room, "PLACE_EVERY", 500)
+        yield
+
+
+def make_batches(folder: Path, layout: Layout) -> Batches:
+    """Writes a text to files and lays out its batches."""
+    text = ALPHABET[: layout.chars]
+    paths = []
+    for i, (start, stop) in enumerate(itertools.pairwise([0, *sorted(layout.files), None])):
+        paths.append(folder / f"{i}.txt")
+        paths[-1].write_text(text[start:stop], encoding="utf-8")
+    corpus = Corpus(paths, layout.data)
+    return Batches(corpus, survey(corpus), layout.data, layout.batch_size, layout.seq_len)
+
+
+def read_epoch(batches: Batches) -> list[Batch]:
+    """Returns the batches of the first pass over the training text."""
+    return list(itertools.islice(batches.batches(), batches.steps_per_epoch))
+
+
+def by_block(epoch: list[Batch]) -> Iterator[list[Batch]]:
+    """Groups batches between two zero states."""
+    starts = [i for i, batch in enumerate(epoch) if batch.starts_block]
+    for start, stop in itertools.pairwise([*starts, None]):
+        yield epoch[start:stop]
+
+
+def same(a: Batch, b: Batch) -> bool:
+    """Tells whether two batches are equal in all their parts."""
+    return np.array_equal(a.x, b.x) and np.array_equal(a.y, b.y) and a[2:] == b[2:]
+
+
+@few
+@given(layouts())
+def test_each_character_follows_the_one_before_it(folder: Path, layout: Layout) -> None:
+    """In the text (y after x) and, within a block, in the streams (a batch after a batch)."""
+    batches = make_batches(folder, layout)
+    for block in by_block(read_epoch(batches)):
+        assert all(np.array_equal(batch.y, batch.x + 1) for batch in block)
+        x = np.concatenate([batch.x for batch in block])  # (S, B)
+        assert (np.diff(x, axis=0) == 1).all()
+
+
+@few
+@given(layouts())
+def test_streams_end_to_end_are_the_training_text(folder: Path, layout: Layout) -> None:
+    """Blocks too: fewer than B characters at its very end are left out, and no target is twice."""
+    batches = make_batches(folder, layout)
+    targets = [
+        np.concatenate([batch.y for batch in block]).T.ravel()  # (B, S), then stream after stream
+        for block in by_block(read_epoch(batches))
+    ]
+    read = np.concatenate(targets)
+    assert np.array_equal(read, np.arange(1, len(read) + 1))
+    assert 0 <= batches.train_chars - 1 - len(read) < layout.batch_size
+    assert all(len(block) <= max(layout.block_chars, layout.batch_size) for block in targets)
+
+
+@few
+@given(layouts())
+def test_nothing_of_the_validation_text_is_trained_on(folder: Path, layout: Layout) -> None:
+    batches = make_batches(folder, layout)
+    assert batches.train_chars + batches.val_chars == layout.chars
+    assert batches.train_chars == layout.data.train_chars(layout.chars)
+    assert max(batch.y.max() for batch in read_epoch(batches)) < batches.train_chars
+    assert np.array_equal(batches.validation(ALL), np.arange(batches.train_chars, layout.chars))
+
+
+@few
+@given(layouts())
+def test_shapes_of_the_batches(folder: Path, layout: Layout) -> None:
+    for block in by_block(read_epoch(make_batches(folder, layout))):
+        lengths = {len(batch.x) for batch in block}
+        assert 1 <= min(lengths) <= max(lengths) <= layout.seq_len
+        assert max(lengths) - min(lengths) <= 1
+        for x, y, *_ in block:
+            assert x.shape == y.shape == (len(x), layout.batch_size)
+            assert x.dtype == y.dtype == np.int64
+            assert x.flags.c_contiguous and y.flags.c_contiguous
+
+
+@few
+@given(layouts())
+def test_an_epoch_is_steps_per_epoch_long_and_the_next_is_the_same(
+    folder: Path, layout: Layout
+) -> None:
+    batches = make_batches(folder, layout)
+    n = batches.steps_per_epoch
+    two = list(itertools.islice(batches.batches(), 2 * n))
+    assert [batch.after.epoch for batch in two] == [0] * (n - 1) + [1] * n + [2]
+    assert two[n - 1].after == Position(epoch=1)
+    assert two[-1].after == Position(epoch=2)
+    assert all(same(a, b._replace(after=a.after)) for a, b in zip(two[:n], two[n:], strict=True))
+
+
+@few
+@given(layouts())
+def test_the_state_is_zero_where_a_block_starts(folder: Path, layout: Layout) -> None:
+    """A position's batch 0 is a block's first, and no other."""
+    epoch = read_epoch(make_batches(folder, layout))
+    positions = [Position(), *(batch.after for batch in epoch)]
+    for position, batch in zip(positions, epoch, strict=False):
+        assert batch.starts_block == (position.batch == 0)
+    blocks = {position.block for position in positions}
+    assert blocks == set(range(len(list(by_block(epoch)))))
+
+
+@few
+@given(layouts(), st.data())
+def test_going_on_from_a_position_gives_the_same_batches(
+    folder: Path, layout: Layout, data: st.DataObject
+) -> None:
+    """Also across the end of an epoch, and of a block."""
+    batches = make_batches(folder, layout)
+    n = batches.steps_per_epoch
+    done = data.draw(st.integers(1, 2 * n))
+    whole = list(itertools.islice(batches.batches(), done + n + 2))
+    rest = itertools.islice(make_batches(folder, layout).batches(whole[done - 1].after), n + 2)
+    assert all(same(a, b) for a, b in zip(whole[done:], rest, strict=True))
+
+
+@few
+@given(layouts())
+def test_a_text_read_again_gives_the_batches_of_a_text_kept(folder: Path, layout: Layout) -> None:
+    kept = make_batches(folder, layout)
+    corpus = Corpus(sorted(folder.glob("*.txt"))[: len(layout.files) + 1], layout.data)
+    found = survey(corpus)
+    again = Batches(
+        corpus,
+        replace(found, text=None),
+        layout.data,
+        layout.batch_size,
+        layout.seq_len,
+    )
+    assert again.steps_per_epoch == kept.steps_per_epoch
+    assert all(same(a, b) for a, b in zip(read_epoch(again), read_epoch(kept), strict=True))
+    assert np.array_equal(again.validation(ALL), kept.validation(ALL))
+
+
+@few
+@given(layouts(), st.lists(st.integers(1, 5000), max_size=5))
+def test_how_a_text_is_cut_into_files_does_not_matter(
+    folder: Path, layout: Layout, cuts: list[int]
+) -> None:
+    one = read_epoch(make_batches(folder, layout._replace(files=())))
+    other = read_epoch(make_batches(folder, layout._replace(files=tuple(cuts))))
+    assert all(same(a, b) for a, b in zip(one, other, strict=True))
+
+
+# One block by itself.
+
+
+@few
+@given(st.integers(0, 400), st.integers(1, 9), st.integers(1, 60))
+def test_one_block(chars: int, batch_size: int, seq_len: int) -> None:
+    cut = list(stream_batches(np.arange(chars), batch_size, seq_len))
+    streams: npt.NDArray[np.int64] = np.concatenate(
+        [np.zeros((0, batch_size)), *(x for x, _ in cut)]
+    )
+    left_out = (chars - 1) % batch_size if chars else 0
+    assert np.array_equal(streams.T.ravel(), np.arange(max(chars - 1 - left_out, 0)))
+    assert len(cut) == -(-len(streams) // seq_len)
+
+
+def test_the_drawing_in_the_documentation() -> None:
+    block = np.frombuffer(b"abcdefghijklm", dtype=np.uint8)
+    first, second = (
+        [["".join(map(chr, stream)) for stream in ids.T] for ids in batch]
+        for batch in stream_batches(block, batch_size=2, seq_len=3)
+    )
+    assert first == [["abc", "ghi"], ["bcd", "hij"]]
+    assert second == [["def", "jkl"], ["efg", "klm"]]
+
+
+# Validation.
+
+
+def test_a_long_validation_text_is_read_from_its_start(folder: Path) -> None:
+    batches = make_batches(folder, Layout(3000, 4, 8, 1024, 0.1))
+    assert batches.val_chars == 300
+    assert np.array_equal(batches.validation(limit=100), np.arange(2700, 2800))
+
+
+# Texts that change, bytes.
+
+
+def test_a_text_that_shrinks_while_it_is_trained_on_is_an_error(folder: Path) -> None:
+    batches = make_batches(folder, Layout(5000, 4, 8, 1024, 0.1))
+    (folder / "0.txt").write_text(ALPHABET[:2500], encoding="utf-8")
+    with pytest.raises(CorpusError, match="changed"):
+        list(itertools.islice(batches.batches(), 2 * batches.steps_per_epoch))
+
+
+@pytest.mark.parametrize("block_chars", [1024, 2**24])
+def test_bytes_are_batched_too(tmp_path: Path, block_chars: int) -> None:
+    data = bytes(range(256)) * 10
+    (tmp_path / "a.bin").write_bytes(data)
+    config = DataConfig(unit="byte", block_chars=block_chars, val_fraction=0)
+    corpus = Corpus([tmp_path / "a.bin"], config)
+    batches = Batches(corpus, survey(corpus), config, batch_size=1, seq_len=100)
+    targets = np.concatenate([batch.y for batch in read_epoch(batches)])
+    assert targets.astype(np.uint8).tobytes() == data[1:]
+
+
+# Texts without an end.
+
+
+def open_ended(folder: Path, chars: int, batch_size: int = 4) -> Batches:
+    (folder / "kept.txt").write_text(ALPHABET[:chars], encoding="utf-8")
+    vocabulary = survey(Corpus([folder / "kept.txt"])).vocabulary
+    corpus = Corpus([folder / "kept.txt"])
+    return Batches(corpus, Survey(None, vocabulary), DataConfig(), batch_size, 16)
+
+
+@pytest.mark.parametrize("chars", [999, 1000, 1001, 1500, 2000, 2003, 3000])
+def test_a_text_without_an_end_is_read_block_after_block(
+    tmp_path: Path, chars: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it ends all the same, it begins again; every position goes on as it did."""
+    monkeypatch.setattr(room, "STREAM_BLOCK_CHARS", 1000)
+    batches = open_ended(tmp_path, chars)
+    assert (batches.train_chars, batches.steps_per_epoch, batches.val_chars) == (None, None, 0)
+    assert len(batches.validation(ALL)) == 0
+    two = list(itertools.islice(batches.batches(), 120))
+    again = next(i for i, batch in enumerate(two) if i and batch.x[0, 0] == 0)
+    targets = np.concatenate(
+        [np.concatenate([batch.y for batch in block]).T.ravel() for block in by_block(two[:again])]
+    )
+    assert np.array_equal(targets, np.arange(1, len(targets) + 1))
+    assert 0 <= chars - 1 - len(targets) < 2 * batches.batch_size
+    for done in (1, 5, again - 1, again, again + 3):
+        rest = itertools.islice(open_ended(tmp_path, chars).batches(two[done - 1].after), 20)
+        for a, b in zip(two[done:], rest, strict=False):
+            assert np.array_equal(a.x, b.x) and a.starts_block == b.starts_block
+
+
+def test_a_text_that_ends_before_the_first_batch_is_a_named_error(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="a batch needs more than 40"):
+        next(open_ended(tmp_path, 40, batch_size=40).batches())

@@ -1,0 +1,174 @@
+"""Laws of the corpus: text arrives as it is, wherever it comes from, or an error says why not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from texts import ODD, error_of, read, read_bytes, read_in_blocks, write
+
+from charrnn.config import DataConfig
+from charrnn.errors import EncodingError
+from charrnn.text.corpus import Corpus
+from charrnn.text.plain import READ_BYTES
+
+few = settings(max_examples=40, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("corpus")
+
+
+ENCODINGS = ["utf-8", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-8-sig", "shift_jis", "utf-7"]
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_reading_starts_at_any_place_that_was_met(
+    encoding: str, unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are rare in an encoding whose decoder has a memory."""
+    read_in_blocks(monkeypatch, 7)
+    text = "I had café.\r\nShe said: só!\n" * 3
+    text = text if encoding != "shift_jis" else "今日は珈琲を飲んだ。\n" * 3
+    first = write(tmp_path / "a", ("\ufeff" * (encoding == "utf-8") + text).encode(encoding))
+    paths = [first, write(tmp_path / "b", b""), write(tmp_path / "c", text.encode(encoding))]
+    config: dict[str, Any] = {"unit": unit, "encoding": encoding}
+    met = list(Corpus(paths, DataConfig(**config)).pieces_and_places())
+    empty: Any = b"" if unit == "byte" else ""
+    whole = empty.join(piece for piece, _ in met)
+    places = [place for _, place in met if place is not None]
+    if unit == "byte" or encoding in ("utf-8", "latin-1", "cp1252", "utf-16-le"):
+        assert len(places) > 10 and {place.file for place in places} == {0, 2}
+    for place in places:
+        rest = empty.join(Corpus(paths, DataConfig(**config)).pieces(place))
+        assert rest == whole[place.chars :]
+
+
+def test_a_byte_order_mark_is_noted(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name, "\ufeffI had".encode()) for name in "ab"]
+    text = Corpus(paths)
+    assert "".join(map(str, text.pieces())) == "I hadI had"
+    assert text.marked == [str(path) for path in paths]
+    assert list(text.pieces()) and len(text.marked) == 2
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 100])
+def test_what_stands_before_a_wrong_byte_is_read(
+    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_blocks(monkeypatch, cut)
+    path = write(tmp_path / "t", "\ufeffI had café".encode() + b"\xff and")
+    pieces = Corpus([path]).pieces()
+    text = ""
+    with pytest.raises(EncodingError, match=r"not valid utf-8 at byte 14: .*--encoding-errors"):
+        for piece in pieces:
+            text += str(piece)
+    assert text == "I had café"
+    assert read(path, encoding_errors="replace") == "I had café\ufffd and"
+    assert read(path, encoding_errors="surrogateescape") == "I had café\udcff and"
+
+
+# Plain text.
+
+
+@few
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_arrives_as_it_is(folder: Path, text: str) -> None:
+    path = write(folder / "any.txt", text)
+    assert read(path) == text.removeprefix("\ufeff")
+    assert read_bytes(path) == text.encode()
+
+
+def test_odd_characters_arrive_as_they_are(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "odd.txt", ODD)) == ODD
+
+
+def test_a_byte_order_mark_is_dropped_at_each_file_s_start_only(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name, "\ufeffa\ufeffb") for name in ("1.txt", "2.txt")]
+    assert read(*paths) == "a\ufeffba\ufeffb"
+
+
+@pytest.mark.parametrize("shift", range(5))
+@pytest.mark.parametrize("character", ["é", "中", "\U0001f600", "\r\n", "e\u0301", "\ufeff"])
+def test_a_character_may_straddle_two_reads(tmp_path: Path, character: str, shift: int) -> None:
+    text = "a" * (READ_BYTES - shift) + character + "b"
+    assert read(write(tmp_path / "a.txt", text)) == text
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-7", "gb18030", "shift_jis"]
+)
+@pytest.mark.parametrize("shift", range(4))
+def test_other_encodings(tmp_path: Path, encoding: str, shift: int) -> None:
+    text = "." * shift + "日本語の文。\r\n" * 100_000  # 1.4 MB and more
+    assert read(write(tmp_path / "a.txt", text.encode(encoding)), encoding=encoding) == text
+
+
+def test_latin_1_reads_any_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256))
+    assert read(write(tmp_path / "a.txt", data), encoding="latin-1") == data.decode("latin-1")
+
+
+# Bytes that are not valid.
+
+
+BAD_BYTES = [
+    b"\xff",
+    b"\x80",
+    b"\xc0\xaf",
+    b"\xed\xa0\x80",
+    b"\xf5\x80\x80\x80",
+    b"\xe4\xb8",
+    b"\xf0\x9f",
+]
+
+
+@few
+@given(
+    prefix=st.text(st.characters(exclude_categories=["Cs"])),
+    padding=st.one_of(st.just(0), st.integers(READ_BYTES - 8, READ_BYTES + 8)),
+    bad=st.sampled_from(BAD_BYTES),
+    rest=st.sampled_from([b"", b"a", b"a" * 10]),
+)
+def test_an_invalid_byte_is_named_with_its_place(
+    folder: Path, prefix: str, padding: int, bad: bytes, rest: bytes
+) -> None:
+    valid = b"a" * padding + prefix.encode()
+    path = write(folder / "bad.txt", valid + bad + rest)
+    with pytest.raises(EncodingError) as raised:
+        read(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: not valid utf-8 at byte {len(valid)}: ")
+    assert "--encoding" in message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bad"),
+    [("utf-16", b"\x00\xdc"), ("utf-16", b"a"), ("ascii", b"\x80"), ("gb18030", b"\xff")],
+)
+@pytest.mark.parametrize("more", [0, READ_BYTES])
+def test_an_invalid_byte_of_another_encoding(
+    tmp_path: Path, encoding: str, bad: bytes, more: int
+) -> None:
+    valid = ("abc" + "a" * more).encode(encoding)
+    path = write(tmp_path / "bad.txt", valid + bad)
+    with pytest.raises(EncodingError, match=f"not valid {encoding} at byte {len(valid)}: "):
+        read(path, encoding=encoding)
+
+
+def test_the_file_with_the_invalid_byte_is_named(tmp_path: Path) -> None:
+    good = write(tmp_path / "1.txt", "good " * 100)
+    bad = write(tmp_path / "2.txt", b"caf\xe9 au lait")
+    assert error_of(good, bad).startswith(f"{bad}: not valid utf-8 at byte 3: ")
+
+
+# Several files.
+
+
+def test_files_are_read_in_the_order_given_and_joined_by_nothing(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a.txt", "one"), write(tmp_path / "b.txt", "two\n")
+    assert read(b, a) == "two\none"
+    assert read(a, a) == "oneone"

@@ -1,0 +1,117 @@
+"""Plain and compressed files and standard input: their bytes arrive, or an error says why not."""
+
+import bz2
+import gzip
+import lzma
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from texts import ODD, error_of, give_stdin, read, read_bytes, write
+
+from charrnn.errors import CorpusError
+from charrnn.text.corpus import Corpus
+from charrnn.text.plain import READ_BYTES
+from charrnn.text.survey import survey
+
+# Compressed files.
+
+
+def zstd(data: bytes) -> bytes:
+    """Compresses data in one frame."""
+    compressed: bytes = pa.compress(data, "zstd", asbytes=True)
+    return compressed
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstd,
+}
+each_kind = pytest.mark.parametrize("kind", COMPRESS)
+
+
+@each_kind
+def test_a_compressed_file_reads_like_a_plain_one(tmp_path: Path, kind: str) -> None:
+    text = ODD * 20_000
+    path = write(tmp_path / f"a.txt.{kind}", COMPRESS[kind](text.encode()))
+    assert read(path) == read(tmp_path) == text
+    assert read_bytes(path) == text.encode()
+
+
+@each_kind
+def test_compressed_parts_may_be_put_end_to_end(tmp_path: Path, kind: str) -> None:
+    part = COMPRESS[kind](b"hello\n")
+    assert read(write(tmp_path / f"a.{kind}", part + part)) == "hello\nhello\n"
+
+
+@each_kind
+def test_the_place_of_an_invalid_byte_counts_decompressed_bytes(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / f"a.{kind}", COMPRESS[kind](b"a" * 5000 + b"\xff"))
+    assert error_of(path).startswith(f"{path}: not valid utf-8 at byte 5000: ")
+
+
+@each_kind
+@pytest.mark.parametrize("damage", ["truncated", "not compressed"])
+def test_a_damaged_compressed_file_is_a_named_error(tmp_path: Path, kind: str, damage: str) -> None:
+    whole = COMPRESS[kind](bytes(range(256)) * 9)
+    data = whole[: len(whole) // 2] if damage == "truncated" else b"just some text\n" * 9
+    path = write(tmp_path / f"a.{kind}", data)
+    assert re.match(re.escape(str(path)) + ": damaged or cut short .*: get a whole", error_of(path))
+
+
+# Standard input.
+
+
+def test_standard_input_is_read_like_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ODD * 40_000  # more than one block
+    give_stdin(monkeypatch, text.encode())
+    assert read("-") == text
+    give_stdin(monkeypatch, text.encode())
+    assert read_bytes("-") == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"caf\xe9 " * 40, "not valid utf-8 at byte 3"),
+        (b"", "it is empty"),
+        (b"short", "5 characters"),
+        (b"a" * 99, "its 99 characters are all 'a'"),
+    ],
+    ids=["invalid", "empty", "short", "one character"],
+)
+def test_errors_call_standard_input_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, problem: str
+) -> None:
+    give_stdin(monkeypatch, data)
+    assert error_of("-").startswith(f"standard input: {problem}")
+
+
+# Plain files.
+
+
+def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = write(tmp_path / "a.txt", "text")
+    monkeypatch.setattr(Path, "open", refuse)
+    assert error_of(path).startswith(f"{path}: cannot be read: Permission denied")
+
+
+def test_a_file_that_is_gone_when_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "text")
+    corpus = Corpus([path])
+    path.unlink()
+    with pytest.raises(CorpusError, match=r"a\.txt: cannot be read: No such file"):
+        survey(corpus)
+
+
+def test_pieces_are_small(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "a" * 3 * READ_BYTES)
+    assert max(map(len, Corpus([path]).pieces())) <= READ_BYTES

@@ -1,0 +1,121 @@
+"""Rows of tables: the same text in every format."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from texts import error_of, read, read_bytes, write
+
+from charrnn.config import DataConfig
+from charrnn.text.corpus import Corpus
+from charrnn.text.plain import READ_BYTES
+
+
+def test_rows_end_in_the_separator(tmp_path: Path) -> None:
+    rows = write(tmp_path / "a.jsonl", '{"t": "I\\nhad"}\n{"t": null}\n{"t": "é漢"}\n')
+    assert read(rows) == "I\nhad\n\né漢\n"
+    assert read(rows, separator="") == "I\nhadé漢"
+    assert read(rows, separator="<|é|>\0") == "I\nhad<|é|>\0<|é|>\0é漢<|é|>\0"
+    only = DataConfig(unit="byte", separator="|")
+    assert b"".join(map(bytes, Corpus([rows], only).pieces())) == "I\nhad||é漢|".encode()
+
+
+def test_a_dataset_in_the_hubs_layout_is_read_by_its_parts(tmp_path: Path) -> None:
+    for part, text in (("train", "I had coffee."), ("test", "She said so.")):
+        write(tmp_path / "data" / f"{part}-00000.jsonl", json.dumps({"text": text}) + "\n")
+    assert read(f"hf:{tmp_path}") == "I had coffee.\n"
+    assert read(f"hf:{tmp_path}", split="test", separator="|") == "She said so.|"
+    assert "cannot be opened" in error_of(f"hf:{tmp_path}", split="no-such-part")
+
+
+# Rows.
+
+
+ROWS = ["hello", "a\nb", "", "x,y", 'quo"te', "é中\U0001f600e\u0301", " spaced ", "1", "tab\there"]
+
+
+def write_rows(folder: Path, rows: list[str]) -> dict[str, Path]:
+    """Writes rows of a number and a text in every structured format."""
+    paths = {kind: folder / f"rows.{kind}" for kind in ("jsonl", "ndjson", "csv", "tsv", "parquet")}
+    for kind in ("jsonl", "ndjson"):
+        lines = (json.dumps({"n": i, "text": row}) + "\n" for i, row in enumerate(rows))
+        write(paths[kind], "".join(lines))
+    for kind, delimiter in (("csv", ","), ("tsv", "\t")):
+        with paths[kind].open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+            writer.writerow(["n", "text"])
+            writer.writerows(enumerate(rows))
+    table = pa.table({"n": list(range(len(rows))), "text": rows})
+    pyarrow.parquet.write_table(table, paths["parquet"])
+    return paths
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [ROWS, [f"row {i}" for i in range(5000)], ["a", "NA", "null", "None", "nan"]],
+    ids=["odd", "many", "words for nothing"],
+)
+@pytest.mark.parametrize("kind", ["jsonl", "ndjson", "csv", "tsv", "parquet"])
+def test_rows_are_the_same_in_every_format(tmp_path: Path, rows: list[str], kind: str) -> None:
+    path = write_rows(tmp_path, rows)[kind]
+    wanted = "".join(row + "\n" for row in rows)
+    assert read(path) == read(path, column="text") == wanted
+    assert read_bytes(path) == wanted.encode()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
+def test_numerals_in_a_text_column_are_text(tmp_path: Path, kind: str) -> None:
+    path = write_rows(tmp_path, ["007", "1.50", "12"])[kind]
+    assert read(path, column="text") == "007\n1.50\n12\n"
+
+
+def test_rows_without_a_text_are_empty_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": null}\n{"text": "b"}\n')
+    assert read(path) == "a\n\nb\n"
+
+
+def test_compressed_rows_are_rows(tmp_path: Path) -> None:
+    plain = write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": "b"}\n')
+    assert read(write(tmp_path / "a.jsonl.gz", gzip.compress(plain.read_bytes()))) == "a\nb\n"
+
+
+def test_a_structured_file_with_an_odd_name(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a[1].jsonl", '{"text": "a"}\n')) == "a\n"
+
+
+def test_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"id": 7, "title": "t", "body": "b"}\n')
+    assert read(path, column="body") == "b\n"
+    assert read(path, column="id") == "7\n"
+    assert error_of(path) == f"{path}: 2 text columns: choose --column from ['title', 'body']"
+    assert (
+        error_of(path, column="text")
+        == f"{path}: no column 'text': choose --column from ['id', 'title', 'body']"
+    )
+    numbers = write(tmp_path / "b.jsonl", '{"id": 7}\n')
+    assert error_of(numbers) == f"{numbers}: 0 text columns: choose --column from ['id']"
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "arrow"])
+@pytest.mark.parametrize("content", [b"", b'{"text": \n\xff\xff', b"\0\1\2"])
+def test_a_damaged_structured_file_is_a_named_error(
+    tmp_path: Path, suffix: str, content: bytes
+) -> None:
+    path = write(tmp_path / f"a.{suffix}", content)
+    assert str(path) in error_of(path)
+
+
+def test_a_name_on_the_hub_without_a_network() -> None:
+    message = error_of("hf:nobody/has-this")
+    assert message.startswith("hf:nobody/has-this: cannot be opened: ")
+    assert "network" in message
+
+
+def test_pieces_of_long_rows_are_small(tmp_path: Path) -> None:
+    line = json.dumps({"text": "a" * 10_000}) + "\n"
+    path = write(tmp_path / "a.jsonl", line * 400)
+    assert max(map(len, Corpus([path]).pieces())) <= READ_BYTES

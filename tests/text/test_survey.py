@@ -1,0 +1,163 @@
+"""The first pass: what is counted, what is kept, and which text is enough to learn from."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from texts import ODD, error_of, read_in_blocks, write
+
+from charrnn.config import DataConfig
+from charrnn.errors import CorpusError
+from charrnn.text import survey as survey_room
+from charrnn.text.corpus import Corpus, Place
+from charrnn.text.plain import READ_BYTES
+from charrnn.text.survey import (
+    MIN_CORPUS_CHARS,
+    Survey,
+    check_corpus_size,
+    first_vocabulary,
+    survey,
+)
+from charrnn.text.vocabulary import UNKNOWN
+
+few = settings(max_examples=40, deadline=None)
+texts = st.text("abcdé漢", min_size=40, max_size=90).filter(lambda text: len(set(text)) > 1)
+
+
+def surveyed(folder: Path, text: str, **config: Any) -> Survey:
+    (folder / "t.txt").write_bytes(text.encode())
+    return survey(Corpus([folder / "t.txt"], DataConfig(**config)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("survey")
+
+
+@few
+@given(text=texts, rare=st.integers(1, 12))
+def test_rare_characters_are_one_that_is_unknown(folder: Path, text: str, rare: int) -> None:
+    found = surveyed(folder, text, min_count=rare)
+    kept = {c for c in text if text.count(c) >= rare}
+    lost = sum(c not in kept for c in text)
+    assert found.unknown_chars == lost
+    assert set(found.vocabulary.symbols) == kept | ({UNKNOWN} if lost else set())
+    assert found.vocabulary.unknown == (UNKNOWN if lost else None)
+    ids = found.vocabulary.encode(text)
+    assert found.vocabulary.decode(ids) == "".join(c if c in kept else UNKNOWN for c in text)
+
+
+@few
+@given(text=texts, first=st.integers(1, 100))
+@pytest.mark.parametrize("read_bytes", [5, 10**6])
+def test_the_vocabulary_may_be_that_of_the_start(
+    folder: Path, text: str, first: int, read_bytes: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        read_in_blocks(patch, read_bytes)
+        found = surveyed(folder, text, vocabulary_from=first)
+        early = first_vocabulary(Corpus([folder / "t.txt"], DataConfig()), first)
+    known = set(text[:first])
+    assert set(found.vocabulary.symbols) == known | {UNKNOWN} == set(early.symbols)
+    assert found.unknown_chars == sum(c not in known for c in text)
+    assert found.chars == len(text)
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_places_are_met_every_so_often(
+    folder: Path, unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_blocks(monkeypatch, 64)
+    monkeypatch.setattr(survey_room, "PLACE_EVERY", 100)
+    text = "I had café. " * 100
+    found = surveyed(folder, text, unit=unit)
+    gaps = [b.chars - a.chars for a, b in zip(found.places, found.places[1:], strict=False)]
+    assert len(gaps) > 8 and max(gaps) < 200
+    assert found.place_before(found.places[0].chars - 1) == Place()
+    for place in found.places:
+        assert found.place_before(place.chars) == place
+        assert found.place_before(place.chars + 1) == place
+
+
+def test_what_watches_is_told_the_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_in_blocks(monkeypatch, 10)
+    told: list[int] = []
+    text = "é漢 coffee " * 9
+    (folder / "t.txt").write_bytes(text.encode())
+    found = survey(Corpus([folder / "t.txt"]), told.append)
+    assert told == sorted(told) and told[-1] == len(text.encode())
+    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+# Texts with nothing to learn.
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "it is empty: "),
+        ("\ufeff", "it is empty: "),
+        ("a short text", "12 characters; training needs at least 32: "),
+        ("\n" * 50, "its 50 characters are all '\\n': "),
+    ],
+)
+def test_a_text_with_nothing_to_learn(tmp_path: Path, text: str, problem: str) -> None:
+    path = write(tmp_path / "a.txt", text)
+    assert error_of(path).startswith(f"{path}: {problem}")
+
+
+def test_the_size_that_counts_is_that_of_all_files(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name, "a short text") for name in ("a.txt", "b.txt")]
+    assert error_of(*paths).startswith("2 files: 24 characters; ")
+    assert survey(Corpus([*paths, *paths])).chars == 48
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_one_symbol_over_several_blocks_is_nothing_to_learn(tmp_path: Path, unit: Any) -> None:
+    path = write(tmp_path / "a.txt", b"a" * (READ_BYTES + 9))
+    assert "nothing to learn" in error_of(path, unit=unit)
+    path.write_bytes(path.read_bytes() + b"b")
+    assert survey(Corpus([path], DataConfig(unit=unit))).chars == READ_BYTES + 10
+
+
+@pytest.mark.parametrize("chars", [0, 1, MIN_CORPUS_CHARS - 1])
+def test_a_corpus_may_be_too_small(chars: int) -> None:
+    check_corpus_size("a.txt", MIN_CORPUS_CHARS)
+    with pytest.raises(CorpusError, match=f"^a.txt: {chars} characters; .* at least 32: use a"):
+        check_corpus_size("a.txt", chars)
+
+
+# The first pass.
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@pytest.mark.parametrize("files", [1, 3])
+def test_the_survey_counts_hashes_and_keeps_the_text(tmp_path: Path, unit: Any, files: int) -> None:
+    text, cut = ODD * 50, len(ODD) * 25
+    parts = [text] if files == 1 else [text[:cut], "", text[cut:]]
+    paths = [write(tmp_path / f"{i}.txt", part) for i, part in enumerate(parts)]
+    found = survey(Corpus(paths, DataConfig(unit=unit)))
+    whole: Any = text if unit == "char" else text.encode()
+    assert found.chars == len(whole)
+    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert found.text is not None
+    assert whole[:0].join(found.text) == whole
+    wanted = sorted(set(text)) if unit == "char" else range(256)
+    assert found.vocabulary.symbols == tuple(wanted)
+
+
+@pytest.mark.parametrize(("chars", "kept"), [(1023, True), (1024, True), (1025, False)])
+def test_a_text_of_more_than_a_block_is_not_kept(tmp_path: Path, chars: int, kept: bool) -> None:
+    path = write(tmp_path / "a.txt", ("ab" * chars)[:chars])
+    found = survey(Corpus([path], DataConfig(block_chars=1024)))
+    assert found.chars == chars
+    assert (found.text is not None) == kept
+
+
+def test_the_hash_tells_a_changed_text(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a.txt", "ab" * 50), write(tmp_path / "b.txt", "ba" * 50)
+    hashes = [survey(Corpus([path])).sha256 for path in (a, b, a)]
+    assert hashes[0] == hashes[2] != hashes[1]

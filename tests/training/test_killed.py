@@ -1,0 +1,200 @@
+"""A run survives whatever ends its process: real processes, real signals."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy_model import parse
+from texts import DATA
+
+from charrnn.config import MODEL_FILE
+from charrnn.scoring.scorer import nats_per_char
+from charrnn.store import checkpoint
+from charrnn.store.folder import TRAINING_FILE, RunLock
+from charrnn.training.resume import resumed_trainer
+
+HERE = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def told(*arguments: object) -> dict[str, Any]:
+    """Returns what ``killed.py`` says."""
+    command = [sys.executable, str(HERE / "killed.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=240)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def storm(folder: Path, kills: int) -> list[int]:
+    """Trains in a folder, killed so many times; returns the step of the save found each time."""
+    folder.mkdir()
+    (folder / "text.txt").write_text((DATA / "coffee.txt").read_text()[:6000])
+    result = told("storm", folder / "runs", 0, kills)
+    assert result["status"] == 0
+    steps: list[int] = result["steps_at_kills"]
+    return steps
+
+
+def files_of(folder: Path) -> dict[str, Any]:
+    """Returns what must be the same, however often a run was killed."""
+    run = folder / "runs" / "text"
+    lines = map(json.loads, (run / "history.jsonl").read_text().splitlines())
+    evals = [line | {"elapsed_s": 0} for line in lines if line["event"] == "eval"]
+    tensors = {
+        f"{file}: {name}": tensor
+        for file in (MODEL_FILE, TRAINING_FILE)
+        for name, tensor in parse((run / file).read_bytes())[1].items()
+    }
+    return {"evals": evals, "tensors": tensors}
+
+
+def test_a_storm_of_kills_changes_nothing(tmp_path: Path) -> None:
+    storm(tmp_path / "calm", kills=0)
+    steps = storm(tmp_path / "killed", kills=30)
+    assert steps == sorted(steps), "a save was lost"
+    assert len(set(steps)) > 10, "the kills were no storm"
+    calm, killed = (files_of(tmp_path / name) for name in ("calm", "killed"))
+    assert calm["evals"] == killed["evals"]
+    assert calm["tensors"].keys() == killed["tensors"].keys()
+    for name, tensor in calm["tensors"].items():
+        assert np.array_equal(tensor, killed["tensors"][name]), name
+    left = {path.name for path in (tmp_path / "killed" / "runs" / "text").iterdir()}
+    assert left == {"model.safetensors", "training.safetensors", "history.jsonl"}
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors"])
+def test_a_death_within_a_save_leaves_the_old_file_or_the_new(
+    tmp_path: Path, trained: Path, file: str
+) -> None:
+    """At every call that reaches the system; the next training clears the rest away."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    found = told("deaths", folder / file)
+    assert len(found) == 7
+    for moment, death in found.items():
+        assert death["status"] == 9, moment
+        assert death["left"] == ("new" if moment == "once it is renamed" else "old"), moment
+    assert any(death["files"] > 3 for death in found.values()), "nothing was being written"
+    RunLock(folder).release()
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of some steps."""
+    folder = tmp_path_factory.mktemp("killed") / "one"
+    folder.mkdir()
+    (folder / "text.txt").write_text((DATA / "coffee.txt").read_text()[:6000])
+    text, runs = str(folder / "text.txt"), str(folder / "runs")
+    options = ["--hidden-size", "8", "--steps", "20", "--quiet"]
+    command = [sys.executable, "-m", "charrnn", "train", text, "--runs", runs, *options]
+    subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
+    return folder / "runs" / "text"
+
+
+ENDLESS = ("--steps", "100M", "--patience", "0", "--hidden-size", "8", "--num-layers", "1")
+
+
+def hear_hang_ups() -> None:
+    """Undoes what ``nohup`` did, if these tests run under it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@contextmanager
+def begun(text: Path, runs: Path, *options: str) -> "Iterator[subprocess.Popen[str]]":
+    """Starts an endless training, well under way; kills what goes on at the end."""
+    command = [sys.executable, "-m", "charrnn", "train", str(text), "--runs", str(runs), *ENDLESS]
+    with subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=hear_hang_ups,
+    ) as process:
+        end = Timer(120, process.kill)
+        end.start()
+        try:
+            assert process.stderr is not None
+            assert any(line.startswith("step ") for line in process.stderr), "no progress"
+            yield process
+        finally:
+            end.cancel()
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_long_evaluation_does_not_hold_a_signal_up(
+    number: signal.Signals, story: Path, tmp_path: Path
+) -> None:
+    """Half the text validates after every step, so that the signal finds an evaluation going on."""
+    slow = ("--eval-every", "1", "--val-fraction", "0.5")
+    with begun(story, tmp_path / "runs", *slow) as process:
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert err.splitlines()[-1].startswith("go on with: charrnn train --resume ")
+    path = tmp_path / "runs" / "story" / "training.safetensors"
+    assert resumed_trainer(path, {}, validate=nats_per_char)
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_breaks_nothing(
+    second: signal.Signals, story: Path, tmp_path: Path
+) -> None:
+    """A second Ctrl-C leaves at once, unless all is saved before; SIGTERM may come twice."""
+    with begun(story, tmp_path / "runs", "--eval-every", "20") as process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(second)
+        _, err = process.communicate(timeout=60)
+    if process.returncode != -signal.SIGINT or second != signal.SIGINT:
+        # where both come at once, the system decides which is the first
+        assert process.returncode in (130, 143)
+        assert err.splitlines()[-1].startswith("go on with: charrnn train --resume ")
+    assert "Traceback" not in err
+    path = tmp_path / "runs" / "story" / "training.safetensors"
+    assert resumed_trainer(path, {}, validate=nats_per_char)
+    checkpoint.load(tmp_path / "runs" / "story" / "model.safetensors")
+
+
+def test_a_second_training_of_a_run_is_refused(story: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    with begun(story, runs, "--eval-every", "20"):
+        command = [sys.executable, "-m", "charrnn", "train", "--resume", "--runs", str(runs)]
+        other = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+        assert (other.returncode, other.stdout) == (1, "")
+        assert other.stderr == (
+            f"charrnn: {runs}/story: another training goes on there: "
+            "wait for it, or start a new run\n"
+        )
+    # a killed training locks nothing
+    again = subprocess.run(
+        [*command, "--steps", "1"], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_model_can_be_read_at_any_moment_of_its_training(story: Path, tmp_path: Path) -> None:
+    """While it is written after every step, its readers find it whole."""
+    often = ("--val-fraction", "0", "--eval-every", "1")
+    with begun(story, tmp_path / "runs", *often) as process:
+        path = tmp_path / "runs" / "story" / "model.safetensors"
+        assert process.stderr is not None
+        # each line is an evaluation and a save, and the next is under way
+        steps = [checkpoint.load(path).provenance["step"] for _ in islice(process.stderr, 200)]
+    assert steps == sorted(steps)
+    assert len(set(steps)) > 50

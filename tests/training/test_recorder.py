@@ -1,0 +1,264 @@
+"""What is written of a training, and a disk that refuses it."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy_model import NumpyModel
+from small_runs import COFFEE, after, history, kept, resume, run, same, scores, start, twice
+
+from charrnn.errors import CheckpointError, TrainingError
+from charrnn.store import checkpoint
+from charrnn.store import history as history_room
+from charrnn.training.events import Evaluated, Finished, SaveFailed
+from charrnn.training.optimizer import AdamW
+
+# --- history and files
+
+
+def test_the_history_is_on_the_disk_before_the_moment_that_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start(tmp_path)
+    run(trainer)
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("renamed"), replace(a, b))[1])
+    trainer.save()
+    assert done[0] == "history.jsonl"
+    assert done[2] == "renamed"
+
+
+def test_a_training_file_is_everything(tmp_path: Path) -> None:
+    """Weights, their averages, both moments of the optimiser, hidden state and random state."""
+    run(start(tmp_path))
+    names = {name for name in kept(tmp_path) if name.startswith(("layers.", "output."))}
+    further = {f"average.{name}" for name in names} | {"state", "random_state"}
+    for key in ("exp_avg", "exp_avg_sq"):
+        further |= {f"optimizer.{name}.{key}" for name in names}
+    assert kept(tmp_path).keys() == names | further
+    assert kept(tmp_path)["state"].shape == (3, 4, 12)
+    assert np.abs(kept(tmp_path)["state"]).min() > 0
+
+
+def test_a_line_of_history_is_of_all_steps_since_the_last_one(tmp_path: Path) -> None:
+    """Also where training was stopped between them."""
+    one, cut = twice(tmp_path, (15, 23), steps=40, eval_every=20)
+    sums, steps = [], []
+    for folder in (one, cut):
+        lines = history(folder, "step")
+        before = [{"step": 0, "chars": 0}, *lines]
+        sums.append(
+            sum(
+                line["train_nats_per_char"] * (line["chars"] - last["chars"])
+                for line, last in zip(lines, before, strict=False)
+            )
+        )
+        steps.append([line["step"] for line in lines])
+    assert steps == [[10, 20, 30, 40], [10, 15, 20, 23, 30, 40]]
+    assert sums[0] == pytest.approx(sums[1])
+
+
+def test_a_stop_before_the_first_evaluation_keeps_what_was_learnt(tmp_path: Path) -> None:
+    run(start(tmp_path, steps=100, eval_every=50), after(20))
+    kept_model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
+    assert kept_model.provenance["step"] == 20
+
+
+def test_history_has_the_documented_keys(tmp_path: Path) -> None:
+    events = run(start(tmp_path, steps=45, eval_every=20))
+    step_keys = {"train_nats_per_char", "learning_rate", "chars_per_second"}
+    both = {"event", "step", "chars", "elapsed_s"}
+    for entry in history(tmp_path):
+        further = step_keys if entry["event"] == "step" else {"val_nats_per_char", "best"}
+        assert entry.keys() == both | further
+    assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20, 30, 40, 45]
+    assert [entry["step"] for entry in history(tmp_path, "eval")] == [20, 40, 45]
+    for event, entry in zip(events, history(tmp_path), strict=False):
+        assert {k: v for k, v in entry.items() if k != "event"}.items() <= vars(event).items()
+
+
+def test_the_figures_of_history_are_of_the_text_since_the_last_line(tmp_path: Path) -> None:
+    """Mean of ten logged alone equals the ten logged together."""
+    run(start(tmp_path, steps=10))
+    (together,) = history(tmp_path, "step")
+    run(start(tmp_path / "alone", steps=10), after(1))
+    for _ in range(9):
+        run(resume(tmp_path / "alone"), after(1))
+    alone = history(tmp_path / "alone", "step")
+    assert [entry["step"] for entry in alone] == list(range(1, 11))
+    chars = np.diff([0, *(entry["chars"] for entry in alone)])
+    mean = np.average([entry["train_nats_per_char"] for entry in alone], weights=chars)
+    assert together["train_nats_per_char"] == pytest.approx(mean)
+    assert together["chars"] == chars.sum()
+
+
+def test_what_is_told_of_the_best_model_is_true_of_its_file(tmp_path: Path) -> None:
+    trainer = start(tmp_path, steps=60, eval_every=20)
+    path = tmp_path / "runs" / "text" / "model.safetensors"
+    validation = COFFEE[int(0.9 * len(COFFEE)) :]
+    for event in trainer.events():
+        if isinstance(event, Evaluated):
+            assert event.best and event.val_nats_per_char is not None
+            model = NumpyModel.read(path)
+            assert model.nats(validation).mean() == pytest.approx(event.val_nats_per_char, abs=1e-5)
+            provenance = json.loads(model.metadata["provenance"])
+            assert provenance["val_nats_per_char"] == event.val_nats_per_char
+            assert (provenance["step"], provenance["chars"]) == (event.step, len(COFFEE))
+            assert provenance["sources"] == [str(tmp_path / "text.txt")]
+    assert isinstance(event, Finished)
+    assert (event.model_path, event.reason) == (path, "done")
+    assert event.val_nats_per_char == provenance["val_nats_per_char"]
+
+
+def test_without_validation_the_newest_model_is_kept(tmp_path: Path) -> None:
+    events = run(start(tmp_path, val_fraction=0.0, eval_every=10))
+    evaluated = [event for event in events if isinstance(event, Evaluated)]
+    assert [(event.val_nats_per_char, event.best) for event in evaluated] == [(None, True)] * 2
+    training_file, model = kept(tmp_path), kept(tmp_path, "model")
+    assert all(np.array_equal(model[name], training_file[f"average.{name}"]) for name in model)
+
+
+@pytest.mark.parametrize("limit", ["max_time", "steps", "more steps"])
+def test_a_better_model_kept_after_the_last_save_is_kept_still(tmp_path: Path, limit: str) -> None:
+    """A kill comes after it; the steps that follow are others, unless nothing has changed."""
+    options: dict[str, Any] = {"eval_every": 10, "save_every": 15, "steps": 40}
+    if limit == "max_time":
+        options |= {"steps": None, "max_time": 1000.0}
+    events = start(tmp_path, validate=scores(2.0, 1.0), **options).events()
+    for event in events:
+        if event.step == 20 and isinstance(event, Evaluated):
+            break
+    events.close()
+    changes = {"steps": 50} if limit == "more steps" else {}
+    trainer = resume(tmp_path, validate=scores(1.5, 1.5, 1.5, 1.5), **changes)
+    run(trainer, after(10))
+    path = tmp_path / "runs" / "text" / "model.safetensors"
+    kept_nats = checkpoint.load(path).provenance["val_nats_per_char"]
+    assert kept_nats == (1.5 if limit == "steps" else 1.0)
+
+
+# --- what goes wrong
+
+
+class Disk:
+    """A disk that is full at some saves; the first is the untrained model, the second all of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, full: Callable[[int, str], bool]) -> None:
+        self.saves: list[str] = []
+        write = checkpoint.write_whole
+
+        def write_whole(path: Path, data: bytes) -> None:
+            self.saves.append(path.name)
+            if full(len(self.saves), path.name):
+                raise CheckpointError(f"{path}: cannot be written: No space left on device")
+            write(path, data)
+
+        for room in (checkpoint, history_room):
+            monkeypatch.setattr(room, "write_whole", write_whole)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors"])
+def test_a_full_disk_is_said_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    options: dict[str, Any] = {"steps": 40, "eval_every": 20, "save_every": 10}
+    run(start(tmp_path / "one", **options))
+    Disk(monkeypatch, lambda number, name: name == file and number in range(4, 7))
+    events = run(start(tmp_path, **options))
+    failed = [event for event in events if isinstance(event, SaveFailed)]
+    assert failed and all(f"{file}: cannot be written" in event.reason for event in failed)
+    assert events[-1].step == 40
+    assert same(kept(tmp_path), kept(tmp_path / "one"))
+    assert same(kept(tmp_path, "model"), kept(tmp_path / "one", "model"))
+
+
+def test_the_best_model_is_kept_for_the_next_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best is that of step 10; what is written later is still that one."""
+    validate = scores(1.0, 2.0, 3.0)
+    full = iter([False, True, True, False])  # untrained; best; best at the first save; then written
+    Disk(monkeypatch, lambda _, name: name == "model.safetensors" and next(full))
+    options: dict[str, Any] = {"steps": 30, "eval_every": 10, "save_every": 12}
+    events = run(start(tmp_path, validate=validate, **options))
+    assert [event.step for event in events if isinstance(event, SaveFailed)] == [10, 12]
+    metadata = NumpyModel.read(tmp_path / "runs" / "text" / "model.safetensors").metadata
+    assert json.loads(metadata["provenance"])["step"] == 10
+    assert json.loads(metadata["provenance"])["val_nats_per_char"] == 1.0
+
+
+def test_a_disk_that_stays_full_is_a_named_error_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Disk(monkeypatch, lambda number, _: number > 3)
+    trainer = start(tmp_path, eval_every=10)
+    with pytest.raises(CheckpointError, match=r"No space left on device; .*--resume"):
+        run(trainer)
+    monkeypatch.undo()
+    assert run(resume(tmp_path))[-1].step == 20
+
+
+def test_a_disk_that_is_full_from_the_start_is_a_named_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Disk(monkeypatch, lambda *_: True)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        next(start(tmp_path).events())
+
+
+def test_a_folder_that_is_gone_is_said_and_comes_back(tmp_path: Path) -> None:
+    folder, away = tmp_path / "runs" / "text", tmp_path / "away"
+    said = []
+    for event in start(tmp_path, steps=40, eval_every=10, save_every=5).events():
+        if event.step == 10 and isinstance(event, Evaluated):
+            folder.rename(away)
+        elif isinstance(event, SaveFailed):
+            said.append(event.reason)
+        elif event.step == 30 and isinstance(event, Evaluated):
+            away.rename(folder)
+    assert said and all("No such file or directory" in reason for reason in said)
+    assert kept(tmp_path)["state"].size
+    assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20, 30, 40]
+
+
+@pytest.fixture
+def ruined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every update leaves weights that are no numbers; the loss before it is one."""
+    monkeypatch.setattr(AdamW, "update", lambda self, *_: self.parameters[0].data.fill_(math.nan))
+
+
+@pytest.mark.usefixtures("ruined")
+@pytest.mark.parametrize("val_fraction", [0.0, 0.1])
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path, val_fraction: float) -> None:
+    with pytest.raises(TrainingError, match="the weights are no numbers any more, after going"):
+        run(start(tmp_path, val_fraction=val_fraction, steps=1))
+    for file in ("model", "training"):
+        checkpoint.load(tmp_path / "runs" / "text" / f"{file}.safetensors")
+
+
+@pytest.mark.usefixtures("ruined")
+def test_history_is_json_whatever_happens(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError):
+        run(start(tmp_path, steps=1))
+    history(tmp_path)
+
+
+def test_before_the_first_update_there_is_something_to_use(tmp_path: Path) -> None:
+    """Stopped at once, a run can be sampled from and resumed."""
+    events = start(tmp_path).events()
+    next(events)
+    events.close()
+    checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
+    assert run(resume(tmp_path))[-1].step == 20

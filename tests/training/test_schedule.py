@@ -1,0 +1,195 @@
+"""When: the learning rate, logs, evaluations, saves, and the end."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clocks import Clock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy_model import NumpyModel
+from small_runs import after, kept, resume, run, same, scores, start
+
+from charrnn.config import TrainingConfig
+from charrnn.errors import OptionError
+from charrnn.training.events import Evaluated, Finished, Stepped
+from charrnn.training.optimizer import learning_rate
+
+# --- learning rates
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("warmup", 2.0),
+        ("warmup", -0.1),
+        ("warmup", float("nan")),
+        ("final_learning_rate", -1.0),
+        ("final_learning_rate", float("inf")),
+    ],
+)
+def test_a_schedule_out_of_range_is_a_named_error(name: str, value: float) -> None:
+    with pytest.raises(OptionError, match=name.replace("_", "-")):
+        TrainingConfig(**{name: value})
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    warmup=st.floats(0.01, 0.9),
+    final=st.floats(0.0, 1.0),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+)
+def test_the_learning_rate_rises_then_falls(
+    warmup: float, final: float, shares: list[float]
+) -> None:
+    config = TrainingConfig(learning_rate=0.5, warmup=warmup, final_learning_rate=final)
+    low, high = (learning_rate(config, share) for share in shares)
+    if shares[1] <= warmup:
+        assert low <= high + 1e-12
+    if shares[0] >= warmup:
+        assert low >= high - 1e-12
+    middle = (warmup + 1) / 2
+    assert learning_rate(config, 0) == pytest.approx(0.5 / 100)
+    assert learning_rate(config, warmup / 2) == pytest.approx(0.5 * 1.01 / 2)
+    assert learning_rate(config, warmup * 0.75) == pytest.approx(0.5 * 3.01 / 4)
+    assert learning_rate(config, warmup) == pytest.approx(0.5)
+    assert learning_rate(config, middle) == pytest.approx(0.5 * (1 + final) / 2)
+    assert learning_rate(config, 1) == pytest.approx(0.5 * final)
+    assert learning_rate(config, 1.5) == pytest.approx(0.5 * final)
+
+
+# --- saves
+
+
+def test_what_saves_take_is_a_small_part_of_the_time(tmp_path: Path, clock: Clock) -> None:
+    trainer = start(tmp_path, steps=400, save_every_s=3.0, hidden_size=4)
+    saved_at: list[float] = []
+    save = trainer.save
+
+    def slow_save() -> None:
+        save()
+        saved_at.append(clock.now)
+        clock.now += 0.5
+
+    trainer.save = slow_save  # type: ignore[method-assign]
+    run(trainer)
+    _, first, *others, _last = saved_at  # at the start, then by the clock, at the end
+    assert others and all(b - a >= 0.5 / 0.02 for a, b in itertools.pairwise([first, *others]))
+
+
+# --- when it ends
+
+
+def test_patience_ends_training(tmp_path: Path) -> None:
+    validate = scores(3.0, 2.0, 2.5, 2.0, 1.9, 2.1, 2.2, 1.9)
+    trainer = start(tmp_path, steps=1000, eval_every=5, patience=3, validate=validate)
+    events = run(trainer)
+    evaluated = [event for event in events if isinstance(event, Evaluated)]
+    assert [event.best for event in evaluated] == [True, True, False, False, True] + [False] * 3
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step, finished.val_nats_per_char) == ("patience", 40, 1.9)
+    metadata = NumpyModel.read(finished.model_path).metadata
+    assert json.loads(metadata["provenance"])["step"] == 25
+
+
+def test_patience_is_kept_over_a_stop(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 1000, "eval_every": 5, "patience": 3}
+    run(start(tmp_path, validate=scores(2.0, 2.1, 2.2), **options), after(18))
+    finished = run(resume(tmp_path, validate=scores(2.3)))[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step, finished.val_nats_per_char) == ("patience", 20, 2.0)
+
+
+def test_patience_that_ends_at_a_stop_has_ended(tmp_path: Path) -> None:
+    """The evaluation that the stop left out is the last one allowed: no step follows it."""
+    options: dict[str, Any] = {"steps": 1000, "eval_every": 5, "patience": 3}
+    run(start(tmp_path, validate=scores(2.0, 2.1, 2.2), **options), after(20))
+    finished = run(resume(tmp_path, validate=scores(2.3, 2.4)))[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step) == ("patience", 20)
+
+
+@pytest.mark.parametrize("evaluation_s", [0.1, 1.5])
+def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_s: float) -> None:
+    def validate(*_: object) -> float:
+        clock.now += evaluation_s
+        return 1.0
+
+    limits = {"steps": None, "max_time": 20.0, "eval_every": None}
+    events = run(start(tmp_path, validate=validate, **limits))
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.reason == "done"
+    assert 18 < finished.elapsed_s < 20.8
+    spent = evaluation_s * sum(isinstance(event, Evaluated) for event in events)
+    assert 0 < spent < 20 / 5
+    shares = [event.progress for event in events if isinstance(event, Stepped)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert all(event.total_steps is None for event in events if isinstance(event, Stepped))
+
+
+def test_a_budget_that_is_spent_is_spent(tmp_path: Path, clock: Clock) -> None:
+    """Whatever the last evaluation left of it."""
+    taken = itertools.chain([6.0, 6.0], itertools.repeat(0.0))
+
+    def validate(*_: Any) -> float:
+        clock.now += next(taken)
+        return 1.0
+
+    options: dict[str, Any] = {"steps": None, "max_time": 30.0, "eval_every": 20, "hidden_size": 4}
+    finished = run(start(tmp_path, validate=validate, **options))[-1]
+    assert isinstance(finished, Finished) and finished.reason == "done"
+    assert finished.elapsed_s < 28  # the last evaluation might have taken six seconds, too
+    before = kept(tmp_path)
+    again = run(resume(tmp_path, validate=validate))[-1]
+    assert isinstance(again, Finished)
+    assert (again.reason, again.step) == ("done", finished.step)
+    assert same(kept(tmp_path), before)
+    assert run(resume(tmp_path, validate=validate, max_time=60.0))[-1].step > finished.step
+
+
+def test_a_stop_in_the_last_evaluation_of_a_budget_is_made_up_for(
+    tmp_path: Path, clock: Clock
+) -> None:
+    stopped = [1.0, 1.0, None, 0.5]
+
+    def validate(*_: Any) -> float | None:
+        clock.now += 2.0
+        return stopped.pop(0)
+
+    options: dict[str, Any] = {"steps": None, "max_time": 30.0, "hidden_size": 4, "patience": 0}
+    options |= {"eval_every": 10**6}
+    stopped[:2] = []
+    finished = run(start(tmp_path, validate=validate, **options))[-1]
+    assert isinstance(finished, Finished) and finished.reason == "interrupted"
+    again = run(resume(tmp_path, validate=validate))[-1]
+    assert isinstance(again, Finished)
+    assert (again.reason, again.step, again.val_nats_per_char) == ("done", finished.step, 0.5)
+
+
+def test_max_time_counts_what_was_spent_before_a_stop(tmp_path: Path, clock: Clock) -> None:
+    limits = {"steps": None, "max_time": 10.0, "eval_every": None}
+    one = run(start(tmp_path / "one", **limits))[-1]
+    assert 2 < run(start(tmp_path, **limits), after(20))[-1].elapsed_s < 8
+    clock.now += 1e6  # a night between
+    finished = run(resume(tmp_path))[-1]
+    assert 9 < finished.elapsed_s < 11
+    assert abs(finished.step - one.step) < 5
+    finished = run(resume(tmp_path, max_time=15.0))[-1]
+    assert 14 < finished.elapsed_s < 16
+
+
+# --- logs
+
+
+def test_speed_leaves_evaluations_out(tmp_path: Path, clock: Clock) -> None:
+    def validate(*_: object) -> float:
+        clock.now += 100.0
+        return 1.0
+
+    events = run(start(tmp_path, steps=60, eval_every=13, validate=validate))
+    speeds = [event.chars_per_second for event in events if isinstance(event, Stepped)]
+    assert min(speeds) > 0.8 * max(speeds)

@@ -1,0 +1,251 @@
+"""The loop: it learns, says what it does, and goes back where it went wrong."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from numpy_model import NumpyModel
+from small_runs import COFFEE, after, history, kept, resume, run, same, scores, start
+from texts import SENTENCE
+from torch import nn
+
+from charrnn.errors import TrainingError
+from charrnn.store import checkpoint
+from charrnn.training import trainer as room
+from charrnn.training.events import Finished, Stepped, WentBack
+from charrnn.training.optimizer import AdamW, learning_rate
+
+# --- learning
+
+
+@pytest.mark.parametrize("text", [SENTENCE * 8, COFFEE[:200]], ids=["repeated", "once"])
+def test_a_short_text_is_learnt_by_heart(tmp_path: Path, text: str) -> None:
+    trainer = start(tmp_path, text, val_fraction=0.0, hidden_size=48, steps=400)
+    stepped = [event for event in run(trainer) if isinstance(event, Stepped)]
+    assert stepped[0].train_nats_per_char > 1.5
+    assert stepped[-1].train_nats_per_char < 0.1
+    kept_model = NumpyModel.read(tmp_path / "runs" / "text" / "model.safetensors")
+    assert kept_model.nats(text[:200])[1:].mean() < 0.2
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_the_first_loss_is_that_of_a_guess(tmp_path: Path, unit: str) -> None:
+    stepped = run(start(tmp_path, steps=1, unit=unit))[0]
+    assert isinstance(stepped, Stepped)
+    symbols = 256 if unit == "byte" else len(set(COFFEE))
+    assert stepped.train_nats_per_char == pytest.approx(math.log(symbols), abs=0.1)
+
+
+class Spy:
+    """What each update of the optimiser is given."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+        self.rates: list[float] = []
+
+    def __call__(self, parameters: list[torch.Tensor], rate: float) -> None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        self.norms.append(math.sqrt(sum(float(g.square().sum()) for g in gradients)))
+        self.rates.append(rate)
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    spy, update = Spy(), AdamW.update
+
+    def spied(self: AdamW, rate: float, number: int) -> None:
+        spy(self.parameters, rate)
+        update(self, rate, number)
+
+    monkeypatch.setattr(AdamW, "update", spied)
+    return spy
+
+
+def test_gradients_are_clipped(tmp_path: Path, spy: Spy) -> None:
+    run(start(tmp_path / "free", grad_clip=0.0))
+    free = spy.norms.copy()
+    spy.norms.clear()
+    limit = sorted(free)[10]
+    run(start(tmp_path / "clipped", grad_clip=limit))
+    assert spy.norms[0] == pytest.approx(min(free[0], limit), rel=1e-4)
+    assert max(spy.norms) <= limit * 1.0001 < max(free)
+    assert any(norm < 0.99 * limit for norm in spy.norms), "small gradients stay as they are"
+
+
+def test_a_gradient_is_of_its_own_update(tmp_path: Path, spy: Spy) -> None:
+    """Nothing is added to what came before: at a standstill all are about as large."""
+    run(start(tmp_path, grad_clip=0.0, learning_rate=1e-9))
+    assert max(spy.norms) < 3 * min(spy.norms)
+
+
+def test_each_update_follows_the_schedule(tmp_path: Path, spy: Spy) -> None:
+    trainer = start(tmp_path, steps=50)
+    events = run(trainer)
+    wanted = [learning_rate(trainer.config, step / 50) for step in range(50)]
+    assert spy.rates == pytest.approx(wanted)
+    told = [event.learning_rate for event in events if isinstance(event, Stepped)]
+    assert told == pytest.approx(wanted[9::10])
+
+
+def test_validation_text_is_never_trained_on(tmp_path: Path) -> None:
+    split = int(0.9 * len(COFFEE))
+    other = COFFEE[:split] + COFFEE[split:][::-1]
+    run(start(tmp_path / "a", COFFEE, steps=100, eval_every=7))
+    run(start(tmp_path / "b", other, steps=100, eval_every=7))
+    assert same(kept(tmp_path / "a"), kept(tmp_path / "b"))
+    scores = [
+        [entry["val_nats_per_char"] for entry in history(tmp_path / name, "eval")] for name in "ab"
+    ]
+    assert scores[0] != scores[1]
+
+
+def test_training_text_is_trained_on(tmp_path: Path) -> None:
+    """The counterpart: the last sequence before the validation text matters."""
+    split = int(0.9 * len(COFFEE))
+    other = COFFEE[: split - 40] + COFFEE[split - 40 : split][::-1] + COFFEE[split:]
+    run(start(tmp_path / "a", COFFEE, steps=90))
+    run(start(tmp_path / "b", other, steps=90))
+    assert not same(kept(tmp_path / "a"), kept(tmp_path / "b"))
+
+
+def test_a_seed_decides_everything(tmp_path: Path) -> None:
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        torch.manual_seed(len(name))
+        run(start(tmp_path / name, seed=seed, dropout=0.3))
+    assert same(kept(tmp_path / "a"), kept(tmp_path / "b"))
+    assert same(kept(tmp_path / "a", "model"), kept(tmp_path / "b", "model"))
+    assert not same(kept(tmp_path / "a", "model"), kept(tmp_path / "c", "model"))
+
+
+# --- what is told
+
+
+def test_events_come_in_order(tmp_path: Path) -> None:
+    events = run(start(tmp_path, steps=45, eval_every=20))
+    told = [(type(event).__name__, event.step) for event in events]
+    assert told == [
+        ("Stepped", 10),
+        ("Stepped", 20),
+        ("Evaluated", 20),
+        ("Stepped", 30),
+        ("Stepped", 40),
+        ("Evaluated", 40),
+        ("Stepped", 45),
+        ("Evaluated", 45),
+        ("Finished", 45),
+    ]
+    elapsed = [event.elapsed_s for event in events]
+    assert elapsed == sorted(elapsed)
+    stepped = [event for event in events if isinstance(event, Stepped)]
+    assert [event.progress for event in stepped] == pytest.approx([s.step / 45 for s in stepped])
+    assert stepped[-1].total_steps == 45
+
+
+# --- what goes wrong
+
+
+def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
+    """Lets the loss of these updates, counted from 1 over all that are made, be no number."""
+    count, right = itertools.count(1), nn.functional.cross_entropy
+
+    def wrong(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return right(logits, targets) * (math.nan if next(count) in calls else 1.0)
+
+    functional = SimpleNamespace(cross_entropy=wrong)
+    monkeypatch.setattr(room, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
+
+
+def test_a_loss_that_is_no_number_goes_back_to_the_last_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spy: Spy
+) -> None:
+    losses_gone(monkeypatch, 13)
+    trainer = start(tmp_path, steps=20, save_every=5, eval_every=4)
+    events = run(trainer)
+    (back,) = (event for event in events if isinstance(event, WentBack))
+    assert (back.from_step, back.step) == (12, 10)
+    assert back.reason == "the loss is nan"
+    assert back.learning_rate == trainer.config.learning_rate / 2
+    rates = [learning_rate(trainer.config, step / 20) for step in range(20)]
+    assert spy.rates == pytest.approx(rates[:12] + [rate / 2 for rate in rates[10:]])
+    assert isinstance(events[-1], Finished) and events[-1].step == 20
+    lines = [(entry["event"], entry["step"]) for entry in history(tmp_path)]
+    assert lines == [
+        ("eval", 4),
+        ("eval", 8),
+        ("step", 10),
+        ("eval", 12),
+        ("eval", 16),
+        ("step", 20),
+        ("eval", 20),
+    ]
+
+
+def test_going_back_is_as_if_the_saved_moment_had_been_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text, state, optimiser, average and dropout are those of the save, and none of later."""
+    options: dict[str, Any] = {"steps": 30, "save_every": 10, "dropout": 0.3}
+    run(start(tmp_path / "one", **options), after(10))
+    path = tmp_path / "one" / "runs" / "text" / "training.safetensors"
+    saved = checkpoint.load(path)
+    saved.training_state["progress"]["setbacks"] = 1
+    checkpoint.save(path, saved)
+    run(resume(tmp_path / "one"))
+
+    losses_gone(monkeypatch, 17)
+    run(start(tmp_path / "two", **options))
+    assert same(kept(tmp_path / "one"), kept(tmp_path / "two"))
+    assert same(kept(tmp_path / "one", "model"), kept(tmp_path / "two", "model"))
+
+
+def test_going_back_before_the_first_save_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses_gone(monkeypatch, 5)
+    events = run(start(tmp_path))
+    assert [(e.from_step, e.step) for e in events if isinstance(e, WentBack)] == [(4, 0)]
+    assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20]
+
+
+def test_a_run_that_went_back_stays_slower_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spy: Spy
+) -> None:
+    losses_gone(monkeypatch, 13)
+    one, cut = tmp_path / "one", tmp_path / "cut"
+    options = {"steps": 30, "save_every": 5}
+    run(start(one, **options))
+    rates, spy.rates = spy.rates[12:], []
+    losses_gone(monkeypatch, 13)
+    run(start(cut, **options), after(16))
+    run(resume(cut))
+    assert spy.rates[12:] == rates
+    assert same(kept(one), kept(cut))
+
+
+def test_a_better_model_is_kept_over_a_setback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses_gone(monkeypatch, 13)
+    validate = scores(3.0, 2.0, 1.0, 1.2, 1.5, 1.4)  # after 4, 8 and 12; again 12, 16 and 20
+    events = run(start(tmp_path, steps=20, save_every=5, eval_every=4, validate=validate))
+    assert isinstance(events[-1], Finished) and events[-1].val_nats_per_char == 1.0
+    metadata = NumpyModel.read(events[-1].model_path).metadata
+    assert json.loads(metadata["provenance"])["step"] == 12
+
+
+def test_a_loss_that_is_never_a_number_keeps_the_best_model(tmp_path: Path) -> None:
+    trainer = start(tmp_path, nonlinearity="relu", learning_rate=1e9, steps=500, eval_every=1)
+    backs = 0
+    with pytest.raises(
+        TrainingError, match=r"step \d+: .* after going back 5 times: .*--learning-rate"
+    ):
+        for event in trainer.events():
+            backs += isinstance(event, WentBack)
+    assert backs == 5
+    model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors").model
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())

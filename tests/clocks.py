@@ -2,11 +2,11 @@
 
 
 class Clock:
-    """A clock that goes on by a little each time it is read."""
+    """A clock that advances by a tick, seconds, each time it is read."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    def __init__(self, tick_s: float = 0.1) -> None:
+        self.now, self._tick_s = 1000.0, tick_s
 
-    def perf_counter(self) -> float:
-        self.now += 0.1
+    def __call__(self) -> float:
+        self.now += self._tick_s
         return self.now

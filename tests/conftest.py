@@ -1,9 +1,7 @@
 """What every test shares: texts made on the spot, and small models."""
 
-import math
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +9,6 @@ from clocks import Clock
 from texts import DATA
 
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.training import planning, trainer
 
 # nothing here may reach for a network, or for another test's runs
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,23 +18,16 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seeds torch; a test that sets other threads does not change the next one.
-
-    However slow the machine is, lines are logged by the steps.
-    """
+def _same_numbers() -> None:
+    """Seeds torch; a test that sets other threads does not change the next one."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    monkeypatch.setattr(trainer, "LOG_AFTER_S", math.inf)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Replaces the clock that planning and training read."""
-    clock = Clock()
-    for room in (planning, trainer):
-        monkeypatch.setattr(room, "time", SimpleNamespace(perf_counter=clock.perf_counter))
-    return clock
+def clock() -> Clock:
+    """A clock for a training that takes time."""
+    return Clock()
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,9 @@ from typing import Any
 import torch
 
 from charrnn.errors import CharrnnError
-from charrnn.scoring.scorer import nats_per_char
 from charrnn.store.checkpoint import load
 from charrnn.store.folder import TRAINING_FILE
-from charrnn.training.resume import resumed_trainer
+from charrnn.training.resume import resume
 
 MORE_MEMORY_BYTES = 2**26
 VALUES = [
@@ -155,10 +154,10 @@ def too_slow(*_: object) -> None:
 
 def goes_on(path: Path) -> dict[str, Any]:
     """Goes on with a training for a moment; returns its weights."""
-    trainer = resumed_trainer(path, {}, validate=nats_per_char)
+    trainer = resume(path, {})
     for _ in trainer.events(stop=lambda: True):
         pass
-    return trainer.model.state_dict()
+    return trainer.learner.model.state_dict()
 
 
 def main(path: Path, seed: int, count: int) -> dict[str, Any]:

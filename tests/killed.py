@@ -18,12 +18,11 @@ from unittest.mock import patch
 
 import torch
 
-from charrnn.config import MODEL_FILE, DataConfig
-from charrnn.scoring.scorer import nats_per_char
+from charrnn.config import MODEL_FILE
 from charrnn.store import checkpoint
 from charrnn.store.folder import TRAINING_FILE
-from charrnn.training.resume import resumed_trainer
-from charrnn.training.start import new_trainer
+from charrnn.training.resume import resume
+from charrnn.training.start import Request, start
 from charrnn.training.trainer import Trainer
 
 STEPS = 2400
@@ -41,10 +40,10 @@ def trainer_in(runs: Path) -> Trainer:
     """Returns the training of these runs: a new one, or the one that was begun."""
     path = runs / "text" / TRAINING_FILE
     if path.exists():
-        return resumed_trainer(path, {}, validate=nats_per_char)
+        return resume(path, {})
     model = {"hidden_size": 8, "dropout": 0.2}
     text = str(runs.parent / "text.txt")
-    return new_trainer([text], runs, None, DataConfig(), TRAINING, model, validate=nats_per_char)
+    return start(Request([text], runs, training=TRAINING, model=model))
 
 
 def in_a_child(task: Callable[[int], None]) -> tuple[int, int]:

@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 
-from charrnn.config import DataConfig, ModelConfig
+from charrnn.config import ModelConfig
 from charrnn.model.network import CharRNN
-from charrnn.scoring.scorer import nats_per_char
 from charrnn.store.checkpoint import Checkpoint, load
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.start import new_trainer
+from charrnn.training.start import Request, start
 
 
 def model_of(vocabulary: Vocabulary, **options: Any) -> CharRNN:
@@ -38,10 +37,6 @@ def trained_on(text: str, folder: Path) -> Checkpoint:
     """Returns a model that has read a text twice."""
     (folder / "text").write_text(text)
     training = {"batch_size": 8, "seq_len": 32, "epochs": 2.0, "eval_every": 10**6}
-    sources = [str(folder / "text")]
-    options = {"hidden_size": 32}
-    trainer = new_trainer(
-        sources, folder, None, DataConfig(), training, options, validate=nats_per_char
-    )
-    *_, finished = trainer.events()
+    request = Request([str(folder / "text")], folder, training=training, model={"hidden_size": 32})
+    *_, finished = start(request).events()
     return load(finished.model_path)

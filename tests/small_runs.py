@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from clocks import Clock
 from numpy_model import parse
 from texts import DATA
 
@@ -17,9 +18,10 @@ from charrnn.config import DataConfig
 from charrnn.model.network import CharRNN
 from charrnn.scoring.scorer import nats_per_char
 from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.training import resume as resuming
+from charrnn.training import start as starting
 from charrnn.training.events import Event, Finished
-from charrnn.training.resume import resumed_trainer
-from charrnn.training.start import new_trainer
+from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
 
 
@@ -35,34 +37,34 @@ MODEL_FIELDS = {"hidden_size", "num_layers", "nonlinearity", "dropout"}
 
 
 def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
-    """Returns the trainer of a new run, of a small model unless told otherwise."""
+    """Returns the trainer of a new run: unless told otherwise, small, and by a clock of its own."""
     source = folder / "text.txt"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_bytes(text.encode("utf-8"))
-    validate = options.pop("validate", nats_unasked)
-    init_from = options.pop("init_from", None)
-    keep_characters = options.pop("keep_characters", False)
-    val_source = options.pop("val_source", None)
+    score, clock = options.pop("score", nats_unasked), options.pop("clock", Clock(0.01))
     data = {key: options.pop(key) for key in DATA_FIELDS & options.keys()}
     model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
-    return new_trainer(
+    fields = {key: options.pop(key) for key in Request.__annotations__.keys() & options.keys()}
+    shape = {} if "init_from" in fields else {"hidden_size": 12}
+    request = Request(
         [str(source)],
         folder / "runs",
-        None,
-        DataConfig(**data),
-        {**TRAINING, **options},
-        {**({} if init_from else {"hidden_size": 12}), "dropout": 0.0, **model},
-        validate=validate,
-        init_from=init_from,
-        keep_characters=keep_characters,
-        val_source=val_source,
+        data=DataConfig(**data),
+        training={**TRAINING, **options},
+        model={**shape, "dropout": 0.0, **model},
+        **fields,
     )
+    trainer = starting.start(request, clock=clock)
+    trainer.score = score
+    return trainer
 
 
 def resume(folder: Path, **changes: Any) -> Trainer:
-    validate = changes.pop("validate", nats_unasked)
+    score, clock = changes.pop("score", nats_unasked), changes.pop("clock", Clock(0.01))
     path = folder / "runs" / "text" / "training.safetensors"
-    return resumed_trainer(path, changes, validate=validate)
+    trainer = resuming.resume(path, changes, clock=clock)
+    trainer.score = score
+    return trainer
 
 
 def after(steps: int) -> Callable[[], bool]:

@@ -12,10 +12,10 @@ from grammar_module import DATA, load_grammar
 
 from charrnn.config import DataConfig
 from charrnn.scoring.reports import score, score_chars
-from charrnn.scoring.scorer import Scorer, nats_per_char
+from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import load
 from charrnn.training.events import Finished
-from charrnn.training.start import new_trainer
+from charrnn.training.start import Request, start
 
 grammar = load_grammar()
 STEPS = 4500
@@ -23,16 +23,14 @@ STEPS = 4500
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    trainer = new_trainer(
+    options = {"batch_size": 16, "learning_rate": 5e-3, "steps": STEPS, "eval_every": STEPS // 3}
+    request = Request(
         [str(DATA / "grammar.txt")],
         tmp_path_factory.mktemp("runs"),
-        None,
-        DataConfig(),
-        {"batch_size": 16, "learning_rate": 5e-3, "steps": STEPS, "eval_every": STEPS // 3},
-        {"hidden_size": 96, "num_layers": 2, "dropout": 0.0},
-        validate=nats_per_char,
+        training=options,
+        model={"hidden_size": 96, "num_layers": 2, "dropout": 0.0},
     )
-    *_, last = trainer.events()
+    *_, last = start(request).events()
     assert isinstance(last, Finished)
     return last.model_path
 

@@ -11,8 +11,9 @@ import pytest
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
-from charrnn.text import corpus, plain, spool
+from charrnn.text import plain, rows, spool
 from charrnn.text.corpus import Corpus
+from charrnn.text.dataset import Dataset
 from charrnn.text.survey import survey
 
 DATA = Path(__file__).parents[1] / "data"
@@ -22,11 +23,20 @@ COFFEE = (DATA / "coffee.txt").read_text()
 
 def read_in_blocks(patch: pytest.MonkeyPatch, size: int) -> None:
     """Lets every text be read so many bytes at a time."""
-    for room in (corpus, plain, spool):
+    for room in (rows, plain, spool):
         patch.setattr(room, "READ_BYTES", size)
 
 
 ODD = "a\r\nb\rc\n\nd\u2028e\x85f\0g\tcafe\u0301 \u00e9\u4e2d\U0001f600\ufeff\x1a end"
+
+
+def dataset_of(*sources: str | Path, **config: Any) -> Dataset:
+    """Returns the dataset of files; nothing of it need be kept."""
+
+    def nowhere() -> Path:
+        raise AssertionError("a file is read again, not kept")
+
+    return Dataset.open([str(source) for source in sources], DataConfig(**config), nowhere)
 
 
 def read(*sources: str | Path, **config: Any) -> str:

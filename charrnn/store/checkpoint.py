@@ -20,6 +20,7 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -40,7 +41,6 @@ from charrnn.store.folder import write_whole
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = "1"
-_MAX_HEADER_BYTES = 10**8  # safetensors' own limit
 _NOT_SAFETENSORS = "it is not a safetensors file, or a damaged one"
 
 
@@ -147,7 +147,7 @@ def _read_header(stream: BinaryIO) -> tuple[bytes, dict[str, str], dict[str, tup
     """
     prefix = stream.read(8)
     size = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or size > _MAX_HEADER_BYTES:
+    if len(prefix) < 8 or size > os.fstat(stream.fileno()).st_size:
         raise CheckpointError(_NOT_SAFETENSORS)
     data = stream.read(size)
     try:

@@ -69,7 +69,7 @@ def resume(
             provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
         )
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
-        if not trainer.holds(progress.position):
+        if not trainer.batches.holds(progress.position):
             raise _not_whole(path, f"there is no {progress.position}")
         trainer.notes.append(f"resumed at step {progress.step:,}")
         on_error.pop_all()

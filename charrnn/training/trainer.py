@@ -7,7 +7,7 @@ from pathlib import Path
 from charrnn.config import TrainingConfig
 from charrnn.errors import CheckpointError, TrainingError
 from charrnn.scoring.scorer import nats_per_char
-from charrnn.text.batches import Position, batches_of
+from charrnn.text.batches import batches_of
 from charrnn.text.dataset import Dataset
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.events import (
@@ -37,7 +37,9 @@ class Trainer:
         learner: the weights.
         recorder: the run's files.
         config: the settings, fitted to the text.
+        batches: the training text.
         schedule: when, and how fast.
+        score: scores a model on the validation text, nats/char; None if told to stop.
         notes: what the user should know before it starts, a line each.
         summary: what will be trained.
     """
@@ -63,8 +65,9 @@ class Trainer:
         """
         self.learner, self.recorder, self.config = learner, recorder, config
         self.notes: list[str] = []
+        self.score = nats_per_char
         self._dataset = dataset
-        self._batches = batches = batches_of(dataset, config.batch_size, config.seq_len)
+        self.batches = batches = batches_of(dataset, config.batch_size, config.seq_len)
         self._val_ids = dataset.validation(config.max_val_chars)
         steps = total_steps(config, batches.steps_per_epoch)
         chars_per_step = config.batch_size * config.seq_len
@@ -92,10 +95,6 @@ class Trainer:
     def vocabulary(self) -> Vocabulary:
         """The model's symbols."""
         return self._dataset.vocabulary
-
-    def holds(self, position: Position) -> bool:
-        """Returns whether there is a batch at a position of the text."""
-        return self._batches.holds(position)
 
     def events(self, stop: Stop = lambda: False) -> Iterator[Event]:
         """Trains to the end, or until told to stop, saving as it goes.
@@ -143,7 +142,7 @@ class Trainer:
         schedule, learner = self.schedule, self.learner
         if schedule.progress.step and (reason := (yield from self._due(stop))):
             return reason  # training had stopped between a step and what was due after it
-        for batch in self._batches.batches(schedule.progress.position):
+        for batch in self.batches.batches(schedule.progress.position):
             lr = schedule.learning_rate()
             schedule.count(batch, learner.update(batch, lr))
             now_s = schedule.elapsed()
@@ -183,7 +182,7 @@ class Trainer:
         self.learner.check_finite()
         nats = None
         if len(self._val_ids):
-            nats = nats_per_char(average, self.vocabulary, self._val_ids, stop)
+            nats = self.score(average, self.vocabulary, self._val_ids, stop)
             if nats is None:
                 return False
         if best := schedule.judge(nats):

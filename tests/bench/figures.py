@@ -18,12 +18,13 @@ from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate, generate_batch
 from charrnn.sampling.prompts import prompt_state
 from charrnn.scoring.reports import score_lines
-from charrnn.scoring.scorer import Scorer, nats_per_char
+from charrnn.scoring.scorer import Scorer
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Corpus
+from charrnn.text.dataset import Dataset
 from charrnn.text.survey import survey
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.start import new_trainer
+from charrnn.training.start import Request, start
 from tests.bench.race import (
     Run,
     Shape,
@@ -121,10 +122,8 @@ def saving(rounds: int) -> list[Row]:
     for hidden_size, num_layers in ((128, 3), (256, 3), (1024, 3)):
         shape = {"hidden_size": hidden_size, "num_layers": num_layers}
         with tempfile.TemporaryDirectory() as runs:
-            once = {"steps": 1}
-            trainer = new_trainer(
-                [str(COFFEE)], Path(runs), "m", DataConfig(), once, shape, validate=nats_per_char
-            )
+            request = Request([str(COFFEE)], Path(runs), training={"steps": 1}, model=shape)
+            trainer = start(request)
             *_, _ = trainer.events()
             (taken,) = medians_s([trainer.save], max(3, rounds // 3))
             size = (trainer.folder / "training.safetensors").stat().st_size
@@ -229,19 +228,18 @@ def loader(rounds: int, copies: int = 400) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
         text.write_bytes(COFFEE.read_bytes() * copies)
-        config = DataConfig()
-        corpus = Corpus([text], config)
-        known = survey(corpus)
-        batches = Batches(corpus, known, config, USUAL.batch_size, USUAL.seq_len)
+        corpus = Corpus([text])
+        dataset = Dataset.open([str(text)], DataConfig(), lambda: Path(folder))
+        batches = Batches(dataset, USUAL.batch_size, USUAL.seq_len)
 
         def read() -> None:
-            for _ in itertools.islice(batches.batches(), batches.steps_per_epoch):
+            for _ in itertools.islice(batches.batches(), int(batches.steps_per_epoch)):
                 pass
 
         first_s, batches_s = medians_s([lambda: survey(corpus), read], max(3, rounds // 5))
     return [
-        {"what": "first pass", "chars_per_second": round((known.chars or 0) / first_s)},
-        {"what": "batches", "chars_per_second": round((batches.train_chars or 0) / batches_s)},
+        {"what": "first pass", "chars_per_second": round(dataset.chars / first_s)},
+        {"what": "batches", "chars_per_second": round(dataset.train_chars / batches_s)},
     ]
 
 

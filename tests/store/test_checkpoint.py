@@ -19,13 +19,12 @@ from full_disks import files_no_larger_than
 from numpy_model import parse
 from torch import Tensor
 
-from charrnn.config import DataConfig, ModelConfig
+from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.model.network import CharRNN
-from charrnn.scoring.scorer import nats_per_char
 from charrnn.store.checkpoint import Checkpoint, load, save
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.start import new_trainer
+from charrnn.training.start import Request, start
 
 TEXT = "A small text.\n"
 Metadata = dict[str, str]
@@ -376,8 +375,8 @@ def test_a_thousand_broken_files_are_refused_by_name(model_file: Path) -> None:
 def test_hundreds_of_broken_training_files_are_refused_by_name(story: Path, tmp_path: Path) -> None:
     """Or gone on with, where what was changed does not matter."""
     tiny = {"hidden_size": 8, "num_layers": 2, "dropout": 0.0}
-    data, steps = DataConfig(), {"steps": 3, "batch_size": 4, "seq_len": 8}
-    trainer = new_trainer([str(story)], tmp_path, "run", data, steps, tiny, validate=nats_per_char)
+    steps = {"steps": 3, "batch_size": 4, "seq_len": 8}
+    trainer = start(Request([str(story)], tmp_path, training=steps, model=tiny))
     *_, _ = trainer.events()
     command = [sys.executable, str(Path(__file__).parents[1] / "fuzzed.py")]
     path = trainer.folder / "training.safetensors"

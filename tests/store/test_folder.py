@@ -171,7 +171,7 @@ def test_a_run_is_a_folder_of_its_name_in_runs_or_none(tmp_path: Path, name: str
 
 def test_a_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
-    with pytest.raises(RunBusyError, match="another training goes on there"):
+    with pytest.raises(RunBusyError, match="another training is running there"):
         RunLock(tmp_path)
     lock.release()
     lock.release()

@@ -26,7 +26,7 @@ def test_history_is_cut_back_to_a_step(tmp_path: Path) -> None:
     assert steps_of(tmp_path) == []
     history.flush()
     assert steps_of(tmp_path) == [10, 20, 20, 30, 31]
-    history = History(tmp_path, upto_step=30)
+    history = History(tmp_path, last_step=30)
     history.append(line(33))
     history.flush()
     assert steps_of(tmp_path) == [10, 20, 20, 30, 33]
@@ -63,7 +63,7 @@ def test_an_evaluation_that_will_be_made_again_is_dropped(
 )
 def test_torn_lines_of_a_history_are_dropped(tmp_path: Path, torn: str) -> None:
     (tmp_path / "history.jsonl").write_text(json.dumps(line(1)) + "\n" + torn)
-    history = History(tmp_path, upto_step=9)
+    history = History(tmp_path, last_step=9)
     history.append(line(3))
     history.flush()
     assert steps_of(tmp_path) == [1, 3]

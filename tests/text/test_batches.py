@@ -5,8 +5,9 @@ text: whatever a batch holds tells where it came from.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +16,22 @@ import numpy.typing as npt
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from texts import read_in_blocks
+from texts import dataset_of, read_in_blocks
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
 from charrnn.text import batches as room
-from charrnn.text import survey as survey_room
-from charrnn.text.batches import Batch, Batches, Position, stream_batches
+from charrnn.text.batches import (
+    Batch,
+    Batches,
+    OpenEnded,
+    Position,
+    batches_of,
+    stream_batches,
+)
 from charrnn.text.corpus import Corpus
-from charrnn.text.survey import Survey, survey
+from charrnn.text.dataset import Dataset, Origin
+from charrnn.text.survey import survey
 
 few = settings(max_examples=40, deadline=None)
 ALL = 2**20
@@ -67,27 +75,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_pieces() -> Iterator[None]:
-    """So that a few thousand characters are many pieces, and many places to start from."""
+    """So that a few thousand characters are many pieces."""
     with pytest.MonkeyPatch.context() as patch:
         read_in_blocks(patch, 700)
-        patch.setattr(survey_room, "PLACE_EVERY", 500)
         yield
 
 
-def make_batches(folder: Path, layout: Layout) -> Batches:
-    """Writes a text to files and lays out its batches."""
+def make_dataset(folder: Path, layout: Layout) -> Dataset:
+    """Writes a text to files and opens it."""
     text = ALPHABET[: layout.chars]
     paths = []
     for i, (start, stop) in enumerate(itertools.pairwise([0, *sorted(layout.files), None])):
         paths.append(folder / f"{i}.txt")
         paths[-1].write_text(text[start:stop], encoding="utf-8")
-    corpus = Corpus(paths, layout.data)
-    return Batches(corpus, survey(corpus), layout.data, layout.batch_size, layout.seq_len)
+    return dataset_of(*paths, **asdict(layout.data))
+
+
+def make_batches(folder: Path, layout: Layout) -> Batches:
+    """Writes a text to files and lays out its batches."""
+    return Batches(make_dataset(folder, layout), layout.batch_size, layout.seq_len)
 
 
 def read_epoch(batches: Batches) -> list[Batch]:
     """Returns the batches of the first pass over the training text."""
-    return list(itertools.islice(batches.batches(), batches.steps_per_epoch))
+    return list(itertools.islice(batches.batches(), int(batches.steps_per_epoch)))
 
 
 def by_block(epoch: list[Batch]) -> Iterator[list[Batch]]:
@@ -117,25 +128,27 @@ def test_each_character_follows_the_one_before_it(folder: Path, layout: Layout) 
 @given(layouts())
 def test_streams_end_to_end_are_the_training_text(folder: Path, layout: Layout) -> None:
     """Blocks too: fewer than B characters at its very end are left out, and no target is twice."""
-    batches = make_batches(folder, layout)
+    dataset = make_dataset(folder, layout)
+    batches = Batches(dataset, layout.batch_size, layout.seq_len)
     targets = [
         np.concatenate([batch.y for batch in block]).T.ravel()  # (B, S), then stream after stream
         for block in by_block(read_epoch(batches))
     ]
     read = np.concatenate(targets)
     assert np.array_equal(read, np.arange(1, len(read) + 1))
-    assert 0 <= batches.train_chars - 1 - len(read) < layout.batch_size
+    assert 0 <= dataset.train_chars - 1 - len(read) < layout.batch_size
     assert all(len(block) <= max(layout.block_chars, layout.batch_size) for block in targets)
 
 
 @few
 @given(layouts())
 def test_nothing_of_the_validation_text_is_trained_on(folder: Path, layout: Layout) -> None:
-    batches = make_batches(folder, layout)
-    assert batches.train_chars + batches.val_chars == layout.chars
-    assert batches.train_chars == layout.data.train_chars(layout.chars)
-    assert max(batch.y.max() for batch in read_epoch(batches)) < batches.train_chars
-    assert np.array_equal(batches.validation(ALL), np.arange(batches.train_chars, layout.chars))
+    dataset = make_dataset(folder, layout)
+    batches = Batches(dataset, layout.batch_size, layout.seq_len)
+    assert dataset.train_chars + dataset.val_chars == layout.chars
+    assert dataset.train_chars == layout.data.train_chars(layout.chars)
+    assert max(batch.y.max() for batch in read_epoch(batches)) < dataset.train_chars
+    assert np.array_equal(dataset.validation(ALL), np.arange(dataset.train_chars, layout.chars))
 
 
 @few
@@ -157,7 +170,7 @@ def test_an_epoch_is_steps_per_epoch_long_and_the_next_is_the_same(
     folder: Path, layout: Layout
 ) -> None:
     batches = make_batches(folder, layout)
-    n = batches.steps_per_epoch
+    n = int(batches.steps_per_epoch)
     two = list(itertools.islice(batches.batches(), 2 * n))
     assert [batch.after.epoch for batch in two] == [0] * (n - 1) + [1] * n + [2]
     assert two[n - 1].after == Position(epoch=1)
@@ -184,7 +197,7 @@ def test_going_on_from_a_position_gives_the_same_batches(
 ) -> None:
     """Also across the end of an epoch, and of a block."""
     batches = make_batches(folder, layout)
-    n = batches.steps_per_epoch
+    n = int(batches.steps_per_epoch)
     done = data.draw(st.integers(1, 2 * n))
     whole = list(itertools.islice(batches.batches(), done + n + 2))
     rest = itertools.islice(make_batches(folder, layout).batches(whole[done - 1].after), n + 2)
@@ -194,18 +207,11 @@ def test_going_on_from_a_position_gives_the_same_batches(
 @few
 @given(layouts())
 def test_a_text_read_again_gives_the_batches_of_a_text_kept(folder: Path, layout: Layout) -> None:
-    kept = make_batches(folder, layout)
-    corpus = Corpus(sorted(folder.glob("*.txt"))[: len(layout.files) + 1], layout.data)
-    found = survey(corpus)
-    again = Batches(
-        corpus,
-        replace(found, text=None),
-        layout.data,
-        layout.batch_size,
-        layout.seq_len,
-    )
-    assert again.steps_per_epoch == kept.steps_per_epoch
-    assert all(same(a, b) for a, b in zip(read_epoch(again), read_epoch(kept), strict=True))
+    kept = make_dataset(folder, layout)
+    again = Dataset(Corpus(kept.origin.sources, layout.data), kept.vocabulary, kept.origin)
+    one, other = (Batches(d, layout.batch_size, layout.seq_len) for d in (kept, again))
+    assert one.steps_per_epoch == other.steps_per_epoch
+    assert all(same(a, b) for a, b in zip(read_epoch(one), read_epoch(other), strict=True))
     assert np.array_equal(again.validation(ALL), kept.validation(ALL))
 
 
@@ -248,9 +254,9 @@ def test_the_drawing_in_the_documentation() -> None:
 
 
 def test_a_long_validation_text_is_read_from_its_start(folder: Path) -> None:
-    batches = make_batches(folder, Layout(3000, 4, 8, 1024, 0.1))
-    assert batches.val_chars == 300
-    assert np.array_equal(batches.validation(limit=100), np.arange(2700, 2800))
+    dataset = make_dataset(folder, Layout(3000, 4, 8, 1024, 0.1))
+    assert dataset.val_chars == 300
+    assert np.array_equal(dataset.validation(limit=100), np.arange(2700, 2800))
 
 
 # Texts that change, bytes.
@@ -260,16 +266,15 @@ def test_a_text_that_shrinks_while_it_is_trained_on_is_an_error(folder: Path) ->
     batches = make_batches(folder, Layout(5000, 4, 8, 1024, 0.1))
     (folder / "0.txt").write_text(ALPHABET[:2500], encoding="utf-8")
     with pytest.raises(CorpusError, match="changed"):
-        list(itertools.islice(batches.batches(), 2 * batches.steps_per_epoch))
+        list(itertools.islice(batches.batches(), 2 * int(batches.steps_per_epoch)))
 
 
 @pytest.mark.parametrize("block_chars", [1024, 2**24])
 def test_bytes_are_batched_too(tmp_path: Path, block_chars: int) -> None:
     data = bytes(range(256)) * 10
     (tmp_path / "a.bin").write_bytes(data)
-    config = DataConfig(unit="byte", block_chars=block_chars, val_fraction=0)
-    corpus = Corpus([tmp_path / "a.bin"], config)
-    batches = Batches(corpus, survey(corpus), config, batch_size=1, seq_len=100)
+    dataset = dataset_of(tmp_path / "a.bin", unit="byte", block_chars=block_chars, val_fraction=0.0)
+    batches = Batches(dataset, batch_size=1, seq_len=100)
     targets = np.concatenate([batch.y for batch in read_epoch(batches)])
     assert targets.astype(np.uint8).tobytes() == data[1:]
 
@@ -279,9 +284,14 @@ def test_bytes_are_batched_too(tmp_path: Path, block_chars: int) -> None:
 
 def open_ended(folder: Path, chars: int, batch_size: int = 4) -> Batches:
     (folder / "kept.txt").write_text(ALPHABET[:chars], encoding="utf-8")
-    vocabulary = survey(Corpus([folder / "kept.txt"])).vocabulary
     corpus = Corpus([folder / "kept.txt"])
-    return Batches(corpus, Survey(None, vocabulary), DataConfig(), batch_size, 16)
+    origin = Origin([str(folder / "kept.txt")], None, "")
+    dataset = Dataset(corpus, survey(corpus).vocabulary, origin)
+    assert (dataset.chars, dataset.train_chars, dataset.val_chars) == (math.inf, math.inf, 0)
+    assert len(dataset.validation(ALL)) == 0
+    batches = batches_of(dataset, batch_size, 16)
+    assert isinstance(batches, OpenEnded) and batches.steps_per_epoch == math.inf
+    return batches
 
 
 @pytest.mark.parametrize("chars", [999, 1000, 1001, 1500, 2000, 2003, 3000])
@@ -289,10 +299,8 @@ def test_a_text_without_an_end_is_read_block_after_block(
     tmp_path: Path, chars: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When it ends all the same, it begins again; every position goes on as it did."""
-    monkeypatch.setattr(room, "STREAM_BLOCK_CHARS", 1000)
+    monkeypatch.setattr(room, "OPEN_ENDED_BLOCK_CHARS", 1000)
     batches = open_ended(tmp_path, chars)
-    assert (batches.train_chars, batches.steps_per_epoch, batches.val_chars) == (None, None, 0)
-    assert len(batches.validation(ALL)) == 0
     two = list(itertools.islice(batches.batches(), 120))
     again = next(i for i, batch in enumerate(two) if i and batch.x[0, 0] == 0)
     targets = np.concatenate(

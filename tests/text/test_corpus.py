@@ -1,17 +1,16 @@
 """Laws of the corpus: text arrives as it is, wherever it comes from, or an error says why not."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from texts import ODD, error_of, read, read_bytes, read_in_blocks, write
+from texts import ODD, error_of, give_stdin, read, read_bytes, read_in_blocks, write
 
-from charrnn.config import DataConfig
 from charrnn.errors import EncodingError
 from charrnn.text.corpus import Corpus
 from charrnn.text.plain import READ_BYTES
+from charrnn.text.spool import Spool
 
 few = settings(max_examples=40, deadline=None)
 
@@ -19,32 +18,6 @@ few = settings(max_examples=40, deadline=None)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("corpus")
-
-
-ENCODINGS = ["utf-8", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-8-sig", "shift_jis", "utf-7"]
-
-
-@pytest.mark.parametrize("unit", ["char", "byte"])
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_reading_starts_at_any_place_that_was_met(
-    encoding: str, unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are rare in an encoding whose decoder has a memory."""
-    read_in_blocks(monkeypatch, 7)
-    text = "I had café.\r\nShe said: só!\n" * 3
-    text = text if encoding != "shift_jis" else "今日は珈琲を飲んだ。\n" * 3
-    first = write(tmp_path / "a", ("\ufeff" * (encoding == "utf-8") + text).encode(encoding))
-    paths = [first, write(tmp_path / "b", b""), write(tmp_path / "c", text.encode(encoding))]
-    config: dict[str, Any] = {"unit": unit, "encoding": encoding}
-    met = list(Corpus(paths, DataConfig(**config)).pieces_and_places())
-    empty: Any = b"" if unit == "byte" else ""
-    whole = empty.join(piece for piece, _ in met)
-    places = [place for _, place in met if place is not None]
-    if unit == "byte" or encoding in ("utf-8", "latin-1", "cp1252", "utf-16-le"):
-        assert len(places) > 10 and {place.file for place in places} == {0, 2}
-    for place in places:
-        rest = empty.join(Corpus(paths, DataConfig(**config)).pieces(place))
-        assert rest == whole[place.chars :]
 
 
 def test_a_byte_order_mark_is_noted(tmp_path: Path) -> None:
@@ -172,3 +145,13 @@ def test_files_are_read_in_the_order_given_and_joined_by_nothing(tmp_path: Path)
     a, b = write(tmp_path / "a.txt", "one"), write(tmp_path / "b.txt", "two\n")
     assert read(b, a) == "two\none"
     assert read(a, a) == "oneone"
+
+
+def test_an_error_names_what_was_typed_not_the_copy_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_stdin(monkeypatch, b"I had caf\xe9")
+    spool = Spool("-", tmp_path / "copy")
+    spool.fill()
+    with pytest.raises(EncodingError, match=r"^standard input: not valid utf-8 at byte 9"):
+        list(Corpus(["-"], copies={0: spool}).pieces())

@@ -1,29 +1,72 @@
 """What a run trains on: other texts, kept ones, changed ones, and those without an end."""
 
 import io
-import itertools
+import json
+import math
 import os
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy_model import parse
-from small_runs import COFFEE, TRAINING, after, nats_unasked, resume, run, same, start
-from texts import read_in_blocks
+from small_runs import COFFEE, TRAINING, after, resume, run, same, start
+from texts import dataset_of, read_in_blocks
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, OptionError
 from charrnn.scoring.reports import score
-from charrnn.scoring.scorer import Scorer, nats_per_char
+from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
 from charrnn.text import batches, dataset
+from charrnn.text.batches import Batches
+from charrnn.text.chunks import Reader
+from charrnn.text.dataset import Dataset, Origin
 from charrnn.text.vocabulary import UNKNOWN
-from charrnn.training import start as start_room
-from charrnn.training.resume import resumed_trainer
-from charrnn.training.start import new_trainer
+from charrnn.training import resume as resuming
+from charrnn.training import start as starting
+from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
+
+# --- opened again
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@pytest.mark.parametrize("block_chars", [1024, 2**24])
+def test_a_dataset_opened_again_is_the_same(tmp_path: Path, unit: str, block_chars: int) -> None:
+    (tmp_path / "a.txt").write_text(COFFEE)
+    config: dict[str, Any] = {"unit": unit, "block_chars": block_chars}
+    opened = dataset_of(tmp_path / "a.txt", **config)
+    state = json.loads(json.dumps(opened.to_json()))
+    again = Dataset.reopen(
+        Origin.read(state), DataConfig(**config), opened.vocabulary, tmp_path / "run"
+    )
+    assert again.to_json() == opened.to_json()
+    assert (again.train_chars, again.val_chars) == (opened.train_chars, opened.val_chars)
+    for start_at in (0, 1, 999, 5399, 6000):
+        one, other = (Reader(d.read(start_at)).read(10**6) for d in (opened, again))
+        assert np.array_equal(one, other) and len(one) == 6000 - start_at
+    assert np.array_equal(again.validation(100), opened.validation(100))
+
+
+def test_a_pipe_is_kept_and_found_again_in_the_runs_folder(tmp_path: Path) -> None:
+    """Its copy is named relative to the run, so that the run may be moved."""
+    pipe, folder = tmp_path / "pipe", tmp_path / "run"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    writer = threading.Thread(target=pipe.write_text, args=[COFFEE])
+    writer.start()
+    opened = Dataset.open([str(pipe)], DataConfig(), lambda: folder)
+    writer.join()
+    assert opened.name == str(pipe), "what the user typed"
+    assert opened.origin.sources == ["stdin.txt"]
+    folder = folder.rename(tmp_path / "moved")
+    again = Dataset.reopen(opened.origin, DataConfig(), opened.vocabulary, folder)
+    assert opened.vocabulary.decode(Reader(again.read()).read(10**6)) == COFFEE
+
 
 # --- changed texts
 
@@ -44,9 +87,8 @@ def test_a_changed_text_is_a_named_error(tmp_path: Path, text: str) -> None:
 
 def from_stdin(folder: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> Trainer:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
-    return new_trainer(
-        ["-"], folder, None, DataConfig(), TRAINING, {"hidden_size": 8}, validate=nats_unasked
-    )
+    request = Request(["-"], folder, training=TRAINING, model={"hidden_size": 8})
+    return starting.start(request)
 
 
 def test_standard_input_is_kept_for_a_resume(
@@ -55,7 +97,7 @@ def test_standard_input_is_kept_for_a_resume(
     trainer = from_stdin(tmp_path, monkeypatch, COFFEE.encode())
     run(trainer, after(5))
     path = tmp_path / "stdin" / "training.safetensors"
-    assert run(resumed_trainer(path, {}, validate=nats_unasked))[-1].step == 20
+    assert run(resuming.resume(path, {}))[-1].step == 20
 
 
 def test_standard_input_stopped_three_times_is_as_if_never_stopped(
@@ -65,8 +107,8 @@ def test_standard_input_stopped_three_times_is_as_if_never_stopped(
     run(from_stdin(tmp_path / "cut", monkeypatch, COFFEE.encode()), after(4))
     path = tmp_path / "cut" / "stdin" / "training.safetensors"
     for further in (3, 6):
-        run(resumed_trainer(path, {}, validate=nats_unasked), after(further))
-    assert run(resumed_trainer(path, {}, validate=nats_unasked))[-1].step == 20
+        run(resuming.resume(path, {}), after(further))
+    assert run(resuming.resume(path, {}))[-1].step == 20
     one, cut = (
         parse((tmp_path / name / "stdin" / "training.safetensors").read_bytes())[1]
         for name in ("one", "cut")
@@ -90,12 +132,13 @@ def test_another_text_may_validate(tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("She said so. ☃☃\n" * 20)
     trainer = start(tmp_path, val_source=str(other), steps=4, eval_every=2)
-    assert trainer.batches.train_chars == 6000
-    assert trainer.batches.val_chars == 14 * 20
+    assert trainer.summary.chars == 6000 + 14 * 20
+    whole = dataset_of(tmp_path / "text.txt", val_fraction=0.0)
+    assert trainer.batches.steps_per_epoch == Batches(whole, 4, 16).steps_per_epoch
     said = "40 characters unknown to the model left out"
     assert any(note.endswith(said) for note in trainer.notes)
     run(trainer)
-    assert resume(tmp_path, steps=6).batches.val_chars == 14 * 20
+    assert resume(tmp_path, steps=6).summary.chars == 6000 + 14 * 20
     other.write_text("She said no.\n" * 20)
     with pytest.raises(CorpusError, match=r"other\.txt: the text has changed since the run began"):
         resume(tmp_path, steps=6)
@@ -121,36 +164,6 @@ def test_rare_characters_are_unknown_to_the_model(tmp_path: Path) -> None:
     assert run(resume(tmp_path, steps=4))[-1].step == 4
 
 
-def test_a_large_text_that_has_not_changed_is_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its files are as they were; where one was touched, it is read and compared."""
-    run(start(tmp_path, block_chars=1024), after(7))
-    wanted = next_inputs(tmp_path)
-    monkeypatch.setattr(dataset, "survey", None)
-    assert next_inputs(tmp_path) == wanted
-    monkeypatch.undo()
-    text = tmp_path / "text.txt"
-    os.utime(text, (1, 1))
-    assert next_inputs(tmp_path) == wanted
-    run(resume(tmp_path), after(1))
-    monkeypatch.setattr(dataset, "survey", None)
-    assert next_inputs(tmp_path), "what was found to be the same was read again"
-    monkeypatch.undo()
-    text.write_text(text.read_text().replace("a", "b"))
-    with pytest.raises(CorpusError, match="the text has changed since the run began"):
-        resume(tmp_path)
-
-
-def next_inputs(folder: Path) -> list[Any]:
-    """Returns what a resumed training would read next, and lets go of its run."""
-    trainer = resume(folder)
-    batches = itertools.islice(trainer.batches.batches(trainer._progress.position), 5)
-    assert trainer._lock is not None
-    trainer._lock.release()
-    return [batch.x.tolist() for batch in batches]
-
-
 # --- texts without an end
 
 
@@ -172,38 +185,29 @@ def test_a_text_without_end_is_trained_on_as_it_comes(
     tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more is taken than a block ahead; what was taken is kept, so that the run can go on."""
-    for room in (dataset, start_room):
-        monkeypatch.setattr(room, "SPOOL_BYTES", 20_000)
+    monkeypatch.setattr(dataset, "SPOOL_BYTES", 20_000)
     read_in_blocks(monkeypatch, 5000)
-    monkeypatch.setattr(batches, "STREAM_BLOCK_CHARS", 4096)
+    monkeypatch.setattr(batches, "OPEN_ENDED_BLOCK_CHARS", 4096)
     endless = Endless(COFFEE + "☃")
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=endless))
-    trainer = new_trainer(
-        ["-"],
-        tmp_path,
-        "run",
-        DataConfig(**options),
-        {"steps": 600, "batch_size": 4, "seq_len": 16, "save_every": 50},
-        {"hidden_size": 4, "num_layers": 1},
-        validate=nats_per_char,
-    )
-    assert any("trained on as it comes" in note for note in trainer.notes)
-    assert trainer.batches.train_chars is None
+    training = {"steps": 600, "batch_size": 4, "seq_len": 16, "save_every": 50}
+    model = {"hidden_size": 4, "num_layers": 1}
+    request = Request(["-"], tmp_path, "run", DataConfig(**options), training, model)
+    trainer = starting.start(request)
+    assert any("trained on while it arrives" in note for note in trainer.notes)
+    assert trainer.summary.chars == math.inf
     run(trainer, after(500))
     assert 500 * 64 < endless.taken < 500 * 64 + 3 * 4096 + 5000
     kept = (tmp_path / "run" / "stdin.txt").read_bytes()
     assert kept == Endless(COFFEE + "☃").read1(len(kept))
     monkeypatch.setattr(sys, "stdin", None)
-    again = resumed_trainer(tmp_path / "run" / "training.safetensors", {}, validate=nats_per_char)
+    again = resuming.resume(tmp_path / "run" / "training.safetensors", {})
     assert run(again)[-1].step == 600
 
 
 def test_a_text_without_end_needs_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in (dataset, start_room):
-        monkeypatch.setattr(room, "SPOOL_BYTES", 20_000)
+    monkeypatch.setattr(dataset, "SPOOL_BYTES", 20_000)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Endless(COFFEE)))
     with pytest.raises(OptionError, match="--steps or --max-time: a text without an end"):
-        new_trainer(
-            ["-"], tmp_path / "r", "a", DataConfig(unit="byte"), {}, {}, validate=nats_per_char
-        )
+        starting.start(Request(["-"], tmp_path / "r", "a", DataConfig(unit="byte")))
     assert not (tmp_path / "r").exists()

@@ -44,7 +44,7 @@ def library(tmp_path: Path) -> Path:
 
 def test_a_folder_is_read_sorted_and_deep_without_hidden_and_binary_files(library: Path) -> None:
     corpus = Corpus([library])
-    names = [str(Path(file).relative_to(library)) for file in corpus.files]
+    names = [str(Path(file).relative_to(library)) for file, *_ in corpus.files]
     assert names == ["Z.txt", "a.md", "b.txt", "sub/c", "sub/deep/d.txt"]
     assert read(library) == "".join(f"<{name}>" for name in names)
     assert corpus.skipped == [str(library / "image.png")]

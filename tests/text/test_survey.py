@@ -1,6 +1,7 @@
 """The first pass: what is counted, what is kept, and which text is enough to learn from."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,13 @@ from hypothesis import strategies as st
 from texts import ODD, error_of, read_in_blocks, write
 
 from charrnn.config import DataConfig
-from charrnn.errors import CorpusError
-from charrnn.text import survey as survey_room
-from charrnn.text.corpus import Corpus, Place
+from charrnn.text.corpus import Corpus
 from charrnn.text.plain import READ_BYTES
 from charrnn.text.survey import (
     MIN_CORPUS_CHARS,
     Survey,
-    check_corpus_size,
-    first_vocabulary,
     survey,
+    survey_start,
 )
 from charrnn.text.vocabulary import UNKNOWN
 
@@ -59,27 +57,11 @@ def test_the_vocabulary_may_be_that_of_the_start(
     with pytest.MonkeyPatch.context() as patch:
         read_in_blocks(patch, read_bytes)
         found = surveyed(folder, text, vocabulary_from=first)
-        early = first_vocabulary(Corpus([folder / "t.txt"], DataConfig()), first)
+        early = survey_start(Corpus([folder / "t.txt"], DataConfig(vocabulary_from=first)))
     known = set(text[:first])
-    assert set(found.vocabulary.symbols) == known | {UNKNOWN} == set(early.symbols)
+    assert set(found.vocabulary.symbols) == known | {UNKNOWN} == set(early.vocabulary.symbols)
     assert found.unknown_chars == sum(c not in known for c in text)
     assert found.chars == len(text)
-
-
-@pytest.mark.parametrize("unit", ["char", "byte"])
-def test_places_are_met_every_so_often(
-    folder: Path, unit: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read_in_blocks(monkeypatch, 64)
-    monkeypatch.setattr(survey_room, "PLACE_EVERY", 100)
-    text = "I had café. " * 100
-    found = surveyed(folder, text, unit=unit)
-    gaps = [b.chars - a.chars for a, b in zip(found.places, found.places[1:], strict=False)]
-    assert len(gaps) > 8 and max(gaps) < 200
-    assert found.place_before(found.places[0].chars - 1) == Place()
-    for place in found.places:
-        assert found.place_before(place.chars) == place
-        assert found.place_before(place.chars + 1) == place
 
 
 def test_what_watches_is_told_the_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +69,7 @@ def test_what_watches_is_told_the_bytes(folder: Path, monkeypatch: pytest.Monkey
     told: list[int] = []
     text = "é漢 coffee " * 9
     (folder / "t.txt").write_bytes(text.encode())
-    found = survey(Corpus([folder / "t.txt"]), told.append)
+    found = survey(Corpus([folder / "t.txt"]), lambda _, size_bytes: told.append(size_bytes))
     assert told == sorted(told) and told[-1] == len(text.encode())
     assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
@@ -124,10 +106,11 @@ def test_one_symbol_over_several_blocks_is_nothing_to_learn(tmp_path: Path, unit
 
 
 @pytest.mark.parametrize("chars", [0, 1, MIN_CORPUS_CHARS - 1])
-def test_a_corpus_may_be_too_small(chars: int) -> None:
-    check_corpus_size("a.txt", MIN_CORPUS_CHARS)
-    with pytest.raises(CorpusError, match=f"^a.txt: {chars} characters; .* at least 32: use a"):
-        check_corpus_size("a.txt", chars)
+def test_a_corpus_may_be_too_small(tmp_path: Path, chars: int) -> None:
+    path = write(tmp_path / "a.txt", ("ab" * chars)[:chars])
+    assert re.search("it is empty" if chars == 0 else f"a.txt: {chars} characters", error_of(path))
+    write(path, "ab" * (MIN_CORPUS_CHARS // 2))
+    assert survey(Corpus([path])).chars == MIN_CORPUS_CHARS
 
 
 # The first pass.

@@ -19,10 +19,9 @@ from numpy_model import parse
 from texts import DATA
 
 from charrnn.config import MODEL_FILE
-from charrnn.scoring.scorer import nats_per_char
 from charrnn.store import checkpoint
 from charrnn.store.folder import TRAINING_FILE, RunLock
-from charrnn.training.resume import resumed_trainer
+from charrnn.training.resume import resume
 
 HERE = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -149,7 +148,7 @@ def test_a_long_evaluation_does_not_hold_a_signal_up(
     assert process.returncode == 128 + number
     assert err.splitlines()[-1].startswith("go on with: charrnn train --resume ")
     path = tmp_path / "runs" / "story" / "training.safetensors"
-    assert resumed_trainer(path, {}, validate=nats_per_char)
+    assert resume(path, {})
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -167,7 +166,7 @@ def test_a_second_signal_breaks_nothing(
         assert err.splitlines()[-1].startswith("go on with: charrnn train --resume ")
     assert "Traceback" not in err
     path = tmp_path / "runs" / "story" / "training.safetensors"
-    assert resumed_trainer(path, {}, validate=nats_per_char)
+    assert resume(path, {})
     checkpoint.load(tmp_path / "runs" / "story" / "model.safetensors")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn.training.optimizer import AdamW, move_average
+from charrnn.training.optimizer import AdamW, update_average
 
 SHAPES = [(5, 3), (4,), (7, 1), (1,)]
 
@@ -32,7 +32,7 @@ def test_an_update_is_that_of_torchs_adamw(weight_decay: float, scale: float) ->
             group["lr"] = rate
         for one, other, gradient in zip(ours, theirs, drawn(scale), strict=True):
             one.grad, other.grad = gradient.clone(), gradient.clone()
-        optimizer.update(rate, number)
+        optimizer.update(rate)
         reference.step()
         for one, other in zip(ours, theirs, strict=True):
             torch.testing.assert_close(one, other.detach(), rtol=1e-5, atol=1e-7)
@@ -43,17 +43,17 @@ def test_an_update_forgets_its_gradients() -> None:
     optimizer = AdamW(parameters, 0.0)
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
-    optimizer.update(0.1, 1)
+    optimizer.update(0.1)
     assert all(parameter.grad is None for parameter in parameters)
 
 
 def test_the_average_begins_with_the_first_weights_and_wanders_less() -> None:
     average, weights = [torch.zeros(1000)], [torch.randn(1000) + 5]
-    move_average(average, weights, 0)
+    update_average(average, weights, 0)
     assert torch.equal(average[0], weights[0])
     for number in range(1, 500):
         weights = [torch.randn(1000) + 5]
-        move_average(average, weights, number)
+        update_average(average, weights, number)
     assert float(average[0].mean()) == pytest.approx(5, abs=0.05)
     # about (10 + 0.07 n) updates count: the spread falls with the root of twice as many
     assert float(average[0].std()) == pytest.approx((2 * 45) ** -0.5, rel=0.15)

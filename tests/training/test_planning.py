@@ -1,5 +1,6 @@
 """What is fitted to the text and the time."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,44 +10,43 @@ import torch
 from clocks import Clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import COFFEE, MODEL_FIELDS, after, nats_unasked, resume, run, start
+from small_runs import COFFEE, MODEL_FIELDS, after, resume, run, start
 
-from charrnn.config import (
-    ENOUGH_PASSES,
+from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.training import planning
+from charrnn.training import start as starting
+from charrnn.training.events import Finished
+from charrnn.training.planning import (
     LONG_CHARS,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
+    fit_to_text,
     fitted_dropout,
     fitted_hidden_size,
+    training_speed,
 )
-from charrnn.training import planning
-from charrnn.training.events import Finished
-from charrnn.training.planning import training_speed
-from charrnn.training.start import new_trainer
+from charrnn.training.schedule import ENOUGH_EPOCHS
+from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, speed: float, **options: Any) -> Trainer:
     """Returns the trainer of a machine that learns so many characters a second."""
 
-    def training_speed(config: ModelConfig, _: object) -> float:
+    def training_speed(config: ModelConfig, *_: object) -> float:
         return speed * 256 / config.hidden_size
 
     monkeypatch.setattr(planning, "training_speed", training_speed)
     source = folder / "text.txt"
     source.write_text(COFFEE)
     model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
-    return new_trainer(
-        [str(source)], folder / "runs", None, DataConfig(), options, model, validate=nats_unasked
-    )
+    request = Request([str(source)], folder / "runs", training=options, model=model)
+    return starting.start(request, clock=Clock(1e-4))
 
 
 def test_a_very_short_time_gets_a_smaller_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hidden(**options: Any) -> int:
-        return planned(monkeypatch, tmp_path, **options).model.config.hidden_size
+        return planned(monkeypatch, tmp_path, **options).learner.model.config.hidden_size
 
     assert hidden(speed=50_000, max_time=60.0) == 256
     assert hidden(speed=50_000, max_time=20.0) == 192
@@ -61,7 +61,7 @@ def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
 ) -> None:
     """Read 60 times at most, in larger batches, with more dropout; options go before."""
     monkeypatch.setattr(
-        planning, "training_speed", lambda model, _: 50_000 * 256 / model.hidden_size
+        planning, "training_speed", lambda model, *_: 50_000 * 256 / model.hidden_size
     )
     plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 1_000_000)
     assert (plan.model.hidden_size, plan.training.batch_size, plan.model.dropout) == (384, 64, 0.15)
@@ -75,7 +75,7 @@ def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
     plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 400_000)
     assert (plan.model.hidden_size, plan.training.batch_size) == (256, 32)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, None)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, math.inf)
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
 
 
@@ -85,7 +85,7 @@ def test_the_oftener_a_text_is_read_the_more_dropout(
     """5,400 characters train, 84 updates are a pass."""
 
     def dropout(**options: Any) -> float:
-        return planned(monkeypatch, tmp_path, 1000, **options).model.config.dropout
+        return planned(monkeypatch, tmp_path, 1000, **options).learner.model.config.dropout
 
     passes = [1, 3, 10, 30, 100]
     chosen = [fitted_dropout(n, 5400.0 * n) for n in passes]
@@ -95,7 +95,7 @@ def test_the_oftener_a_text_is_read_the_more_dropout(
     assert [dropout(steps=84 * n, batch_size=4, seq_len=16) for n in passes] == chosen
     assert [dropout(max_time=5.4 * n, hidden_size=256) for n in passes] == chosen
     assert dropout(epochs=1000.0, dropout=0.0) == 0
-    assert dropout() == fitted_dropout(ENOUGH_PASSES, 5400.0 * ENOUGH_PASSES)
+    assert dropout() == fitted_dropout(ENOUGH_EPOCHS, 5400.0 * ENOUGH_EPOCHS)
 
 
 def test_a_long_training_takes_smaller_steps(
@@ -119,14 +119,14 @@ def test_a_small_text_needs_no_long_time(tmp_path: Path, monkeypatch: pytest.Mon
     for max_time, wanted in ((100.0, 100.0), (3600.0, 40 * 84 * 64 / 1000)):
         trainer = planned(monkeypatch, tmp_path, 1000, max_time=max_time, **sizes)
         assert trainer.config.max_time == pytest.approx(wanted, abs=0.1)
-        said = any("only learnt by heart" in note for note in trainer.notes)
+        said = any("only overfits" in note for note in trainer.notes)
         assert said == (wanted < max_time)
 
 
 def test_the_smallest_text_is_trained_on_for_some_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For 200 updates, as fast as it is here: there it is learnt by heart."""
+    """For 200 updates, as fast as it is here: beyond that a model only overfits."""
     monkeypatch.setattr(planning, "training_speed", lambda *_: 1000.0)
     trainer = start(tmp_path, COFFEE[:40], steps=None, max_time=60.0, val_fraction=0.0)
     batches = trainer.batches
@@ -136,9 +136,9 @@ def test_the_smallest_text_is_trained_on_for_some_time(
 
 def test_a_fitted_dropout_is_said_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = planned(monkeypatch, tmp_path, 1000, steps=2000, hidden_size=8)
-    assert any("passes over the text: dropout 0." in note for note in trainer.notes)
+    assert any("epochs: dropout 0." in note for note in trainer.notes)
     run(trainer, after(3))
-    assert resume(tmp_path, steps=4).model.config == trainer.model.config
+    assert resume(tmp_path, steps=4).learner.model.config == trainer.learner.model.config
 
 
 def test_an_evaluation_takes_a_small_part_of_a_short_time(
@@ -156,10 +156,10 @@ def test_an_evaluation_takes_a_small_part_of_a_short_time(
 
 
 def test_what_is_measured_takes_its_time_from_the_budget(tmp_path: Path, clock: Clock) -> None:
-    trainer = start(tmp_path, steps=None, max_time=10.0, hidden_size=4)
+    trainer = start(tmp_path, clock=clock, steps=None, max_time=10.0, hidden_size=4)
     first = next(trainer.events())
     assert first.elapsed_s > 0.5  # at least four updates and what they are timed with
-    events = run(start(tmp_path / "other", steps=1, hidden_size=4))
+    events = run(start(tmp_path / "other", clock=clock, steps=1, hidden_size=4))
     assert events[0].elapsed_s < 0.5
 
 
@@ -184,7 +184,7 @@ def test_measuring_the_speed_changes_nothing_else() -> None:
 
 def test_the_speed_is_characters_of_an_update_by_its_time(clock: Clock) -> None:
     config = TrainingConfig(batch_size=3, seq_len=7)
-    assert training_speed(ModelConfig(5, hidden_size=4), config) == pytest.approx(21 / 0.1)
+    assert training_speed(ModelConfig(5, hidden_size=4), config, clock) == pytest.approx(21 / 0.1)
 
 
 few = settings(max_examples=60, deadline=None)
@@ -198,7 +198,7 @@ training_chars = st.one_of(st.integers(3, 3000), st.integers(3, 10**6))
 @few
 @given(training_chars, st.integers(1, 200), st.integers(1, 200))
 def test_fitted_streams_are_four_sequences_long(chars: int, batch: int, seq: int) -> None:
-    fitted = TrainingConfig(batch_size=batch, seq_len=seq).fitted(chars)
+    fitted = fit_to_text(TrainingConfig(batch_size=batch, seq_len=seq), chars)
     assert 1 <= fitted.batch_size <= batch
     assert 1 <= fitted.seq_len <= seq
     targets = chars - 1
@@ -214,39 +214,18 @@ def test_fitted_streams_are_four_sequences_long(chars: int, batch: int, seq: int
 @few
 @given(training_chars, st.integers(1, 200), st.integers(1, 200))
 def test_fitted_is_settled_and_changes_nothing_else(chars: int, batch: int, seq: int) -> None:
-    fitted = TrainingConfig(batch_size=batch, seq_len=seq, seed=7).fitted(chars)
-    assert fitted.fitted(chars) == fitted
-    assert fitted.fitted(10**9) == fitted
+    fitted = fit_to_text(TrainingConfig(batch_size=batch, seq_len=seq, seed=7), chars)
+    assert fit_to_text(fitted, chars) == fitted
+    assert fit_to_text(fitted, 10**9) == fitted
     same = {"batch_size": 1, "seq_len": 1}
     assert asdict(fitted) | same == asdict(TrainingConfig(seed=7)) | same
 
 
 @pytest.mark.parametrize("chars", [8192, 8193, 4 * 64 * 5, 4 * 64 * 5 + 1])
 def test_the_sequence_shrinks_for_a_single_stream_only(chars: int) -> None:
-    fitted = TrainingConfig(batch_size=32, seq_len=64).fitted(chars)
+    fitted = fit_to_text(TrainingConfig(batch_size=32, seq_len=64), chars)
     assert fitted.batch_size > 1
     assert fitted.seq_len == 64
-
-
-# How long a training is.
-
-
-@pytest.mark.parametrize(
-    ("limits", "steps_per_epoch", "steps"),
-    [
-        ({"steps": 7}, 100, 7),
-        ({"epochs": 2.0}, 100, 200),
-        ({"epochs": 0.5}, 100, 50),
-        ({"epochs": 1e-6}, 100, 1),
-        ({"max_time": 60.0}, 100, None),
-        ({}, 1, 200),
-        ({}, 50, 2000),
-        ({}, 140, 3000),
-        ({}, 1000, 20_000),
-    ],
-)
-def test_total_steps(limits: dict[str, Any], steps_per_epoch: int, steps: int | None) -> None:
-    assert TrainingConfig(**limits).total_steps(steps_per_epoch) == steps
 
 
 def test_more_to_read_never_means_a_smaller_model_or_less_dropout() -> None:

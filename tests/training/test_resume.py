@@ -18,7 +18,6 @@ from small_runs import (
     after,
     history,
     kept,
-    nats_unasked,
     resume,
     run,
     same,
@@ -32,9 +31,10 @@ from charrnn.errors import CheckpointError, CorpusError, RunBusyError
 from charrnn.model import products
 from charrnn.scoring.scorer import nats_per_char
 from charrnn.store import checkpoint
+from charrnn.training import resume as resuming
+from charrnn.training import start as starting
 from charrnn.training.events import Evaluated, Finished
-from charrnn.training.resume import resumed_trainer
-from charrnn.training.start import new_trainer
+from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
 
 # --- going on
@@ -118,7 +118,7 @@ def test_a_stop_within_an_evaluation_puts_it_off(tmp_path: Path, options: dict[s
     one, cut = tmp_path / "one", tmp_path / "cut"
     run(start(one, **options))
     asked = itertools.count(1)
-    trainer = start(cut, **options, validate=nats_per_char)
+    trainer = start(cut, **options, score=nats_per_char)
     step = min(options["eval_every"], 20)
     finished = run(trainer, lambda: next(asked) > step)[-1]
     assert isinstance(finished, Finished)
@@ -141,9 +141,9 @@ def test_a_stop_within_the_evaluation_that_was_put_off_puts_it_off_again(
     run(start(one, **options))
     step = min(options["eval_every"], 20)
     asked = itertools.count(1)
-    run(start(cut, **options, validate=nats_per_char), lambda: next(asked) > step)
+    run(start(cut, **options, score=nats_per_char), lambda: next(asked) > step)
     for _ in range(2):
-        finished = run(resume(cut, validate=nats_per_char), lambda: True)[-1]
+        finished = run(resume(cut, score=nats_per_char), lambda: True)[-1]
         assert isinstance(finished, Finished)
         assert (finished.reason, finished.step) == ("interrupted", step)
     run(resume(cut))
@@ -155,7 +155,7 @@ def test_an_evaluation_after_which_a_kill_comes_is_there_once(tmp_path: Path) ->
     """It had been put off by a stop, so that the saved moment is of the same step."""
     asked = itertools.count(1)
     options = {"eval_every": 10, "steps": 40}
-    run(start(tmp_path, **options, validate=nats_per_char), lambda: next(asked) > 10)
+    run(start(tmp_path, **options, score=nats_per_char), lambda: next(asked) > 10)
     events = resume(tmp_path).events()
     assert isinstance(next(events), Evaluated)
     events.close()  # as a kill: nothing is saved
@@ -229,8 +229,8 @@ def test_the_same_settings_again_are_none(tmp_path: Path, options: dict[str, Any
 
 def test_a_model_file_is_no_training_file(tmp_path: Path) -> None:
     run(start(tmp_path, steps=1))
-    with pytest.raises(CheckpointError, match="no saved training"):
-        resumed_trainer(tmp_path / "runs/text/model.safetensors", {}, validate=nats_unasked)
+    with pytest.raises(CheckpointError, match="not a saved training"):
+        resuming.resume(tmp_path / "runs/text/model.safetensors", {})
 
 
 # --- what goes wrong
@@ -239,7 +239,7 @@ def test_a_model_file_is_no_training_file(tmp_path: Path) -> None:
 def test_a_second_training_of_a_run_is_refused(tmp_path: Path) -> None:
     events = start(tmp_path, steps=40, eval_every=10).events()
     next(events)
-    with pytest.raises(RunBusyError, match=r"runs/text: another training goes on there"):
+    with pytest.raises(RunBusyError, match=r"runs/text: another training is running there"):
         resume(tmp_path)
     events.close()
     assert run(resume(tmp_path))[-1].step == 40
@@ -287,11 +287,11 @@ def trainer_of(folder: Path, source: Path) -> Trainer:
     data = DataConfig(block_chars=1024)
     training = {"steps": 150, "batch_size": 4, "seq_len": 16, "eval_every": 40, "patience": 0}
     model = {"hidden_size": 6, "num_layers": 1, "dropout": 0.2}
-    return new_trainer([str(source)], folder, "r", data, training, model, validate=nats_per_char)
+    return starting.start(Request([str(source)], folder, "r", data, training, model))
 
 
 def again(folder: Path) -> Trainer:
-    return resumed_trainer(folder / "r" / "training.safetensors", {}, validate=nats_per_char)
+    return resuming.resume(folder / "r" / "training.safetensors", {})
 
 
 def tensors_of(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from small_runs import after, kept, resume, run, same, scores, start
 from charrnn.config import TrainingConfig
 from charrnn.errors import OptionError
 from charrnn.training.events import Evaluated, Finished, Stepped
-from charrnn.training.optimizer import learning_rate
+from charrnn.training.schedule import learning_rate, total_steps
 
 # --- learning rates
 
@@ -64,7 +65,7 @@ def test_the_learning_rate_rises_then_falls(
 
 
 def test_what_saves_take_is_a_small_part_of_the_time(tmp_path: Path, clock: Clock) -> None:
-    trainer = start(tmp_path, steps=400, save_every_s=3.0, hidden_size=4)
+    trainer = start(tmp_path, clock=clock, steps=400, save_every_s=3.0, hidden_size=4)
     saved_at: list[float] = []
     save = trainer.save
 
@@ -83,8 +84,8 @@ def test_what_saves_take_is_a_small_part_of_the_time(tmp_path: Path, clock: Cloc
 
 
 def test_patience_ends_training(tmp_path: Path) -> None:
-    validate = scores(3.0, 2.0, 2.5, 2.0, 1.9, 2.1, 2.2, 1.9)
-    trainer = start(tmp_path, steps=1000, eval_every=5, patience=3, validate=validate)
+    score = scores(3.0, 2.0, 2.5, 2.0, 1.9, 2.1, 2.2, 1.9)
+    trainer = start(tmp_path, steps=1000, eval_every=5, patience=3, score=score)
     events = run(trainer)
     evaluated = [event for event in events if isinstance(event, Evaluated)]
     assert [event.best for event in evaluated] == [True, True, False, False, True] + [False] * 3
@@ -97,8 +98,8 @@ def test_patience_ends_training(tmp_path: Path) -> None:
 
 def test_patience_is_kept_over_a_stop(tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 1000, "eval_every": 5, "patience": 3}
-    run(start(tmp_path, validate=scores(2.0, 2.1, 2.2), **options), after(18))
-    finished = run(resume(tmp_path, validate=scores(2.3)))[-1]
+    run(start(tmp_path, score=scores(2.0, 2.1, 2.2), **options), after(18))
+    finished = run(resume(tmp_path, score=scores(2.3)))[-1]
     assert isinstance(finished, Finished)
     assert (finished.reason, finished.step, finished.val_nats_per_char) == ("patience", 20, 2.0)
 
@@ -106,20 +107,20 @@ def test_patience_is_kept_over_a_stop(tmp_path: Path) -> None:
 def test_patience_that_ends_at_a_stop_has_ended(tmp_path: Path) -> None:
     """The evaluation that the stop left out is the last one allowed: no step follows it."""
     options: dict[str, Any] = {"steps": 1000, "eval_every": 5, "patience": 3}
-    run(start(tmp_path, validate=scores(2.0, 2.1, 2.2), **options), after(20))
-    finished = run(resume(tmp_path, validate=scores(2.3, 2.4)))[-1]
+    run(start(tmp_path, score=scores(2.0, 2.1, 2.2), **options), after(20))
+    finished = run(resume(tmp_path, score=scores(2.3, 2.4)))[-1]
     assert isinstance(finished, Finished)
     assert (finished.reason, finished.step) == ("patience", 20)
 
 
 @pytest.mark.parametrize("evaluation_s", [0.1, 1.5])
 def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_s: float) -> None:
-    def validate(*_: object) -> float:
+    def score(*_: object) -> float:
         clock.now += evaluation_s
         return 1.0
 
     limits = {"steps": None, "max_time": 20.0, "eval_every": None}
-    events = run(start(tmp_path, validate=validate, **limits))
+    events = run(start(tmp_path, clock=clock, score=score, **limits))
     finished = events[-1]
     assert isinstance(finished, Finished) and finished.reason == "done"
     assert 18 < finished.elapsed_s < 20.8
@@ -135,20 +136,20 @@ def test_a_budget_that_is_spent_is_spent(tmp_path: Path, clock: Clock) -> None:
     """Whatever the last evaluation left of it."""
     taken = itertools.chain([6.0, 6.0], itertools.repeat(0.0))
 
-    def validate(*_: Any) -> float:
+    def score(*_: Any) -> float:
         clock.now += next(taken)
         return 1.0
 
     options: dict[str, Any] = {"steps": None, "max_time": 30.0, "eval_every": 20, "hidden_size": 4}
-    finished = run(start(tmp_path, validate=validate, **options))[-1]
+    finished = run(start(tmp_path, clock=clock, score=score, **options))[-1]
     assert isinstance(finished, Finished) and finished.reason == "done"
     assert finished.elapsed_s < 28  # the last evaluation might have taken six seconds, too
     before = kept(tmp_path)
-    again = run(resume(tmp_path, validate=validate))[-1]
+    again = run(resume(tmp_path, clock=clock, score=score))[-1]
     assert isinstance(again, Finished)
     assert (again.reason, again.step) == ("done", finished.step)
     assert same(kept(tmp_path), before)
-    assert run(resume(tmp_path, validate=validate, max_time=60.0))[-1].step > finished.step
+    assert run(resume(tmp_path, clock=clock, score=score, max_time=60.0))[-1].step > finished.step
 
 
 def test_a_stop_in_the_last_evaluation_of_a_budget_is_made_up_for(
@@ -156,29 +157,29 @@ def test_a_stop_in_the_last_evaluation_of_a_budget_is_made_up_for(
 ) -> None:
     stopped = [1.0, 1.0, None, 0.5]
 
-    def validate(*_: Any) -> float | None:
+    def score(*_: Any) -> float | None:
         clock.now += 2.0
         return stopped.pop(0)
 
     options: dict[str, Any] = {"steps": None, "max_time": 30.0, "hidden_size": 4, "patience": 0}
     options |= {"eval_every": 10**6}
     stopped[:2] = []
-    finished = run(start(tmp_path, validate=validate, **options))[-1]
+    finished = run(start(tmp_path, clock=clock, score=score, **options))[-1]
     assert isinstance(finished, Finished) and finished.reason == "interrupted"
-    again = run(resume(tmp_path, validate=validate))[-1]
+    again = run(resume(tmp_path, clock=clock, score=score))[-1]
     assert isinstance(again, Finished)
     assert (again.reason, again.step, again.val_nats_per_char) == ("done", finished.step, 0.5)
 
 
 def test_max_time_counts_what_was_spent_before_a_stop(tmp_path: Path, clock: Clock) -> None:
     limits = {"steps": None, "max_time": 10.0, "eval_every": None}
-    one = run(start(tmp_path / "one", **limits))[-1]
-    assert 2 < run(start(tmp_path, **limits), after(20))[-1].elapsed_s < 8
+    one = run(start(tmp_path / "one", clock=clock, **limits))[-1]
+    assert 2 < run(start(tmp_path, clock=clock, **limits), after(20))[-1].elapsed_s < 8
     clock.now += 1e6  # a night between
-    finished = run(resume(tmp_path))[-1]
+    finished = run(resume(tmp_path, clock=clock))[-1]
     assert 9 < finished.elapsed_s < 11
     assert abs(finished.step - one.step) < 5
-    finished = run(resume(tmp_path, max_time=15.0))[-1]
+    finished = run(resume(tmp_path, clock=clock, max_time=15.0))[-1]
     assert 14 < finished.elapsed_s < 16
 
 
@@ -186,10 +187,39 @@ def test_max_time_counts_what_was_spent_before_a_stop(tmp_path: Path, clock: Clo
 
 
 def test_speed_leaves_evaluations_out(tmp_path: Path, clock: Clock) -> None:
-    def validate(*_: object) -> float:
+    def score(*_: object) -> float:
         clock.now += 100.0
         return 1.0
 
-    events = run(start(tmp_path, steps=60, eval_every=13, validate=validate))
+    events = run(start(tmp_path, clock=clock, steps=60, eval_every=13, score=score))
     speeds = [event.chars_per_second for event in events if isinstance(event, Stepped)]
     assert min(speeds) > 0.8 * max(speeds)
+
+
+# --- how long a training is
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps_per_epoch", "steps"),
+    [
+        ({"steps": 7}, 100, 7),
+        ({"epochs": 2.0}, 100, 200),
+        ({"epochs": 0.5}, 100, 50),
+        ({"epochs": 1e-6}, 100, 1),
+        ({"max_time": 60.0}, 100, None),
+        ({}, 1, 200),
+        ({}, 50, 2000),
+        ({}, 140, 3000),
+        ({}, 1000, 20_000),
+        ({"steps": 7}, math.inf, 7),
+        ({"max_time": 60.0}, math.inf, None),
+    ],
+)
+def test_total_steps(limits: dict[str, Any], steps_per_epoch: float, steps: int | None) -> None:
+    assert total_steps(TrainingConfig(**limits), steps_per_epoch) == steps
+
+
+@pytest.mark.parametrize("limits", [{}, {"epochs": 2.0}])
+def test_a_text_without_an_end_needs_a_limit(limits: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="--steps or --max-time"):
+        total_steps(TrainingConfig(**limits), math.inf)

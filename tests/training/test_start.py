@@ -40,9 +40,10 @@ def test_a_model_goes_on_with_another_text(tmp_path: Path) -> None:
     run(start(tmp_path / "old", hidden_size=10, num_layers=3, steps=40))
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
     trainer = start(tmp_path / "new", COFFEE[:3000] + "ü", init_from=old)
-    assert (trainer.model.config.hidden_size, trainer.model.config.num_layers) == (10, 3)
+    model = trainer.learner.model
+    assert (model.config.hidden_size, model.config.num_layers) == (10, 3)
     assert any("1 new" in note for note in trainer.notes)
-    assert torch.equal(trainer.model.layers[2].W_h, old.model.layers[2].W_h)
+    assert torch.equal(model.layers[2].W_h, old.model.layers[2].W_h)
     run(trainer)
     with pytest.raises(OptionError, match=r"--hidden-size: .*has 10: leave --hidden-size out"):
         start(tmp_path / "other", init_from=old, hidden_size=12)

@@ -16,15 +16,16 @@ from torch import nn
 
 from charrnn.errors import TrainingError
 from charrnn.store import checkpoint
-from charrnn.training import trainer as room
-from charrnn.training.events import Finished, Stepped, WentBack
-from charrnn.training.optimizer import AdamW, learning_rate
+from charrnn.training import learner as room
+from charrnn.training.events import Finished, RolledBack, Stepped
+from charrnn.training.optimizer import AdamW
+from charrnn.training.schedule import learning_rate
 
 # --- learning
 
 
 @pytest.mark.parametrize("text", [SENTENCE * 8, COFFEE[:200]], ids=["repeated", "once"])
-def test_a_short_text_is_learnt_by_heart(tmp_path: Path, text: str) -> None:
+def test_a_short_text_is_overfitted(tmp_path: Path, text: str) -> None:
     trainer = start(tmp_path, text, val_fraction=0.0, hidden_size=48, steps=400)
     stepped = [event for event in run(trainer) if isinstance(event, Stepped)]
     assert stepped[0].train_nats_per_char > 1.5
@@ -58,9 +59,9 @@ class Spy:
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     spy, update = Spy(), AdamW.update
 
-    def spied(self: AdamW, rate: float, number: int) -> None:
-        spy(self.parameters, rate)
-        update(self, rate, number)
+    def spied(self: AdamW, lr: float) -> None:
+        spy(self.parameters, lr)
+        update(self, lr)
 
     monkeypatch.setattr(AdamW, "update", spied)
     return spy
@@ -150,7 +151,7 @@ def test_events_come_in_order(tmp_path: Path) -> None:
 
 
 def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
-    """Lets the loss of these updates, counted from 1 over all that are made, be no number."""
+    """Makes the loss of these updates NaN, counted from 1 over all that are made."""
     count, right = itertools.count(1), nn.functional.cross_entropy
 
     def wrong(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -160,13 +161,13 @@ def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
     monkeypatch.setattr(room, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
 
 
-def test_a_loss_that_is_no_number_goes_back_to_the_last_save(
+def test_a_nan_loss_rolls_back_to_the_last_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spy: Spy
 ) -> None:
     losses_gone(monkeypatch, 13)
     trainer = start(tmp_path, steps=20, save_every=5, eval_every=4)
     events = run(trainer)
-    (back,) = (event for event in events if isinstance(event, WentBack))
+    (back,) = (event for event in events if isinstance(event, RolledBack))
     assert (back.from_step, back.step) == (12, 10)
     assert back.reason == "the loss is nan"
     assert back.learning_rate == trainer.config.learning_rate / 2
@@ -185,7 +186,7 @@ def test_a_loss_that_is_no_number_goes_back_to_the_last_save(
     ]
 
 
-def test_going_back_is_as_if_the_saved_moment_had_been_slower(
+def test_a_rollback_is_as_if_the_save_had_been_slower(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Text, state, optimiser, average and dropout are those of the save, and none of later."""
@@ -203,16 +204,16 @@ def test_going_back_is_as_if_the_saved_moment_had_been_slower(
     assert same(kept(tmp_path / "one", "model"), kept(tmp_path / "two", "model"))
 
 
-def test_going_back_before_the_first_save_begins_again(
+def test_a_rollback_before_the_first_save_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses_gone(monkeypatch, 5)
     events = run(start(tmp_path))
-    assert [(e.from_step, e.step) for e in events if isinstance(e, WentBack)] == [(4, 0)]
+    assert [(e.from_step, e.step) for e in events if isinstance(e, RolledBack)] == [(4, 0)]
     assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20]
 
 
-def test_a_run_that_went_back_stays_slower_when_resumed(
+def test_a_run_that_was_rolled_back_stays_slower_when_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spy: Spy
 ) -> None:
     losses_gone(monkeypatch, 13)
@@ -227,25 +228,23 @@ def test_a_run_that_went_back_stays_slower_when_resumed(
     assert same(kept(one), kept(cut))
 
 
-def test_a_better_model_is_kept_over_a_setback(
+def test_a_better_model_is_kept_over_a_rollback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses_gone(monkeypatch, 13)
-    validate = scores(3.0, 2.0, 1.0, 1.2, 1.5, 1.4)  # after 4, 8 and 12; again 12, 16 and 20
-    events = run(start(tmp_path, steps=20, save_every=5, eval_every=4, validate=validate))
+    score = scores(3.0, 2.0, 1.0, 1.2, 1.5, 1.4)  # after 4, 8 and 12; again 12, 16 and 20
+    events = run(start(tmp_path, steps=20, save_every=5, eval_every=4, score=score))
     assert isinstance(events[-1], Finished) and events[-1].val_nats_per_char == 1.0
     metadata = NumpyModel.read(events[-1].model_path).metadata
     assert json.loads(metadata["provenance"])["step"] == 12
 
 
-def test_a_loss_that_is_never_a_number_keeps_the_best_model(tmp_path: Path) -> None:
+def test_a_loss_that_stays_nan_keeps_the_best_model(tmp_path: Path) -> None:
     trainer = start(tmp_path, nonlinearity="relu", learning_rate=1e9, steps=500, eval_every=1)
     backs = 0
-    with pytest.raises(
-        TrainingError, match=r"step \d+: .* after going back 5 times: .*--learning-rate"
-    ):
+    with pytest.raises(TrainingError, match=r"step \d+: .* after 5 rollbacks: .*--learning-rate"):
         for event in trainer.events():
-            backs += isinstance(event, WentBack)
+            backs += isinstance(event, RolledBack)
     assert backs == 5
     model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors").model
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())

@@ -1,17 +1,35 @@
-"""Scores of a text, however they come."""
+"""Scores of a text of its own, however they come."""
 
 import itertools
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from charrnn.scoring.reports import CharScore, score_chars, score_lines
-from charrnn.text.corpus import Piece
-
-
-def chars_of(*given: Any) -> list[CharScore]:
-    """Returns all characters' scores, however they come."""
-    return list(itertools.chain.from_iterable(score_chars(*given)))
+from charrnn.config import OnUnknown
+from charrnn.scoring import reports
+from charrnn.scoring.reports import CharScore, Score
+from charrnn.scoring.scorer import Scorer
+from charrnn.text.chunks import Piece
 
 
-def lines_scored(*given: Any, **options: Any) -> list[tuple[float, Piece]]:
-    """Returns all lines' scores, however they come."""
-    return list(itertools.chain.from_iterable(score_lines(*given, **options)))
+def score_of(scorer: Scorer, pieces: Iterable[Piece], on_unknown: OnUnknown = "error") -> Score:
+    """Returns the score of a text."""
+    return reports.score(scorer, pieces, scorer.start, on_unknown)[0]
+
+
+def chars_of(
+    scorer: Scorer, pieces: Iterable[Piece], on_unknown: OnUnknown = "error"
+) -> list[CharScore]:
+    """Returns all characters' scores."""
+    lists = (scores for scores, _ in reports.score_chars(scorer, pieces, scorer.start, on_unknown))
+    return list(itertools.chain.from_iterable(lists))
+
+
+def lines_scored(
+    scorer: Scorer,
+    groups: Iterable[Sequence[Piece]],
+    on_unknown: OnUnknown = "error",
+    *,
+    carry: bool = False,
+) -> list[tuple[float, Piece]]:
+    """Returns all lines' scores."""
+    lists = reports.score_lines(scorer, groups, scorer.start, on_unknown, carry=carry)
+    return list(itertools.chain.from_iterable(rows for rows, _ in lists))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from grammar_module import DATA, load_grammar
+from scored import chars_of, score_of
 
 from charrnn.config import DataConfig
-from charrnn.scoring.reports import score, score_chars
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import load
 from charrnn.training.events import Finished
@@ -47,7 +47,7 @@ def test_a_trained_model_comes_within_5_percent_above_the_true_entropy_and_never
     trained: Path, text: str
 ) -> None:
     kept = load(trained)
-    bits_per_char = score(Scorer(kept.model, kept.vocabulary), [text]).bits_per_char
+    bits_per_char = score_of(Scorer(kept.model, kept.vocabulary), [text]).bits_per_char
     # the grammar's own code length of this very text: nothing can beat it but by chance
     true_bits_per_char = grammar.bits(text) / len(text)
     assert true_bits_per_char * 0.998 < bits_per_char < true_bits_per_char * 1.05
@@ -59,7 +59,7 @@ def test_what_training_said_of_validation_is_what_scoring_says(trained: Path) ->
     kept = load(trained)
     text = (DATA / "grammar.txt").read_text()
     tail = text[DataConfig().train_chars(len(text)) :]
-    nats = score(Scorer(kept.model, kept.vocabulary), [tail]).nats_per_char
+    nats = score_of(Scorer(kept.model, kept.vocabulary), [tail]).nats_per_char
     assert kept.provenance["val_nats_per_char"] == pytest.approx(nats, abs=1e-5)
 
 
@@ -76,7 +76,7 @@ def bits_of_last_words(trained: Path, *, first_words: bool) -> dict[int, float]:
         for ending in grammar.endings(line):
             start = 0 if first_words else line.index(" ") + 1
             text = line[start : ending.offset + ending.length]
-            (scores,) = score_chars(Scorer(kept.model, kept.vocabulary), [text])
+            scores = chars_of(Scorer(kept.model, kept.vocabulary), [text])
             nats = sum(one.nats for one in scores[-ending.length :])
             found.setdefault(ending.distance, []).append(nats / math.log(2))
     return {distance: sum(bits) / len(bits) for distance, bits in sorted(found.items())}

@@ -9,7 +9,7 @@ def find_device(name: str) -> torch.device:
     """Returns torch's device of that name.
 
     Raises:
-        OptionError: There is none, or not on this machine.
+        OptionError: torch has no such device, or this machine does not.
     """
     try:
         device = torch.device(name)

@@ -1,4 +1,7 @@
-"""The network in NumPy, a character at a time."""
+"""The network in NumPy, a character at a time.
+
+Shapes: B samples side by side, V vocabulary, L layers, H hidden.
+"""
 
 import functools
 import itertools
@@ -11,7 +14,6 @@ from torch import Tensor
 
 from charrnn.config import Nonlinearity
 from charrnn.model.network import CharRNN
-from charrnn.sampling.decoding import Floats
 
 Array = npt.NDArray[np.float32]
 
@@ -22,79 +24,76 @@ F_OF_ARRAYS: dict[Nonlinearity, Callable[..., Array]] = {
 
 
 class Stepper:
-    """Runs B samples side by side, one character at a time, in NumPy: its calls cost the least.
+    """Steps B samples side by side, in NumPy: its calls cost less than torch's.
 
-    A layer above the first reads h of the layer below and its own h_{t-1} in one product, with
-    [W_x W_h]; the two stand side by side in one array for that.
+    A layer above the first needs W_x h_below + W_h h, with h_below of this step and its own h of
+    the step before. It takes both in one product, [W_x W_h] with [h_below h]: the two stand side by
+    side in one array, its input.
+
+    Args:
+        model: the network; its weights are copied, later training does not change a sample.
+        state: where to start, (L, B, H).
     """
 
     def __init__(self, model: CharRNN, state: Tensor) -> None:
-        """Takes the weights as they are now; later training does not change a sample.
-
-        Args:
-            model: the network.
-            state: where to start, (L, B, H).
-        """
-        weights = [[_array(p) for p in layer.parameters()] for layer in model.layers]
-        (W_x, W_h, b), *upper = weights
+        (W_x, W_h, b), *upper = ([_copy(p) for p in layer.parameters()] for layer in model.layers)
         self._columns = np.ascontiguousarray(W_x.T + b)  # (V, H): W_x x_t + b of each id
         self._Ws = [W_h, *(np.concatenate([W_x, W_h], axis=1) for W_x, W_h, _ in upper)]
         self._bs = [b for _, _, b in upper]
-        W_y, self._b_y = (_array(p) for p in model.output.parameters())
-        self._W_yT = np.ascontiguousarray(W_y.T)
+        W_y, self._b_y = (_copy(p) for p in model.output.parameters())
+        self._W_yT = np.ascontiguousarray(W_y.T)  # (H, V)
         self._f = F_OF_ARRAYS[model.config.nonlinearity]
-        # one alone is a product with a vector, which is faster
+        # one sample alone is a vector: W @ input is faster than input @ W.T with one row
         self._alone = state.shape[1] == 1
         if not self._alone:
             self._Ws = [np.ascontiguousarray(W.T) for W in self._Ws]
-        self._place(_array(state))
+        self._lay_out(_copy(state))
 
-    def _place(self, state: Array) -> None:
-        """Lays the state out: what each product reads, (B, H) or (B, 2 H), and where h stands."""
+    def _lay_out(self, state: Array) -> None:
+        """Makes the inputs, which hold the state, (L, B, H), and the views that a step writes."""
         H = state.shape[2]
-        both = (np.concatenate(layers, axis=1) for layers in itertools.pairwise(state))
-        read_by = [state[0].copy(), *both]
-        self._hs = [array[:, -H:] for array in read_by]
-        a = np.empty_like(state[0])
-        if self._alone:
-            read_by, self._a = [array[0] for array in read_by], a[0]
-        else:
-            self._a = a
-        # by layer: W, what it reads, where its h stands, where the next layer reads it, its b
-        hs = [array[..., -H:] for array in read_by]
-        reads_h = [*(array[..., :H] for array in read_by[1:]), None]
-        self._steps = list(zip(self._Ws, read_by, hs, reads_h, [None, *self._bs], strict=True))
+        # layer 1's input is its h, (B, H); those above read [h_below h], (B, 2 H)
+        pairs = (np.concatenate(layers, axis=1) for layers in itertools.pairwise(state))
+        inputs = [state[0].copy(), *pairs]
+        self._hs = [array[:, -H:] for array in inputs]  # views, (B, H): each layer's h
+        a = np.empty_like(state[0])  # (B, H), before f
+        if self._alone:  # views without B: (H,) or (2 H,), of the same numbers
+            inputs, a = [array[0] for array in inputs], a[0]
+        self._a = a
+        hs = [array[..., -H:] for array in inputs]  # views: where f writes h
+        # views of the input above, its h_below: h is copied there for the layer above to read
+        above = [*(array[..., :H] for array in inputs[1:]), None]
+        self._layers = list(zip(self._Ws, inputs, hs, above, [None, *self._bs], strict=True))
 
     @property
     def state(self) -> Tensor:
-        """The state of all layers, (L, B, H)."""
+        """A copy of the state of all layers, (L, B, H)."""
         return torch.from_numpy(np.stack(self._hs))
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Goes on with some of the samples only."""
-        self._place(np.stack([h[rows] for h in self._hs]))
+        """Drops all other samples."""
+        self._lay_out(np.stack([h[rows] for h in self._hs]))
 
-    def logits(self) -> Floats:
-        """Returns what the state says of the next character, (B, V)."""
+    def logits(self) -> npt.NDArray[np.float64]:
+        """Returns the logits of the next character, (B, V)."""
         logits: Array = np.dot(self._hs[-1], self._W_yT)
         logits += self._b_y
         return logits.astype(np.float64)
 
     def read(self, ids: Sequence[int]) -> None:
-        """Reads one character in each sample."""
+        """Reads one character in each sample, B ids."""
         a, f, alone = self._a, self._f, self._alone
-        column = self._columns[ids[0] if alone else ids]
-        for W, read, h, reads_h, b in self._steps:
+        column = self._columns[ids[0] if alone else ids]  # (H,) or (B, H)
+        for W, layer_input, h, above, b in self._layers:
             if alone:
-                np.dot(W, read, out=a)
+                np.dot(W, layer_input, out=a)  # (H, 2 H) @ (2 H,)
             else:
-                np.dot(read, W, out=a)
-            a += column if b is None else b
-            f(a, out=h)
-            if reads_h is not None:
-                reads_h[...] = h
+                np.dot(layer_input, W, out=a)  # (B, 2 H) @ (2 H, H)
+            a += column if b is None else b  # layer 1's b is in the column
+            f(a, out=h)  # the input's own half is h_t now: next step's h_{t-1}
+            if above is not None:
+                above[...] = h
 
 
-def _array(tensor: Tensor) -> Array:
-    """Returns a copy of a tensor's numbers."""
+def _copy(tensor: Tensor) -> Array:
     return np.array(tensor.detach().cpu().numpy())

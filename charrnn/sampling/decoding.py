@@ -1,4 +1,7 @@
-"""Logits to ids."""
+"""Logits to ids.
+
+Shapes: B samples side by side, V vocabulary.
+"""
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -9,40 +12,34 @@ import numpy.typing as npt
 from charrnn.config import SamplingConfig
 
 Floats = npt.NDArray[np.float64]
+BLOCK = 256
+"""Random numbers that each stream draws at once."""
+SEEDS = 2**63
 NOTHING = contextlib.nullcontext()
 
 
-def probabilities(logits: Floats, config: SamplingConfig) -> Floats:
-    """Returns what each symbol is drawn with, after all of the decoding's options.
+def weights(logits: Floats, config: SamplingConfig) -> Floats:
+    """Returns what the probabilities of the symbols to draw are proportional to, (B, V).
 
-    They apply in the order of the field: temperature, top-k, top-p, min-p; each sees what the ones
-    before it left, renormalised. Source: Holtzman et al. 2020 (top-p), Nguyen et al. 2024 (min-p).
+    The options apply in the field's usual order: temperature, top-k, top-p, min-p; each sees what
+    the ones before it kept, renormalised.
+    Source: Holtzman et al. 2020 (top-p), Nguyen et al. 2024 (min-p).
 
     Args:
         logits: (B, V).
         config: temperature, top_k, top_p, min_p.
-
-    Returns:
-        Probabilities, (B, V), each row summing to 1.
     """
-    p = _weights(logits, config)
-    normalised: Floats = p / p.sum(-1, keepdims=True)
-    return normalised
-
-
-def _weights(logits: Floats, config: SamplingConfig) -> Floats:
-    """Returns what the probabilities are proportional to; arguments as there."""
     if config.temperature == 0 or config.top_k == 1:
         certain = np.zeros_like(logits)
         np.put_along_axis(certain, logits.argmax(-1, keepdims=True), 1.0, axis=-1)
         return certain
     p = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
     with np.errstate(over="ignore") if config.temperature < 1e-3 else NOTHING:
-        p /= config.temperature  # near 0, all but the best are at -inf
+        p /= config.temperature  # near 0, all but the best become -inf
     np.exp(p, out=p)
     if not (config.top_k or config.top_p < 1 or config.min_p):
         return p
-    order = np.argsort(-p, axis=-1, kind="stable")
+    order = np.argsort(-p, axis=-1, kind="stable")  # (B, V), the most probable first
     if config.top_k:
         np.put_along_axis(p, order[..., config.top_k :], 0.0, axis=-1)
     p /= p.sum(-1, keepdims=True)
@@ -63,9 +60,9 @@ def draw(logits: Floats, config: SamplingConfig, points: Floats) -> list[int]:
         points: random numbers from 0 to below 1, (B,).
 
     Returns:
-        Their ids, B of them.
+        The ids, B of them.
     """
-    cumulative = _weights(logits, config).cumsum(-1)
+    cumulative = weights(logits, config).cumsum(-1)
     last = cumulative.shape[-1] - 1
     if len(cumulative) == 1:  # the same, faster
         row = cumulative[0]
@@ -75,39 +72,28 @@ def draw(logits: Floats, config: SamplingConfig, points: Floats) -> list[int]:
 
 
 class Points:
-    """Random numbers from 0 to below 1 for samples side by side, from a stream each."""
-
-    BLOCK = 256
+    """Random numbers from 0 to below 1, a stream from each of B seeds."""
 
     def __init__(self, seeds: Iterable[int]) -> None:
-        """Starts the streams.
-
-        Args:
-            seeds: B of them, one for each sample.
-        """
         self._streams = [np.random.default_rng(seed) for seed in seeds]
-        self._blocks = np.zeros((len(self._streams), 0))
-        self._at = 0
+        self._blocks = np.zeros((len(self._streams), 0))  # (B, BLOCK), numbers drawn ahead
+        self._column = 0
 
     def next(self) -> Floats:
         """Returns the next number of each stream, (B,)."""
-        if self._at == self._blocks.shape[1]:
-            self._blocks = np.stack([stream.random(self.BLOCK) for stream in self._streams])
-            self._at = 0
-        self._at += 1
-        return self._blocks[:, self._at - 1]
+        if self._column == self._blocks.shape[1]:
+            self._blocks = np.stack([stream.random(BLOCK) for stream in self._streams])
+            self._column = 0
+        self._column += 1
+        return self._blocks[:, self._column - 1]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Goes on with some of the samples only."""
+        """Drops the streams of all other rows."""
         self._streams = [self._streams[row] for row in rows]
         self._blocks = self._blocks[rows]
 
 
-def sample_seed(seed: int, index: int) -> int:
-    """Returns the seed that makes the index-th sample of a seed alone."""
-    return (seed + index) % 2**63
-
-
-def _seeds(config: SamplingConfig, count: int) -> list[int]:
-    assert config.seed is not None, "the caller draws the seed, so that it can name it"
-    return [sample_seed(config.seed, i) for i in range(count)]
+def sample_seeds(config: SamplingConfig, count: int) -> list[int]:
+    """Returns the seeds of the first ``count`` samples: each makes its sample alone, too."""
+    assert config.seed is not None, "the caller draws the seed, so that it can report it"
+    return [(config.seed + i) % SEEDS for i in range(count)]

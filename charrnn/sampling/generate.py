@@ -1,43 +1,49 @@
-"""Probabilities to characters.
+"""Prompts to text.
 
-Prompts are read by the fast pass; then the network steps, and draws, in NumPy on the CPU. Sample i
-of seed s draws from a random stream of its own, that of seed s + i: it is the same, made alone or
-side by side with others (but for rounding, which may decide a draw in a million).
+Prompts are read by the network's fast pass; then it steps, and draws, in NumPy on the CPU. Sample i
+of seed s draws from a random stream of its own, that of seed s + i: made alone or side by side with
+others, it is the same (but for rounding, which may change one draw in a million).
 
-Shapes: B samples side by side, V vocabulary, L layers, H hidden.
+Shapes: B samples side by side, L layers, H hidden.
 """
 
 import codecs
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from charrnn.config import OnUnknown, SamplingConfig
 from charrnn.model.network import CharRNN
 from charrnn.model.stepper import Stepper
-from charrnn.sampling.decoding import Points, _seeds, draw
+from charrnn.sampling.decoding import Points, draw, sample_seeds
 from charrnn.sampling.prompts import prompt_state, prompt_states
 from charrnn.text.vocabulary import Vocabulary
+
+SIDE_BY_SIDE = 256
+"""Samples that are made at once; with more, the first are returned before the last begin."""
 
 
 class TextAssembler:
     """Symbols to text: whole UTF-8 characters only, and nothing of a stop text.
 
-    What could still become a stop text is held back until it is clear.
+    Characters that may become a stop text are held back until that is decided.
+
+    Args:
+        vocabulary: of the ids to come.
+        stop: texts that end it.
+
+    Attributes:
+        stopped: whether one of them has come; nothing is added after it.
     """
 
     def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
-        """Starts an empty text.
-
-        Args:
-            vocabulary: of the ids to come.
-            stop: texts that end it.
-        """
         self._vocabulary, self._stop = vocabulary, tuple(stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self.stopped = False
 
     def add(self, symbol: int) -> str:
-        """Takes one more symbol; returns the text that is now certain."""
+        """Takes one more id; returns the text that is now certain."""
         if self._vocabulary.unit == "byte":
             return self._release(self._decoder.decode(bytes([symbol])))
         return self._release(str(self._vocabulary.symbols[symbol]))
@@ -54,13 +60,13 @@ class TextAssembler:
         if not self._stop:
             return text
         text = self._held + text
-        ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        ends = [start for stop in self._stop if (start := text.find(stop)) >= 0]
         if ends:
             self.stopped, self._held = True, ""
             return text[: min(ends)]
-        keep = max((_overlap(text, stop) for stop in self._stop), default=0)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        certain = len(text) - max(_overlap(text, stop) for stop in self._stop)
+        self._held = text[certain:]
+        return text[:certain]
 
 
 def _overlap(text: str, stop: str) -> int:
@@ -76,12 +82,12 @@ def generate(
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
 ) -> Iterator[str]:
-    """Reads a prompt, and returns an iterator over the text that goes on from it.
+    """Reads a prompt, and returns an iterator over the text that continues it.
 
     Args:
         model: the network, in evaluation mode.
         vocabulary: its symbols.
-        prompt: what the sample goes on from; it is not part of the text.
+        prompt: what the sample continues; it is not part of the text.
         config: the options; ``seed`` must be set, ``count`` is ignored.
         on_unknown: what to do with characters of the prompt that the model does not know.
 
@@ -89,24 +95,22 @@ def generate(
         The text, a few characters at a time, as they are made.
 
     Raises:
-        UnknownCharacterError: The prompt holds unknown characters; nothing was made yet.
+        UnknownCharacterError: The prompt holds unknown characters; raised before the first text.
     """
     state = prompt_state(model, vocabulary, vocabulary.encode(prompt, on_unknown))
-    return _write_on(Stepper(model, state), vocabulary, config)
+    return _continue(Stepper(model, state), vocabulary, config)
 
 
-def _write_on(stepper: Stepper, vocabulary: Vocabulary, config: SamplingConfig) -> Iterator[str]:
-    points = Points(_seeds(config, 1))
+def _continue(stepper: Stepper, vocabulary: Vocabulary, config: SamplingConfig) -> Iterator[str]:
+    points = Points(sample_seeds(config, 1))
     assembler = TextAssembler(vocabulary, config.stop)
-    made = 0
-    while made < config.length or config.length == 0:
+    for _ in range(config.length) if config.length else itertools.count():
         symbols = draw(stepper.logits(), config, points.next())
         if text := assembler.add(symbols[0]):
             yield text
         if assembler.stopped:
             return
         stepper.read(symbols)
-        made += 1
     if text := assembler.finish():
         yield text
 
@@ -118,41 +122,67 @@ def generate_batch(
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
 ) -> list[str]:
-    """Makes a sample of each prompt, side by side.
+    """Makes a sample of each of B > 0 prompts, side by side; some prompts may be the same.
 
-    Args:
-        model: the network, in evaluation mode.
-        vocabulary: its symbols.
-        prompts: what the samples go on from, B of them; some may be the same.
-        config: the options; ``seed`` must be set, ``count`` is ignored.
-        on_unknown: what to do with characters of a prompt that the model does not know.
+    Arguments and errors are those of :func:`generate`; ``length`` must be above 0.
 
     Returns:
         The texts. The i-th is what :func:`generate` makes of its prompt with seed + i.
-
-    Raises:
-        UnknownCharacterError: A prompt holds unknown characters.
     """
-    different = list(dict.fromkeys(prompts))
-    ids = [vocabulary.encode(prompt, on_unknown) for prompt in different]
-    place = {prompt: i for i, prompt in enumerate(different)}
-    states = prompt_states(model, vocabulary, ids)[:, [place[prompt] for prompt in prompts]]
-    rows = list(range(len(prompts)))  # samples that still go on
-    stepper, points = Stepper(model, states), Points(_seeds(config, len(rows)))
-    assemblers = [TextAssembler(vocabulary, config.stop) for _ in rows]
-    texts: list[list[str]] = [[] for _ in rows]
+    columns = {prompt: column for column, prompt in enumerate(dict.fromkeys(prompts))}
+    ids = [vocabulary.encode(prompt, on_unknown) for prompt in columns]
+    states = prompt_states(model, vocabulary, ids)[:, [columns[prompt] for prompt in prompts]]
+    stepper = Stepper(model, states)
+    points = Points(sample_seeds(config, len(prompts)))
+    assemblers = [TextAssembler(vocabulary, config.stop) for _ in prompts]
+    texts: list[list[str]] = [[] for _ in prompts]
+    unfinished = list(range(len(prompts)))  # samples, in the order of the stepper's rows
     for _ in range(config.length):
         symbols = draw(stepper.logits(), config, points.next())
-        for row, symbol in zip(rows, symbols, strict=True):
-            texts[row].append(assemblers[row].add(symbol))
-        on = [k for k, row in enumerate(rows) if not assemblers[row].stopped]
-        if len(on) < len(rows):
-            rows, symbols = ([old[k] for k in on] for old in (rows, symbols))
-            if not rows:
-                break
-            stepper.keep(on)
-            points.keep(on)
+        for sample, symbol in zip(unfinished, symbols, strict=True):
+            texts[sample].append(assemblers[sample].add(symbol))
+        rows = [row for row, sample in enumerate(unfinished) if not assemblers[sample].stopped]
+        if not rows:
+            break
+        if len(rows) < len(unfinished):
+            unfinished, symbols = ([old[row] for row in rows] for old in (unfinished, symbols))
+            stepper.keep(rows)
+            points.keep(rows)
         stepper.read(symbols)
     for text, assembler in zip(texts, assemblers, strict=True):
         text.append(assembler.finish())
     return ["".join(text) for text in texts]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that a model made.
+
+    Attributes:
+        prompt: what it continues.
+        text: the characters after the prompt.
+        seed: makes this sample alone.
+    """
+
+    prompt: str
+    text: str
+    seed: int
+
+
+def samples(
+    model: CharRNN,
+    vocabulary: Vocabulary,
+    prompts: Sequence[str],
+    config: SamplingConfig,
+    on_unknown: OnUnknown = "error",
+) -> Iterator[Sample]:
+    """Yields ``config.count`` samples of each prompt, in order, each with a seed of its own.
+
+    Other arguments and errors are those of :func:`generate_batch`.
+    """
+    prompt_of_each = (prompt for prompt in prompts for _ in range(config.count))
+    while group := list(itertools.islice(prompt_of_each, SIDE_BY_SIDE)):
+        *seeds, next_seed = sample_seeds(config, len(group) + 1)
+        texts = generate_batch(model, vocabulary, group, config, on_unknown)
+        yield from map(Sample, group, texts, seeds)
+        config = replace(config, seed=next_seed)

@@ -1,8 +1,8 @@
-"""How far a model remembers: its surprise by how much of the text before it has read.
+"""How much context a model uses: its surprise by the number of characters read before.
 
-What an RNN knows of a character long past was relayed through every step since. So the same
-characters are predicted again and again, each time from more of what stands before them, and where
-more no longer helps, the memory ends.
+What an RNN knows of an earlier character was passed on by every step since. So the same characters
+are predicted again and again, each time from a longer context; once more context no longer helps,
+the hidden state has forgotten what came before.
 
 Shapes: n characters, P positions, k characters of context.
 """
@@ -24,17 +24,17 @@ from charrnn.text.vocabulary import Ids, Vocabulary
 CONTEXTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MAX_POSITIONS = 2000
 MAX_CHARS = 2**24
-"""Characters of a text that are looked at, from its start."""
+"""Characters of a text that are read, from its start."""
 
 
 @dataclass(frozen=True)
 class ContextScore:
-    """How surprised the model is when it has seen only so much.
+    """The surprise after one length of context.
 
     Attributes:
-        context: characters that it has seen.
+        context: characters that the model has read.
         bits_per_char: mean surprise of the next character.
-        standard_error: of that mean.
+        standard_error: of that mean, bits.
     """
 
     context: int
@@ -43,40 +43,40 @@ class ContextScore:
 
 
 def context_curve(model: CharRNN, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
-    """Measures the surprise by the length of what was read.
+    """Measures the surprise for each length of context.
 
-    The same characters of the text, evenly spread, are predicted from the last k before them, read
-    from the zero state: of nothing before those k does it know, not even that a text started.
+    The same characters, evenly spaced, are predicted from the last k before them, read from the
+    zero state: the model knows nothing before those k, not even that a text started.
 
     Args:
         model: the network, in evaluation mode.
         ids: the text, (n,).
-        positions: P, characters to predict, at most.
+        positions: P, how many characters to predict, at most.
 
     Raises:
-        CorpusError: The text is too short for any but the shortest context.
+        CorpusError: The text is too short for more than the shortest context.
     """
     contexts = [k for k in CONTEXTS if 2 * k < len(ids)]
     if len(contexts) < 2:
         raise CorpusError(f"{len(ids)} characters: a context curve needs at least 3")
-    first = contexts[-1]
-    count = min(positions, len(ids) - first)
-    at = np.unique(np.linspace(first, len(ids) - 1, count).astype(np.int64))
-    targets = torch.from_numpy(ids[at].astype(np.int64))
+    longest = contexts[-1]
+    count = min(positions, len(ids) - longest)
+    indices = np.unique(np.linspace(longest, len(ids) - 1, count).astype(np.int64))  # (P,)
+    targets = torch.from_numpy(ids[indices].astype(np.int64))
     curve = []
     with torch.inference_mode():
         for k in contexts:
-            state = model.zero_state(len(at))
+            state = model.zero_state(len(indices))  # (L, P, H)
             h = state[-1]
             if k:
-                windows = ids[at[None, :] + np.arange(-k, 0)[:, None]]  # (k, P)
+                windows = ids[indices[None, :] + np.arange(-k, 0)[:, None]]  # (k, P)
                 x = torch.from_numpy(windows.astype(np.int64))
-                for part in torch.split(x, 64):
+                for part in torch.split(x, 64):  # bounds the memory
                     hs, state = model.hidden(part, state)
                 h = hs[-1]
-            bits = nn.functional.cross_entropy(model.output(h), targets, reduction="none")
-            bits = bits / math.log(2)
-            error = float(bits.std()) / math.sqrt(len(at)) if len(at) > 1 else 0.0
+            nats = nn.functional.cross_entropy(model.output(h), targets, reduction="none")
+            bits = nats / math.log(2)
+            error = float(bits.std()) / math.sqrt(len(indices)) if len(indices) > 1 else 0.0
             curve.append(ContextScore(k, float(bits.mean()), error))
     return curve
 
@@ -93,6 +93,6 @@ def read_ids(
     """Returns the ids of a text's first :data:`MAX_CHARS` characters.
 
     Raises:
-        UnknownCharacterError: The text holds unknown characters, and they are not to be skipped.
+        UnknownCharacterError: The text holds unknown characters that are not to be skipped.
     """
     return Reader(vocabulary.encode(piece, on_unknown) for piece in pieces).read(MAX_CHARS)

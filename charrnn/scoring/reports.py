@@ -1,19 +1,22 @@
-"""A text, its lines, its characters."""
+"""The scores of a text, its lines, its characters, and of samples."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
+from torch import Tensor
 
 from charrnn.config import OnUnknown
 from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.sampling.generate import Sample
 from charrnn.scoring.scorer import Scorer, surprise_and_rank
 from charrnn.text.chunks import Piece, segments
 from charrnn.text.vocabulary import Ids, Vocabulary
 
-SEGMENT, SEGMENT_OF_ONE_PASS = 2**19, 2**14
+SEGMENT, SEGMENT_IN_ONE_PASS = 2**19, 2**14
 """Characters that :func:`score` scores in one go."""
 MAX_LINES = 1024
 """Lines that :func:`score_lines` scores in one go, and so holds back at most."""
@@ -26,10 +29,10 @@ class Score:
     """A text's surprise.
 
     Attributes:
-        chars: symbols scored (bytes where the model's unit is the byte).
+        chars: symbols scored (bytes if the model's unit is the byte).
         bytes: their size as UTF-8.
-        nats: their surprise in all.
-        unknown_chars: characters that the model does not know, left out or scored as one symbol.
+        nats: their surprise, summed.
+        unknown_chars: characters outside the vocabulary, left out or scored as one symbol.
         seconds: how long scoring took.
     """
 
@@ -45,7 +48,7 @@ class Score:
 
     @property
     def chars_per_second(self) -> float:
-        """How fast it was scored."""
+        """Symbols scored per second."""
         return self.chars / max(self.seconds, 1e-9)
 
     @property
@@ -65,23 +68,28 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """Of how many equally probable characters the model was in doubt, on average."""
+        """Among how many equally probable characters the model was in doubt, on average."""
         return math.exp(min(self.nats_per_char, 700.0))
 
 
 def score(
     scorer: Scorer,
     pieces: Iterable[Piece],
+    state: Tensor,
     on_unknown: OnUnknown = "error",
     watch: Callable[[Score], None] = lambda score: None,
-) -> Score:
+) -> tuple[Score, Tensor]:
     """Scores a text in constant memory.
 
     Args:
-        scorer: of the model; reads on from its state.
+        scorer: of the model.
         pieces: the text, in order.
+        state: before the text, (L, 1, H).
         on_unknown: ``"error"`` raises; ``"skip"`` leaves unknown characters out and counts them.
-        watch: told again and again of what was scored so far.
+        watch: called with the score so far.
+
+    Returns:
+        The score, and the state after the text.
 
     Raises:
         UnknownCharacterError: The text holds unknown characters.
@@ -89,16 +97,17 @@ def score(
     """
     vocabulary, start_s = scorer.vocabulary, time.perf_counter()
     total = Score(0, 0, 0.0)
-    for text in segments(pieces, SEGMENT_OF_ONE_PASS if scorer.exact else SEGMENT):
+    for text in segments(pieces, SEGMENT_IN_ONE_PASS if scorer.exact else SEGMENT):
         ids = vocabulary.encode(text, on_unknown)
-        missing = vocabulary.count_unknown(text)
-        known = vocabulary.decode(ids) if len(ids) < len(text) else text
-        size = len(known) if isinstance(known, bytes) else len(known.encode("utf-8", "replace"))
-        nats = float(scorer.nats(ids).sum(dtype=np.float64)) if len(ids) else 0.0
-        total += Score(len(ids), size, nats, missing, time.perf_counter() - start_s - total.seconds)
+        unknown_chars = vocabulary.count_unknown(text)
+        scored = vocabulary.decode(ids) if len(ids) < len(text) else text
+        size = len(scored) if isinstance(scored, bytes) else len(scored.encode("utf-8", "replace"))
+        nats, state = scorer.nats(ids, state)
+        seconds = time.perf_counter() - start_s - total.seconds
+        total += Score(len(ids), size, float(nats.sum(dtype=np.float64)), unknown_chars, seconds)
         watch(total)
-    _check_scored(total.chars)
-    return total
+    _require_scored(total.chars)
+    return total, state
 
 
 @dataclass(frozen=True)
@@ -109,8 +118,8 @@ class CharScore:
         offset: symbols of the text before it.
         symbol: the character (or byte) itself.
         nats: its surprise.
-        rank: 1 where it was the most probable, 2 where one was more probable ...
-        most_probable: what the model would have written.
+        rank: 1 if it was the most probable, 2 if one was more probable ...
+        most_probable: the symbol to which the model gave the highest probability.
     """
 
     offset: int
@@ -121,39 +130,44 @@ class CharScore:
 
 
 def score_chars(
-    scorer: Scorer, pieces: Iterable[Piece], on_unknown: OnUnknown = "error"
-) -> Iterator[list[CharScore]]:
-    """Yields each character's score, in order, those that come together as one list.
+    scorer: Scorer, pieces: Iterable[Piece], state: Tensor, on_unknown: OnUnknown = "error"
+) -> Iterator[tuple[list[CharScore], Tensor]]:
+    """Yields each character's score, in order, in lists of at most :data:`ROWS`.
 
-    Arguments and errors are those of :func:`score`.
+    Arguments and errors are those of :func:`score`. With each list comes the state after the piece
+    that its characters are of.
     """
-    vocabulary, scored, offset = scorer.vocabulary, 0, 0
+    vocabulary, chars, offset = scorer.vocabulary, 0, 0
     symbols = vocabulary.symbols
     for text in pieces:
         ids = vocabulary.encode(text, on_unknown)
-        places = _places_of_known(vocabulary, text, ids)
-        figures = scorer.read(ids, surprise_and_rank) if len(ids) else []
+        positions = _known_positions(vocabulary, text, ids)
+        if len(ids):
+            figures, state = scorer.read(ids, state, surprise_and_rank)
         for start in range(0, len(ids), ROWS):
             rows = slice(start, start + ROWS)
             columns = [ids[rows].tolist(), *(figure[rows].tolist() for figure in figures)]
-            yield [
-                CharScore(offset + place, symbols[symbol], nats, rank, symbols[likely])
-                for place, symbol, nats, rank, likely in zip(places[rows], *columns, strict=True)
+            scores = [
+                CharScore(offset + position, symbols[symbol], nats, rank, symbols[likely])
+                for position, symbol, nats, rank, likely in zip(
+                    positions[rows], *columns, strict=True
+                )
             ]
-        scored += len(ids)
+            yield scores, state
+        chars += len(ids)
         offset += len(ids) if vocabulary.unit == "byte" else len(text)
-    _check_scored(scored)
+    _require_scored(chars)
 
 
-def _places_of_known(vocabulary: Vocabulary, text: Piece, ids: Ids) -> Sequence[int]:
-    """Returns where in a text the symbols are that became ids."""
+def _known_positions(vocabulary: Vocabulary, text: Piece, ids: Ids) -> Sequence[int]:
+    """Returns the position in the text of each symbol that has an id."""
     if len(ids) == len(text) or vocabulary.unit == "byte":
         return range(len(ids))
-    known = set(vocabulary.symbols)
-    return [place for place, symbol in enumerate(text) if symbol in known]
+    symbols = set(vocabulary.symbols)
+    return [position for position, symbol in enumerate(text) if symbol in symbols]
 
 
-def _check_scored(chars: int) -> None:
+def _require_scored(chars: int) -> None:
     if chars == 0:
         raise CorpusError("nothing to score: the text is empty or wholly unknown to the model")
 
@@ -161,38 +175,69 @@ def _check_scored(chars: int) -> None:
 def score_lines(
     scorer: Scorer,
     groups: Iterable[Sequence[Piece]],
+    state: Tensor,
     on_unknown: OnUnknown = "error",
     *,
     carry: bool = False,
-) -> Iterator[list[tuple[float, Piece]]]:
-    """Yields each line's bits per character and the line, those that come together as one list.
+) -> Iterator[tuple[list[tuple[float, Piece]], Tensor]]:
+    """Yields lists of (bits per character, line), at most :data:`MAX_LINES` long, and the state.
+
+    An empty line scores 0, a wholly unknown one NaN.
 
     Args:
         scorer: of the model.
-        groups: lines without their ends, those that come together as one group; an empty line
-            scores 0, a wholly unknown one NaN.
+        groups: lines without their ends, in groups that arrive together.
+        state: before the first line, (L, 1, H).
         on_unknown: as in :func:`score`.
-        carry: read on from line to line; else each is a text of its own.
+        carry: read each line after the ones before it; else each is a text of its own, and the
+            state stays.
 
     Raises:
-        UnknownCharacterError: A line holds unknown characters; says which. All before it was
-            yielded.
+        UnknownCharacterError: A line holds unknown characters; the message has its number. All
+            lines before it were yielded.
     """
-    number = 0
+    first = 1  # number of the first of the lines
     for group in groups:
-        for at in range(0, len(group), MAX_LINES):
-            lines, ids = group[at : at + MAX_LINES], []
-            unknown = None
-            for line in lines:
-                try:
-                    ids.append(scorer.vocabulary.encode(line, on_unknown))
-                except UnknownCharacterError as error:
-                    unknown = UnknownCharacterError(f"line {number + len(ids) + 1}: {error}")
-                    break
+        for start in range(0, len(group), MAX_LINES):
+            lines = group[start : start + MAX_LINES]
+            ids, error = _encode_lines(scorer.vocabulary, lines, first, on_unknown)
             if ids:
-                means = scorer.carried_means(ids) if carry else scorer.means(ids)
-                known = zip(lines, means.tolist(), strict=False)
-                yield [(nats / math.log(2) if line else 0.0, line) for line, nats in known]
-            if unknown is not None:
-                raise unknown
-            number += len(lines)
+                means, state = (
+                    scorer.carried_means(ids, state) if carry else (scorer.means(ids), state)
+                )
+                scored = zip(lines, means.tolist(), strict=False)
+                yield [(nats / math.log(2) if line else 0.0, line) for line, nats in scored], state
+            if error is not None:
+                raise error
+            first += len(lines)
+
+
+def _encode_lines(
+    vocabulary: Vocabulary, lines: Sequence[Piece], first: int, on_unknown: OnUnknown
+) -> tuple[list[Ids], UnknownCharacterError | None]:
+    """Returns the ids of the lines before an unknown one, and the error that names its number."""
+    ids: list[Ids] = []
+    for line in lines:
+        try:
+            ids.append(vocabulary.encode(line, on_unknown))
+        except UnknownCharacterError as error:
+            return ids, UnknownCharacterError(f"line {first + len(ids)}: {error}")
+    return ids, None
+
+
+def continuation_bits(
+    scorer: Scorer, samples: Iterable[Sample], on_unknown: OnUnknown = "error"
+) -> Iterator[tuple[Sample, float | None]]:
+    """Yields each sample with the bits per character of its text after its prompt.
+
+    An empty text has none. A prompt that several samples in a row share is read once.
+
+    Raises:
+        UnknownCharacterError: A prompt or text holds unknown characters that are not to be skipped.
+    """
+    encode = scorer.vocabulary.encode
+    for prompt, group in itertools.groupby(samples, key=lambda sample: sample.prompt):
+        _, state = scorer.nats(encode(prompt, on_unknown), scorer.start)
+        for sample in group:
+            nats, _ = scorer.nats(encode(sample.text, on_unknown), state)
+            yield sample, float(nats.mean(dtype=float)) / math.log(2) if len(nats) else None

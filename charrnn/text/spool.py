@@ -60,8 +60,8 @@ class Spool:
         """Returns what has come, and keeps it; nothing at the end."""
         with self._named_errors():
             # read1 returns what has come; read would wait for a whole block
-            read = getattr(self._input, "read1", self._input.read)
-            block: bytes = read(READ_BYTES)
+            source = self._input
+            block: bytes = (source.read1 if hasattr(source, "read1") else source.read)(READ_BYTES)
             assert self._copy is not None
             unwritten = memoryview(block)
             while unwritten:

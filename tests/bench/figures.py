@@ -200,13 +200,16 @@ def evaluation(rounds: int, chars: int = 2**19, lines: int = 2**13) -> list[Row]
         model = forgetful(hidden_size)
 
         def streams(model: CharRNN = model) -> None:
-            Scorer(model, vocabulary).nats(ids)
+            scorer = Scorer(model, vocabulary)
+            scorer.nats(ids, scorer.start)
 
         def one_pass(model: CharRNN = model) -> None:
-            Scorer(model, vocabulary, exact=True).nats(ids[:20_000])
+            scorer = Scorer(model, vocabulary, exact=True)
+            scorer.nats(ids[:20_000], scorer.start)
 
         def by_line(model: CharRNN = model) -> None:
-            for _ in score_lines(Scorer(model, vocabulary), [group]):
+            scorer = Scorer(model, vocabulary)
+            for _ in score_lines(scorer, [group], scorer.start):
                 pass
 
         streams_s, one_pass_s, lines_s = medians_s(

@@ -10,14 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_samples import config
 
-from charrnn.sampling.decoding import draw, probabilities, sample_seed
+from charrnn.config import SamplingConfig
+from charrnn.sampling.decoding import Floats, draw, sample_seeds, weights
 
 few = settings(deadline=None, max_examples=100)
 
 
 def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> list[float]:
-    weights = [math.exp(x / temperature) for x in np.asarray(logits).tolist()]
-    return [weight / sum(weights) for weight in weights]
+    powers = [math.exp(x / temperature) for x in np.asarray(logits).tolist()]
+    return [power / sum(powers) for power in powers]
+
+
+def probabilities(logits: Floats, options: SamplingConfig) -> Floats:
+    normalised: Floats = weights(logits, options) / weights(logits, options).sum(-1, keepdims=True)
+    return normalised
 
 
 # --- probabilities
@@ -134,4 +140,5 @@ def test_extreme_temperatures(temperature: float) -> None:
 
 
 def test_the_seed_after_the_largest_is_0() -> None:
-    assert [sample_seed(2**63 - 2, i) for i in range(4)] == [2**63 - 2, 2**63 - 1, 0, 1]
+    seeds = sample_seeds(config(seed=2**63 - 2), 4)
+    assert seeds == [2**63 - 2, 2**63 - 1, 0, 1]

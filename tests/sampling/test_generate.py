@@ -11,7 +11,7 @@ from small_samples import ABC, BYTES, LETTERS, config, model_of, written
 
 from charrnn.errors import UnknownCharacterError
 from charrnn.model.network import CharRNN
-from charrnn.sampling.generate import TextAssembler, generate, generate_batch
+from charrnn.sampling.generate import TextAssembler, generate, generate_batch, samples
 from charrnn.store.checkpoint import Checkpoint, save
 from charrnn.text.vocabulary import Vocabulary
 
@@ -85,6 +85,39 @@ def test_a_seed_decides_the_text() -> None:
 def test_an_endless_text_comes_as_it_is_made() -> None:
     endless = generate(model_of(LETTERS), LETTERS, "", config(length=0, seed=1))
     assert len("".join(next(endless) for _ in range(700))) == 700
+
+
+# --- many samples, in groups
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("group", [1, 2, 256])
+def test_each_sample_is_made_alone_by_its_seed(
+    count: int, group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order, however many are made side by side, past the largest seed too."""
+    monkeypatch.setattr("charrnn.sampling.generate.SIDE_BY_SIDE", group)
+    model, prompts = model_of(LETTERS), ["abc", "", "abc", "j"]
+    options = config(length=20, seed=2**63 - 2, count=count)
+    made = list(samples(model, LETTERS, prompts, options))
+    assert [one.prompt for one in made] == [prompt for prompt in prompts for _ in range(count)]
+    assert [one.seed for one in made] == [(2**63 - 2 + i) % 2**63 for i in range(len(made))]
+    for one in made:
+        alone = config(length=20, seed=one.seed)
+        assert one.text == "".join(generate(model, LETTERS, one.prompt, alone))
+
+
+def test_a_group_is_yielded_before_the_next_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.sampling.generate.SIDE_BY_SIDE", 2)
+    model, prompts = model_of(LETTERS), ["a", "b", "X"]
+    made = samples(model, LETTERS, prompts, config(length=3, seed=1))
+    assert [next(made).prompt for _ in range(2)] == ["a", "b"]
+    with pytest.raises(UnknownCharacterError, match="'X'"):
+        next(made)
+
+
+def test_of_no_prompts_there_are_no_samples() -> None:
+    assert list(samples(model_of(LETTERS), LETTERS, [], config(seed=1))) == []
 
 
 # --- symbols to text

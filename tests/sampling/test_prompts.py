@@ -8,12 +8,13 @@ import numpy.typing as npt
 import pytest
 import torch
 from numpy_model import NumpyModel
-from small_samples import ABC, LETTERS, model_of
+from small_samples import ABC, BYTES, LETTERS, model_of
 
+from charrnn.errors import UnknownCharacterError
 from charrnn.model.network import CharRNN
 from charrnn.model.stepper import Stepper
 from charrnn.sampling import prompts as room
-from charrnn.sampling.prompts import prompt_state, prompt_states
+from charrnn.sampling.prompts import check_prompts, prompt_state, prompt_states
 from charrnn.store.checkpoint import Checkpoint, save
 from charrnn.text.vocabulary import Vocabulary
 
@@ -29,8 +30,8 @@ def step_by_step(model: CharRNN, ids: npt.NDArray[Any]) -> torch.Tensor:
 def test_a_long_prompt_is_read_as_step_by_step(
     forgets: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the model forgets, its end is enough; else all of it is read."""
-    monkeypatch.setattr(room, "NEAR", 128)
+    """If the model forgets, its end is enough; else all of it is read."""
+    monkeypatch.setattr(room, "READ_WHOLE", 128)
     monkeypatch.setattr(room, "WARM_UP", 16)
     model = model_of(LETTERS)
     with torch.no_grad():
@@ -52,7 +53,7 @@ def test_a_long_prompt_is_read_as_step_by_step(
 def test_prompts_side_by_side_are_read_as_one_by_one(
     lengths: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "NEAR", 150)
+    monkeypatch.setattr(room, "READ_WHOLE", 150)
     model = model_of(LETTERS)
     random = np.random.default_rng(0)
     prompts = [random.integers(len(LETTERS), size=n).astype(np.uint8) for n in lengths]
@@ -74,3 +75,14 @@ def test_an_empty_prompt_starts_where_every_text_starts(
     wanted = NumpyModel.read(tmp_path / "model").logits_after("")
     stepper = Stepper(model, prompt_state(model, vocabulary, vocabulary.encode("")))
     np.testing.assert_allclose(stepper.logits()[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_unknown_characters_of_prompts_are_counted_or_an_error(numbered: bool) -> None:
+    """Numbered prompts are named by their number."""
+    prompts = ["abc", "aXbé", "", "Y"]
+    assert check_prompts(ABC, prompts, "skip", numbered=numbered) == 3
+    assert check_prompts(BYTES, prompts, "error", numbered=numbered) == 0
+    with pytest.raises(UnknownCharacterError, match="'X'") as raised:
+        check_prompts(ABC, prompts, "error", numbered=numbered)
+    assert str(raised.value).startswith("prompt 2: ") == numbered

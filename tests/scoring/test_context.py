@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy_model import NumpyModel
+from scored import chars_of
 from small_models import model_of
 from texts import COFFEE
 
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.scoring import context
 from charrnn.scoring.context import ContextScore, context_curve, enough_context, read_ids
-from charrnn.scoring.reports import score_chars
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint, save
 from charrnn.text.vocabulary import Vocabulary
@@ -41,7 +41,7 @@ def test_the_whole_context_is_the_plain_score() -> None:
     vocabulary = Vocabulary.of_text(text)
     model = model_of(vocabulary)
     *_, whole = context_curve(model, vocabulary.encode(text), positions=1)
-    rows = next(score_chars(Scorer(model, vocabulary), [text]))
+    rows = chars_of(Scorer(model, vocabulary), [text])
     assert whole.context == 128
     assert whole.bits_per_char == pytest.approx(rows[128].nats / math.log(2), abs=1e-4)
     assert whole.standard_error == 0

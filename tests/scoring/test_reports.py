@@ -10,14 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_model import NumpyModel
-from scored import chars_of, lines_scored
+from scored import chars_of, lines_scored, score_of
 from small_models import constant_model, model_of
 from texts import COFFEE, cut
 
 from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.sampling.generate import Sample
 from charrnn.scoring import reports
 from charrnn.scoring import scorer as scorer_room
-from charrnn.scoring.reports import Score, score, score_lines
+from charrnn.scoring.reports import Score, continuation_bits, score, score_chars, score_lines
 from charrnn.scoring.scorer import Scorer, nats_per_char
 from charrnn.store.checkpoint import Checkpoint, save
 from charrnn.text.vocabulary import Vocabulary
@@ -47,7 +48,7 @@ def test_figures_are_the_outsiders(tmp_path: Path, text: str, unit: str, nonline
     save(tmp_path / "model", Checkpoint(model, vocabulary))
     nats = NumpyModel.read(tmp_path / "model").nats(text)
     symbols, size = len(text.encode()) if unit == "byte" else len(text), len(text.encode())
-    result = score(Scorer(model, vocabulary), [text])
+    result = score_of(Scorer(model, vocabulary), [text])
     assert (result.chars, result.bytes, result.unknown_chars) == (symbols, size, 0)
     assert result.nats_per_char == pytest.approx(nats.mean(), abs=1e-5)
     assert result.bits_per_char == pytest.approx(nats.mean() / math.log(2), abs=2e-5)
@@ -63,7 +64,7 @@ def test_bits_of_known_probabilities() -> None:
     """Of 1/2, 1/4 and 1/4, the text aabc has 1 + 1 + 2 + 2 bits."""
     vocabulary = Vocabulary.of_text("abc")
     model = constant_model(vocabulary, [math.log(2), 0.0, 0.0])
-    result = score(Scorer(model, vocabulary), ["aabc"])
+    result = score_of(Scorer(model, vocabulary), ["aabc"])
     assert result.bits_per_char == pytest.approx(1.5, abs=1e-6)
     assert result.nats == pytest.approx(6 * math.log(2), abs=1e-5)
     assert result.perplexity == pytest.approx(2**1.5, abs=1e-5)
@@ -80,7 +81,7 @@ def test_bits_of_one_neuron_by_hand() -> None:
     h_1 = math.tanh(1.0)
     h_2 = math.tanh(1.0 + h_1 / 2)
     bits = [math.log2(1 + math.exp(-2 * h)) for h in (0.0, h_1, -h_2)]  # of a, a, b
-    result = score(Scorer(model, vocabulary), ["aab"])
+    result = score_of(Scorer(model, vocabulary), ["aab"])
     assert result.bits_per_char == pytest.approx(sum(bits) / 3, abs=1e-6)
 
 
@@ -88,7 +89,7 @@ def test_bits_of_one_neuron_by_hand() -> None:
 def test_a_model_that_knows_nothing(symbols: int) -> None:
     vocabulary = Vocabulary("char", [chr(65 + i) for i in range(symbols)])
     model = constant_model(vocabulary, [0.0] * symbols)
-    result = score(Scorer(model, vocabulary), ["AB" * 1500])
+    result = score_of(Scorer(model, vocabulary), ["AB" * 1500])
     assert result.bits_per_char == pytest.approx(math.log2(symbols), abs=1e-6)
     assert result.perplexity == pytest.approx(symbols, rel=1e-6)
 
@@ -117,10 +118,10 @@ def test_pieces_change_nothing(unit: str, places: list[int], segment: int) -> No
         text, vocabulary = text.encode(), Vocabulary.of_bytes()
     torch.manual_seed(1)
     model = model_of(vocabulary)
-    whole = score(Scorer(model, vocabulary), [text])
+    whole = score_of(Scorer(model, vocabulary), [text])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reports, "SEGMENT", segment)
-        result = score(Scorer(model, vocabulary), cut(text, places))
+        result = score_of(Scorer(model, vocabulary), cut(text, places))
     assert (result.chars, result.bytes) == (whole.chars, whole.bytes) == (len(text), 406)
     assert result.nats == pytest.approx(whole.nats, rel=1e-6)
     rows = list(chars_of(Scorer(model, vocabulary), cut(text, places)))
@@ -137,7 +138,7 @@ def test_pieces_change_nothing(unit: str, places: list[int], segment: int) -> No
 def test_a_line_is_a_text_of_its_own(unit: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many lines come at once, and run side by side."""
     monkeypatch.setattr(reports, "MAX_LINES", 7)
-    monkeypatch.setattr(scorer_room, "MAX_FILLED", 600)
+    monkeypatch.setattr(scorer_room, "MAX_PADDED", 600)
     lines: list[Any] = [*COFFEE[:3000].split("\n")[:9], "", "a", COFFEE[:500].replace("\n", " ")]
     vocabulary = Vocabulary.of_text(COFFEE)
     if unit == "byte":
@@ -146,7 +147,7 @@ def test_a_line_is_a_text_of_its_own(unit: str, size: int, monkeypatch: pytest.M
     scored = lines_scored(Scorer(model, vocabulary), in_groups(lines, size))
     assert [line for _, line in scored] == lines
     for bits, line in scored:
-        alone = score(Scorer(model, vocabulary), [line]).bits_per_char if line else 0.0
+        alone = score_of(Scorer(model, vocabulary), [line]).bits_per_char if line else 0.0
         assert bits == pytest.approx(alone, abs=1e-5)
 
 
@@ -178,9 +179,9 @@ def test_carried_lines_without_newline_in_the_vocabulary() -> None:
 def test_what_comes_before_an_unknown_line_is_scored() -> None:
     vocabulary = Vocabulary.of_text("abc")
     scorer = Scorer(model_of(vocabulary), vocabulary)
-    groups = score_lines(scorer, [["a"], ["b", "c", "aXb", "a"]])
-    assert [line for _, line in next(groups)] == ["a"]
-    assert [line for _, line in next(groups)] == ["b", "c"]
+    groups = score_lines(scorer, [["a"], ["b", "c", "aXb", "a"]], scorer.start)
+    assert [line for _, line in next(groups)[0]] == ["a"]
+    assert [line for _, line in next(groups)[0]] == ["b", "c"]
     with pytest.raises(UnknownCharacterError, match=r"^line 4: .*'X'"):
         next(groups)
 
@@ -208,14 +209,14 @@ def test_unknown_characters_are_an_error_or_left_out_and_counted(
     model = model_of(vocabulary)
     pieces = ["aXé漢", "YbX\U0010ffff", "\nc"]
     for scoring in (
-        lambda: score(Scorer(model, vocabulary), pieces),
+        lambda: score_of(Scorer(model, vocabulary), pieces),
         lambda: chars_of(Scorer(model, vocabulary), pieces),
         lambda: lines_scored(Scorer(model, vocabulary), [pieces]),
     ):
         with pytest.raises(UnknownCharacterError, match="'X'"):
             scoring()
-    result = score(Scorer(model, vocabulary), pieces, "skip")
-    known = score(Scorer(model, vocabulary), ["aéb\nc"])
+    result = score_of(Scorer(model, vocabulary), pieces, "skip")
+    known = score_of(Scorer(model, vocabulary), ["aéb\nc"])
     assert (result.chars, result.bytes, result.unknown_chars) == (5, 6, 5)
     assert result.nats == pytest.approx(known.nats)
     rows = chars_of(Scorer(model, vocabulary), pieces, "skip")
@@ -223,20 +224,101 @@ def test_unknown_characters_are_an_error_or_left_out_and_counted(
     assert [row.offset for row in rows] == [0, 2, 5, 8, 9]
     assert math.isnan(lines_scored(Scorer(model, vocabulary), [["XY"]], "skip")[0][0])
     ((bits, line),) = lines_scored(Scorer(model, vocabulary), [["aXéb"]], "skip")
-    alone = score(Scorer(model, vocabulary), ["aéb"]).bits_per_char
+    alone = score_of(Scorer(model, vocabulary), ["aéb"]).bits_per_char
     assert (bits, line) == (pytest.approx(alone), "aXéb")
 
 
 def test_byte_models_know_every_text() -> None:
     vocabulary = Vocabulary.of_bytes()
     scorer = Scorer(model_of(vocabulary), vocabulary)
-    result = score(scorer, [bytes(range(256)), "é漢".encode()])
+    result = score_of(scorer, [bytes(range(256)), "é漢".encode()])
     assert (result.chars, result.bytes, result.unknown_chars) == (261, 261, 0)
 
 
 @pytest.mark.parametrize("pieces", [[], ["XYZ", "é"]], ids=["empty", "unknown"])
-@pytest.mark.parametrize("scoring", [score, chars_of])
+@pytest.mark.parametrize("scoring", [score_of, chars_of])
 def test_nothing_to_score_is_a_named_error(scoring: Any, pieces: list[str]) -> None:
     vocabulary = Vocabulary.of_text("abc")
     with pytest.raises(CorpusError, match="nothing to score"):
         scoring(Scorer(model_of(vocabulary), vocabulary), pieces, "skip")
+
+
+# --- the state goes in and comes out
+
+
+@pytest.mark.parametrize("place", [1, 700, 1999])
+def test_a_text_in_two_parts_is_scored_as_one(place: int) -> None:
+    """However it is reported, the state after the first part is where the second starts."""
+    text = COFFEE[:2000]
+    vocabulary = Vocabulary.of_text(text)
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    parts = text[:place], text[place:]
+    first, state = score(scorer, [parts[0]], scorer.start)
+    second, _ = score(scorer, [parts[1]], state)
+    whole, end = score(scorer, [text], scorer.start)
+    assert (first + second).nats == pytest.approx(whole.nats, rel=1e-6)
+    by_char, state = [], scorer.start
+    for part in parts:
+        for scores, after in score_chars(scorer, [part], state):
+            by_char += [one.nats for one in scores]
+            state = after
+    assert by_char == pytest.approx([one.nats for one in chars_of(scorer, [text])], abs=1e-4)
+    torch.testing.assert_close(state, end)
+
+
+@pytest.mark.parametrize("carry", [True, False])
+def test_carried_lines_hand_on_the_state_others_leave_it(carry: bool) -> None:
+    vocabulary = Vocabulary.of_text(COFFEE)
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    ((_, state),) = score_lines(scorer, [["I had", "coffee"]], scorer.start, carry=carry)
+    _, carried = score(scorer, ["I had\ncoffee\n"], scorer.start)
+    torch.testing.assert_close(state, carried if carry else scorer.start)
+
+
+# --- samples
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_a_sample_costs_what_its_text_costs_after_its_prompt(unit: str) -> None:
+    vocabulary = Vocabulary.of_bytes() if unit == "byte" else Vocabulary.of_text(COFFEE)
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    samples = [
+        Sample(prompt, text, seed)
+        for seed, (prompt, text) in enumerate(
+            [("I had", " coffee."), ("I had", " no"), ("", "So"), ("I had", ""), ("She", "\n")]
+        )
+    ]
+    scored = list(continuation_bits(scorer, samples))
+    assert [sample for sample, _ in scored] == samples
+    for sample, bits in scored:
+        state = scorer.start
+        if sample.prompt:
+            _, state = score(scorer, [sample.prompt], state)
+        if sample.text:
+            assert bits == pytest.approx(score(scorer, [sample.text], state)[0].bits_per_char)
+        else:
+            assert bits is None
+
+
+def test_a_prompt_of_several_samples_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = Vocabulary.of_text(COFFEE)
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    lengths: list[int] = []
+    nats = scorer.nats
+    monkeypatch.setattr(
+        scorer, "nats", lambda ids, state: (lengths.append(len(ids)), nats(ids, state))[1]
+    )
+    samples = [Sample("I had coffee", "a" * n, n) for n in (1, 2, 3)]
+    assert len(list(continuation_bits(scorer, samples))) == 3
+    assert lengths == [12, 1, 2, 3]
+
+
+def test_unknown_characters_of_a_prompt_are_an_error_or_left_out_of_its_samples() -> None:
+    vocabulary = Vocabulary.of_text("abc")
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    with pytest.raises(UnknownCharacterError, match="'X'"):
+        next(continuation_bits(scorer, [Sample("aXb", "c", 0)]))
+    (_, skipped), (_, plain) = continuation_bits(
+        scorer, [Sample("aXb", "c", 0), Sample("ab", "c", 0)], "skip"
+    )
+    assert skipped == plain

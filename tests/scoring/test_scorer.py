@@ -12,7 +12,7 @@ from texts import COFFEE
 from torch import Tensor
 
 from charrnn.config import ModelConfig
-from charrnn.scoring.scorer import Scorer
+from charrnn.scoring.scorer import Scorer, nats_per_char
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.text.vocabulary import Vocabulary
 
@@ -23,7 +23,7 @@ def test_parallel_streams_score_what_one_pass_scores(trained: Checkpoint, n: int
     ids = trained.vocabulary.encode(text, "skip")
     assert len(ids) > n - 5
     parallel = Scorer(trained.model, trained.vocabulary)
-    streams = parallel.nats(ids)
+    streams, _ = parallel.nats(ids, parallel.start)
     assert parallel.one_pass == (n < 2048)
     pieces = [trained.vocabulary.decode(ids)]
     scorer = Scorer(trained.model, trained.vocabulary, exact=True)
@@ -64,29 +64,60 @@ def test_a_model_that_remembers_more_than_streams_can_know_reads_in_one_pass(siz
     ids = (np.random.default_rng(0).random(100_000) < 0.7).astype(np.uint8)
     model: Any = Counter(size)
     one_pass, streams = Scorer(model, vocabulary, exact=True), Scorer(model, vocabulary)
-    wanted, got = one_pass.nats(ids), streams.nats(ids)
+    wanted, state = one_pass.nats(ids, one_pass.start)
+    nats, state_of_streams = streams.nats(ids, streams.start)
     assert streams.one_pass
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
-    torch.testing.assert_close(streams.state, one_pass.state)
+    np.testing.assert_allclose(nats, wanted, atol=1e-5)
+    torch.testing.assert_close(state_of_streams, state)
 
 
 @pytest.mark.parametrize("at", [1, 2, 700, 1999])
 def test_the_state_is_carried_from_piece_to_piece(at: int) -> None:
     vocabulary = Vocabulary.of_text(COFFEE)
-    model, ids = model_of(vocabulary), vocabulary.encode(COFFEE[:2000])
-    whole, parts = Scorer(model, vocabulary), Scorer(model, vocabulary)
-    wanted = whole.nats(ids)
-    in_two = np.concatenate([parts.nats(ids[:at]), parts.nats(ids[at:])])
-    np.testing.assert_allclose(in_two, wanted, atol=1e-4)
-    torch.testing.assert_close(parts.state, whole.state)
-    parts.restart()
-    np.testing.assert_allclose(parts.nats(ids[:9]), wanted[:9], atol=1e-4)
+    scorer, ids = Scorer(model_of(vocabulary), vocabulary), vocabulary.encode(COFFEE[:2000])
+    wanted, wanted_state = scorer.nats(ids, scorer.start)
+    first, between = scorer.nats(ids[:at], scorer.start)
+    second, state = scorer.nats(ids[at:], between)
+    np.testing.assert_allclose(np.concatenate([first, second]), wanted, atol=1e-4)
+    torch.testing.assert_close(state, wanted_state)
+
+
+def test_scoring_leaves_the_state_that_it_starts_from() -> None:
+    """So that two texts may start from one state, and a scorer has no memory of what it read."""
+    vocabulary = Vocabulary.of_text(COFFEE)
+    scorer, ids = Scorer(model_of(vocabulary), vocabulary), vocabulary.encode(COFFEE[:5000])
+    start = scorer.start.clone()
+    nats, _ = scorer.nats(ids, scorer.start)
+    torch.testing.assert_close(scorer.start, start, rtol=0, atol=0)
+    np.testing.assert_array_equal(scorer.nats(ids, scorer.start)[0], nats)
+
+
+def test_of_nothing_nothing_is_scored() -> None:
+    vocabulary = Vocabulary.of_text("abc")
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    nats, state = scorer.nats(vocabulary.encode(""), scorer.start)
+    assert len(nats) == 0
+    assert state is scorer.start
 
 
 def test_the_state_after_streams_is_that_of_the_last_character(trained: Checkpoint) -> None:
     ids = trained.vocabulary.encode(COFFEE[:5000])
-    streams, one_pass = (Scorer(trained.model, trained.vocabulary) for _ in range(2))
-    streams.nats(ids)
+    scorer = Scorer(trained.model, trained.vocabulary)
+    _, state_of_streams = scorer.nats(ids, scorer.start)
+    assert not scorer.one_pass
+    state = scorer.start
     for start in range(0, 5000, 1000):
-        one_pass.nats(ids[start : start + 1000])
-    torch.testing.assert_close(streams.state, one_pass.state, atol=0.01, rtol=0.01)
+        _, state = scorer.nats(ids[start : start + 1000], state)
+    torch.testing.assert_close(state_of_streams, state, atol=0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize("calls", [0, 3])
+def test_scoring_stops_when_it_is_told_to(calls: int) -> None:
+    """It is asked again and again, also within one long text."""
+    vocabulary = Vocabulary.of_text(COFFEE)
+    asked = iter(range(100))
+    ids = np.tile(vocabulary.encode(COFFEE), 10)
+    assert (
+        nats_per_char(model_of(vocabulary), vocabulary, ids, lambda: next(asked) >= calls) is None
+    )
+    assert next(asked) == calls + 1

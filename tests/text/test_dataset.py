@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy_model import parse
+from scored import score_of
 from small_runs import COFFEE, TRAINING, after, resume, run, same, start
 from texts import dataset_of, read_in_blocks
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, OptionError
-from charrnn.scoring.reports import score
 from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
 from charrnn.text import batches, dataset
@@ -157,9 +157,9 @@ def test_rare_characters_are_unknown_to_the_model(tmp_path: Path) -> None:
     run(trainer)
     kept = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
     assert kept.vocabulary.unknown == UNKNOWN
-    scored = score(Scorer(kept.model, kept.vocabulary), ["I had ☃ and 漢."])
+    scored = score_of(Scorer(kept.model, kept.vocabulary), ["I had ☃ and 漢."])
     assert (scored.chars, scored.unknown_chars) == (14, 2)
-    scored = score(Scorer(kept.model, kept.vocabulary), ["I had ☃ and 漢."], "skip")
+    scored = score_of(Scorer(kept.model, kept.vocabulary), ["I had ☃ and 漢."], "skip")
     assert (scored.chars, scored.unknown_chars) == (12, 2)
     assert run(resume(tmp_path, steps=4))[-1].step == 4
 

@@ -7,6 +7,7 @@ copies of pipes, first passes or hashes.
 import contextlib
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -194,11 +195,12 @@ class Dataset:
         Raises:
             CorpusError: A text is gone, or it is another text now.
         """
-        copies = [folder / source for source in origin.sources]
-        corpus = Corpus(
-            [str(c) if c.exists() else s for c, s in zip(copies, origin.sources, strict=True)],
-            config,
-        )
+        copies = [os.path.join(folder, source) for source in origin.sources]
+        sources = [
+            copy if os.path.exists(copy) else source
+            for copy, source in zip(copies, origin.sources, strict=True)
+        ]
+        corpus = Corpus(sources, config)
         text = None
         if origin.corpus_chars is not None:
             now = survey(corpus, watch)

@@ -8,8 +8,8 @@ import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import numpy as np
 
 from charrnn.config import DataConfig, TrainingConfig
 from charrnn.errors import CorpusError
-from charrnn.fields import typed
 from charrnn.text.chunks import Piece, Reader
 from charrnn.text.corpus import Corpus
+from charrnn.text.origin import Origin
 from charrnn.text.sources import absolute, is_stream
 from charrnn.text.spool import Spool
 from charrnn.text.survey import Survey, Watch, ignore, survey, survey_start
@@ -30,38 +30,6 @@ STDIN_FILE = "stdin.txt"
 
 SPOOL_BYTES = 2**26
 """Standard input longer than this is trained on while it arrives, if its vocabulary is known."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a training file keeps to find the texts again.
-
-    Attributes:
-        sources: as the user named them; paths are absolute, a kept copy is relative to the run.
-        corpus_chars: characters of the text; None if it had not ended.
-        corpus_sha256: its hash.
-        val_source: another text that validates.
-        val_sha256: its hash.
-    """
-
-    sources: list[str]
-    corpus_chars: int | None
-    corpus_sha256: str
-    val_source: str | None = None
-    val_sha256: str = ""
-
-    @classmethod
-    def read(cls, state: Mapping[str, Any]) -> "Origin":
-        """Returns what a training file holds among other things.
-
-        Raises:
-            TypeError: A field is missing, or of another type.
-            ValueError: A number is negative.
-        """
-        origin = typed(cls, {k: state[k] for k in cls.__annotations__ if k in state})
-        if not all(isinstance(source, str) for source in origin.sources):
-            raise TypeError("a source that is no text")
-        return origin
 
 
 class Dataset:

@@ -14,7 +14,8 @@ from charrnn.fields import typed
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import RunLock
-from charrnn.text.dataset import Dataset, Origin
+from charrnn.text.dataset import Dataset
+from charrnn.text.origin import Origin
 from charrnn.text.survey import Watch, ignore
 from charrnn.training.learner import Learner
 from charrnn.training.recorder import Recorder, restore

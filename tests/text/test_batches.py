@@ -30,7 +30,8 @@ from charrnn.text.batches import (
     stream_batches,
 )
 from charrnn.text.corpus import Corpus
-from charrnn.text.dataset import Dataset, Origin
+from charrnn.text.dataset import Dataset
+from charrnn.text.origin import Origin
 from charrnn.text.survey import survey
 
 few = settings(max_examples=40, deadline=None)

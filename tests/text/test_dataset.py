@@ -24,7 +24,8 @@ from charrnn.store import checkpoint
 from charrnn.text import batches, dataset
 from charrnn.text.batches import Batches
 from charrnn.text.chunks import Reader
-from charrnn.text.dataset import Dataset, Origin
+from charrnn.text.dataset import Dataset
+from charrnn.text.origin import Origin
 from charrnn.text.vocabulary import UNKNOWN
 from charrnn.training import resume as resuming
 from charrnn.training import start as starting

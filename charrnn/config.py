@@ -8,8 +8,9 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from charrnn.errors import OptionError
 
@@ -26,15 +27,88 @@ DEFAULT_MIN_STEPS = 3000
 """A training without any limit ends after this many epochs, and at least this many steps."""
 
 
-def _require(name: str, value: object, ok: bool, wanted: str) -> None:
-    if not ok:
+Range = tuple[Callable[[Any], bool], str]
+"""Whether a value is in range, and the range in words."""
+
+
+def _one_of(choices: Any) -> Range:
+    return lambda value: value in get_args(choices), "one of " + ", ".join(get_args(choices))
+
+
+_SIZE: Range = (lambda n: 1 <= n <= 2**16, "1 to 65536")
+_ONE_OR_MORE: Range = (lambda n: n >= 1, "1 or more")
+_ABOVE_0: Range = (lambda x: 0 < x < math.inf, "above 0")
+_SHARE: Range = (lambda x: 0 <= x <= 1, "0 to 1")
+_LIMITS = ("epochs", "steps", "max_time")
+
+# by field name, which means the same in every dataclass below
+_RANGES: dict[str, Range] = {
+    "vocab_size": (lambda n: n >= 2, "2 or more"),
+    "unit": _one_of(Unit),
+    "hidden_size": _SIZE,
+    "num_layers": (lambda n: 1 <= n <= 64, "1 to 64"),
+    "nonlinearity": _one_of(Nonlinearity),
+    "dropout": (lambda p: 0 <= p < 1, "at least 0 and below 1"),
+    "encoding_errors": _one_of(EncodingErrors),
+    "min_count": _ONE_OR_MORE,
+    "vocabulary_from": _ONE_OR_MORE,
+    "val_fraction": (lambda x: 0 <= x <= 0.9, "0 to 0.9"),
+    "block_chars": (lambda n: n >= 1024, "1024 or more"),
+    "batch_size": _SIZE,
+    "seq_len": _SIZE,
+    "learning_rate": (lambda x: 0 < x <= 1e30, "above 0 and at most 1e30"),
+    "final_learning_rate": _SHARE,
+    "warmup": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    "grad_clip": (lambda x: 0 <= x < math.inf, "0 (no clipping) or more"),
+    "weight_decay": (lambda x: 0 <= x < math.inf, "0 or more"),
+    **dict.fromkeys(_LIMITS, _ABOVE_0),
+    "patience": (lambda n: n >= 0, "0 (never stop early) or more"),
+    "eval_every": _ONE_OR_MORE,
+    "max_val_chars": _ONE_OR_MORE,
+    "save_every": _ONE_OR_MORE,
+    "save_every_s": _ABOVE_0,
+    "seed": (lambda n: 0 <= n < 2**63, "0 to 2**63 - 1"),
+    "threads": (lambda n: 1 <= n <= 1024, "1 to 1024"),
+    "temperature": (lambda x: 0 <= x < math.inf, "0 (most probable) or more"),
+    "top_k": (lambda n: n >= 0, "0 (all) or more"),
+    "top_p": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "min_p": _SHARE,
+    "length": (lambda n: n >= 0, "0 (endless) or more"),
+    "stop": (lambda texts: "" not in texts, "text that is not empty"),
+    "count": _SIZE,
+}
+
+
+def option_name(field: str) -> str:
+    """Returns the option that sets a field."""
+    return "--" + field.removesuffix("_s").replace("_", "-")
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Checks settings, of one dataclass or of several.
+
+    Args:
+        values: by field name; None is a setting that is not set.
+
+    Raises:
+        OptionError: A value is out of range, the encoding is unknown, or more than one limit is
+            set.
+    """
+    for name, value in values.items():
+        in_range, words = _RANGES.get(name, (None, ""))
+        if value is not None and in_range is not None and not in_range(value):
+            raise OptionError(f"{option_name(name)}: {value} is out of range; it must be {words}")
+    limits = [option_name(name) for name in _LIMITS if values.get(name) is not None]
+    if len(limits) > 1:
+        raise OptionError(f"{' and '.join(limits)}: give one of them, not {len(limits)}")
+    encoding = values.get("encoding", DataConfig.encoding)
+    try:
+        "".encode(encoding)
+    except (LookupError, ValueError):
         raise OptionError(
-            f"--{name.replace('_', '-')}: {value} is out of range; it must be {wanted}"
-        )
-
-
-def _require_one_of(name: str, value: str, choices: object) -> None:
-    _require(name, value, value in get_args(choices), "one of " + ", ".join(get_args(choices)))
+            f"--encoding: {encoding!r} is not an encoding that Python knows; "
+            "try utf-8, utf-16, latin-1 or cp1252"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -58,17 +132,8 @@ class ModelConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        """Checks every field's range.
-
-        Raises:
-            OptionError: A value is out of range.
-        """
-        _require("vocab_size", self.vocab_size, self.vocab_size >= 2, "2 or more")
-        _require_one_of("unit", self.unit, Unit)
-        _require("hidden_size", self.hidden_size, 1 <= self.hidden_size <= 2**16, "1 to 65536")
-        _require("num_layers", self.num_layers, 1 <= self.num_layers <= 64, "1 to 64")
-        _require_one_of("nonlinearity", self.nonlinearity, Nonlinearity)
-        _require("dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and below 1")
+        """Checks every field (:func:`check`)."""
+        check(vars(self))
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns each parameter's shape, by the name that it has in a model's file."""
@@ -115,25 +180,8 @@ class DataConfig:
     block_chars: int = 2**24
 
     def __post_init__(self) -> None:
-        """Checks every field's range.
-
-        Raises:
-            OptionError: A value is out of range, or the encoding is not known.
-        """
-        _require_one_of("unit", self.unit, Unit)
-        try:
-            "".encode(self.encoding)
-        except (LookupError, ValueError):
-            raise OptionError(
-                f"--encoding: {self.encoding!r} is not an encoding that Python knows; "
-                "try utf-8, utf-16, latin-1 or cp1252"
-            ) from None
-        _require_one_of("encoding_errors", self.encoding_errors, EncodingErrors)
-        _require("min_count", self.min_count, self.min_count >= 1, "1 or more")
-        first = self.vocabulary_from
-        _require("vocabulary_from", first, first is None or first >= 1, "1 or more")
-        _require("val_fraction", self.val_fraction, 0 <= self.val_fraction <= 0.9, "0 to 0.9")
-        _require("block_chars", self.block_chars, self.block_chars >= 1024, "1024 or more")
+        """Checks every field (:func:`check`)."""
+        check(vars(self))
 
     def train_chars(self, chars: int) -> int:
         """Returns how many of a corpus's ``chars`` characters train; the rest validate.
@@ -189,37 +237,8 @@ class TrainingConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Checks every field's range.
-
-        Raises:
-            OptionError: A value is out of range, or more than one limit is given.
-        """
-        _require("batch_size", self.batch_size, 1 <= self.batch_size <= 2**16, "1 to 65536")
-        _require("seq_len", self.seq_len, 1 <= self.seq_len <= 2**16, "1 to 65536")
-        rate = self.learning_rate
-        _require("learning_rate", rate, 0 < rate <= 1e30, "above 0 and at most 1e30")
-        low, warmup = self.final_learning_rate, self.warmup
-        _require("final_learning_rate", low, 0 <= low <= 1, "0 to 1")
-        _require("warmup", warmup, 0 <= warmup < 1, "at least 0 and below 1")
-        clip, decay = self.grad_clip, self.weight_decay
-        _require("grad_clip", clip, math.isfinite(clip) and clip >= 0, "0 (no clipping) or more")
-        _require("weight_decay", decay, math.isfinite(decay) and decay >= 0, "0 or more")
-        limits = {"epochs": self.epochs, "steps": self.steps, "max_time": self.max_time}
-        chosen = {name: value for name, value in limits.items() if value is not None}
-        if len(chosen) > 1:
-            names = " and ".join("--" + name.replace("_", "-") for name in chosen)
-            raise OptionError(f"{names}: give one of them, not {len(chosen)}")
-        for name, value in chosen.items():
-            _require(name, value, math.isfinite(value) and value > 0, "above 0")
-        _require("patience", self.patience, self.patience >= 0, "0 (never stop early) or more")
-        for name in ("eval_every", "save_every"):
-            number = getattr(self, name)
-            _require(name, number, number is None or number >= 1, "1 or more")
-        _require("max_val_chars", self.max_val_chars, self.max_val_chars >= 1, "1 or more")
-        check_threads(self.threads)
-        save_s = self.save_every_s
-        _require("save_every", save_s, math.isfinite(save_s) and save_s > 0, "above 0")
-        _require("seed", self.seed, 0 <= self.seed < 2**63, "0 to 2**63 - 1")
+        """Checks every field (:func:`check`)."""
+        check(vars(self))
 
 
 @dataclass(frozen=True)
@@ -247,30 +266,7 @@ class SamplingConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks every field's range.
-
-        Raises:
-            OptionError: A value is out of range.
-        """
-        heat = self.temperature
-        warm = math.isfinite(heat) and heat >= 0
-        _require("temperature", heat, warm, "0 (most probable) or more")
-        _require("top_k", self.top_k, self.top_k >= 0, "0 (all) or more")
-        _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
-        _require("min_p", self.min_p, 0 <= self.min_p <= 1, "0 to 1")
-        _require("length", self.length, self.length >= 0, "0 (endless) or more")
-        _require("stop", repr(""), "" not in self.stop, "a text of at least one character")
-        _require("count", self.count, 1 <= self.count <= 2**16, "1 to 65536")
-        seed = self.seed
-        _require("seed", seed, seed is None or 0 <= seed < 2**63, "0 to 2**63 - 1")
+        """Checks every field (:func:`check`), and that an endless sample is the only one."""
+        check(vars(self))
         if self.length == 0 and self.count > 1:
             raise OptionError("--count: an endless sample (--length 0) has no second one")
-
-
-def check_threads(threads: int | None) -> None:
-    """Checks a number of threads; None leaves torch's own choice.
-
-    Raises:
-        OptionError: It is out of range.
-    """
-    _require("threads", threads, threads is None or 1 <= threads <= 1024, "1 to 1024")

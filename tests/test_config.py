@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig, check
 from charrnn.errors import OptionError
 from charrnn.text.survey import MIN_CORPUS_CHARS
 
@@ -132,6 +132,13 @@ def test_training_has_one_limit(limits: dict[str, Any]) -> None:
     with pytest.raises(OptionError) as raised:
         TrainingConfig(**limits)
     assert all("--" + name.replace("_", "-") in str(raised.value) for name in limits)
+
+
+def test_options_of_several_settings_are_checked_before_any_is_built() -> None:
+    check({"hidden_size": 8, "steps": 5, "epochs": None, "encoding": "latin-1", "other": -1})
+    for wrong in ({"hidden_size": 0}, {"seed": -1}, {"steps": 5, "epochs": 1.0}, {"unit": "word"}):
+        with pytest.raises(OptionError, match=r"^--"):
+            check({"seq_len": 8, **wrong})
 
 
 def test_an_endless_sample_is_the_only_one() -> None:

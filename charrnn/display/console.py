@@ -1,28 +1,30 @@
-"""Notes, printable text, durations."""
+"""What all displays share: notes, printable text, durations, sparklines.
+
+Notes, progress and errors go to standard error. A terminal that goes away ends the drawing, never
+the work.
+"""
 
 import contextlib
 import math
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-if TYPE_CHECKING:
-    pass
-
+REFRESH_S = 0.25
+"""Seconds between two drawings of the same thing, at least."""
 LN_2 = math.log(2)
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """Draws numbers as a row of blocks, the largest highest; keeps the last ``width`` of them."""
-    shown = [v for v in values if math.isfinite(v)][-width:]
-    if not shown:
+    """Draws the last ``width`` finite numbers as a row of blocks, the largest highest."""
+    finite = [value for value in values if math.isfinite(value)][-width:]
+    if not finite:
         return ""
-    low, high = min(shown), max(shown)
+    low, high = min(finite), max(finite)
     scale = (len(BLOCKS) - 1) / (high - low) if high - low > 1e-9 else 0.0
-    return "".join(BLOCKS[round((value - low) * scale)] for value in shown)
+    return "".join(BLOCKS[round((value - low) * scale)] for value in finite)
 
 
 def duration(seconds: float) -> str:
@@ -33,7 +35,7 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Returns a text that cannot upset a terminal: control characters but newlines become ``·``."""
+    """Replaces all control characters but newlines by ``·``, so that none reaches a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
 
 
@@ -43,8 +45,13 @@ def note(message: str) -> None:
     encoding = getattr(sys.stderr, "encoding", None) or "ascii"
     line = line.encode(encoding, "backslashreplace").decode(encoding)
     if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it
             print(line, file=sys.stderr, flush=True)
+
+
+def is_drawable(console: Console) -> bool:
+    """Tells whether a console is a terminal that can draw the same line twice."""
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def has_colours() -> bool:
@@ -53,9 +60,10 @@ def has_colours() -> bool:
     return console.color_system is not None and not console.no_color
 
 
-def _escaped(symbol: str | int) -> str:
+def escaped(symbol: str | int) -> str:
+    """Returns a character, or a byte, as printable text without backslashes of its own."""
     if isinstance(symbol, int):
-        symbol = chr(symbol) if symbol < 128 else f"\\x{symbol:02x}"
-        if len(symbol) > 1:
-            return symbol
+        if symbol >= 128:
+            return f"\\x{symbol:02x}"
+        symbol = chr(symbol)
     return symbol if symbol.isprintable() and symbol != "\\" else repr(symbol)[1:-1]

@@ -1,13 +1,9 @@
-"""What people see: training drawn with rich from its events; notes; scores as lines or JSON.
-
-Notes, progress and errors go to standard error. On a terminal training is a live panel, elsewhere
-one plain line per evaluation. A terminal that goes away ends the drawing, never the training.
-"""
+"""A training as it happens: a live panel on a terminal, one plain line per evaluation elsewhere."""
 
 import contextlib
+import math
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,29 +12,60 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.display.console import LN_2, duration, note, printable, sparkline
-from charrnn.display.progress import REFRESH_S, _live
-from charrnn.training.events import RunSummary
+from charrnn.display.console import (
+    LN_2,
+    REFRESH_S,
+    duration,
+    is_drawable,
+    note,
+    printable,
+    sparkline,
+)
+from charrnn.training.events import (
+    Evaluated,
+    Event,
+    Finished,
+    RolledBack,
+    RunSummary,
+    SaveFailed,
+    Stepped,
+)
 
-if TYPE_CHECKING:
-    from charrnn.training.events import Evaluated, Finished, SaveFailed, Stepped, WentBack
+REASONS = {
+    "done": "done",
+    "patience": "stopped: validation no longer improves",
+    "interrupted": "interrupted, saved",
+}
+"""Why training ended, by :attr:`Finished.reason`."""
+
+
+def summary_line(summary: RunSummary) -> str:
+    """Returns in one line what will be trained."""
+    endless = summary.chars == math.inf
+    text = "a text without end" if endless else f"{summary.chars:,} {summary.unit}s"
+    return (
+        f"{summary.folder}: {text}, {summary.symbols:,} distinct; "
+        f"{summary.hidden_size} x {summary.num_layers} model, {summary.parameters:,} parameters; "
+        f"batch {summary.batch_size} x {summary.seq_len}"
+    )
 
 
 class TrainingDisplay:
-    """Shows a training's events; a context manager."""
+    """Shows a training's events on standard error; a context manager.
 
-    def __init__(self, summary: RunSummary, *, quiet: bool = False) -> None:
-        """Chooses between a live panel, plain lines and silence.
+    Args:
+        summary: printed first.
+        sample: writes a little text with the model that was evaluated, for the panel.
+        quiet: print nothing but errors.
+    """
 
-        Args:
-            summary: what to say first.
-            quiet: say nothing but errors.
-        """
+    def __init__(
+        self, summary: RunSummary, sample: Callable[[Evaluated], str], *, quiet: bool = False
+    ) -> None:
         self._console = Console(stderr=True)
         self._quiet = quiet
-        terminal = self._console.is_terminal and not self._console.is_dumb_terminal
-        self.live = terminal and not quiet
-        self._summary = summary
+        self._live = is_drawable(self._console) and not quiet
+        self._summary, self._write_sample = summary, sample
         self._stepped: Stepped | None = None
         self._val_bits: list[float] = []
         self._sample = ""
@@ -46,137 +73,137 @@ class TrainingDisplay:
         self._panel: Live | None = None
 
     def __enter__(self) -> "TrainingDisplay":
-        """Says what will be trained."""
+        """Prints what will be trained."""
         if not self._quiet:
-            note(self._summary.line())
-        if self.live:
-            self._panel = _live(self._console)
+            note(summary_line(self._summary))
+        if self._live:
+            self._panel = Live(
+                console=self._console,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            with contextlib.suppress(OSError):
+                self._panel.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leaves the last picture on the screen."""
         self._close_panel()
 
     def _close_panel(self) -> None:
-        self._draw(last=True)
+        self._draw(at_once=True)
         if self._panel is not None:
             with contextlib.suppress(OSError):
                 self._panel.stop()
             self._panel = None
 
-    def stepped(self, event: "Stepped") -> None:
-        """Shows the bar, the speed and the training figure."""
-        self._stepped = event
-        self._draw()
+    def show(self, event: Event) -> None:
+        """Shows the next event."""
+        match event:
+            case Stepped():
+                self._stepped = event
+                self._draw()
+            case Evaluated():
+                self._show_evaluation(event)
+            case RolledBack():
+                if not self._quiet:
+                    self._print(
+                        f"step {event.from_step + 1:,}: {event.reason}: rolled back to step "
+                        f"{event.step:,}, with half the learning rate, {event.learning_rate:.3g}"
+                    )
+            case SaveFailed():  # an error, which is printed even if quiet
+                self._print(
+                    f"step {event.step:,}: {event.reason}; training continues, "
+                    "and the next save tries again"
+                )
+            case Finished():
+                self._show_end(event)
 
-    def evaluated(self, event: "Evaluated", sample: str) -> None:
-        """Shows the validation figure and, on a terminal, a sample of the model."""
+    def _show_evaluation(self, event: Evaluated) -> None:
         if event.val_nats_per_char is not None:
             self._val_bits.append(event.val_nats_per_char / LN_2)
-        self._sample = sample
-        if self.live:
-            self._draw(last=True)
+        if self._live:
+            self._sample = self._write_sample(event)
+            self._draw(at_once=True)
         elif not self._quiet:
-            note(self._plain_line(event))
+            note(_plain_line(event, self._stepped))
 
-    def went_back(self, event: "WentBack") -> None:
-        """Says that training is at an earlier step again, and why."""
-        if not self._quiet:
-            self._say(
-                f"step {event.from_step + 1:,}: {event.reason}: back to step {event.step:,} "
-                f"with half the learning rate, {event.learning_rate:.3g}"
-            )
+    def _show_end(self, event: Finished) -> None:
+        self._close_panel()
+        if self._quiet:
+            return
+        nats = event.val_nats_per_char
+        best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/char"
+        elapsed = duration(event.elapsed_s)
+        note(f"{REASONS[event.reason]} after {event.step:,} steps, {elapsed}{best}")
 
-    def save_failed(self, event: "SaveFailed") -> None:
-        """Says that a file could not be written; this is an error, and said even if quiet."""
-        self._say(f"step {event.step:,}: {event.reason}; training goes on, and will try again")
-
-    def _say(self, line: str) -> None:
-        """Prints a line, above the panel where there is one."""
+    def _print(self, line: str) -> None:
+        """Prints a line, above the panel if there is one."""
         if self._panel is None:
             note(line)
             return
         try:
             self._panel.console.print(Text(printable(line)), soft_wrap=True)
         except OSError:
-            self._panel = None  # the terminal is gone; training goes on
+            self._panel = None  # the terminal is gone; training continues
 
-    def finished(self, event: "Finished") -> None:
-        """Says how training ended."""
-        self._close_panel()
-        if self._quiet:
-            return
-        reasons = {
-            "done": "done",
-            "patience": "stopped: validation no longer improves",
-            "interrupted": "interrupted, saved",
-        }
-        nats = event.val_nats_per_char
-        best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/char"
-        elapsed = duration(event.elapsed_s)
-        note(f"{reasons[event.reason]} after {event.step:,} steps, {elapsed}{best}")
-
-    def _plain_line(self, event: "Evaluated") -> str:
-        parts = [f"step {event.step:,}"]
-        if self._stepped is not None:
-            s = self._stepped
-            if s.total_steps is not None:
-                parts[0] += f"/{s.total_steps:,}"
-            parts.append(f"train {s.train_nats_per_char / LN_2:.3f}")
-        if event.val_nats_per_char is not None:
-            parts.append(f"val {event.val_nats_per_char / LN_2:.3f}")
-        parts[-1] += " bits/char"
-        if event.val_nats_per_char is not None and event.best:
-            parts[-1] += " (best)"
-        if self._stepped is not None:
-            parts.append(f"{self._stepped.chars_per_second:,.0f} chars/s")
-            parts.append(f"{duration(event.elapsed_s)} elapsed")
-            parts.append(f"{duration(_remaining_s(self._stepped))} left")
-        return "  ".join(parts)
-
-    def _draw(self, last: bool = False) -> None:
-        now = time.monotonic()
+    def _draw(self, *, at_once: bool = False) -> None:
+        """Draws the panel anew, if that is due."""
         if self._panel is None or self._stepped is None:
             return
-        if last or now - self._drawn_s >= REFRESH_S:
-            self._drawn_s = now
+        if at_once or time.monotonic() - self._drawn_s >= REFRESH_S:
+            self._drawn_s = time.monotonic()
             try:
                 self._panel.update(self._picture(self._stepped), refresh=True)
             except OSError:
-                self._panel = None  # the terminal is gone; training goes on
+                self._panel = None  # the terminal is gone; training continues
 
-    def _picture(self, s: "Stepped") -> RenderableType:
-        total = f"/{s.total_steps:,}" if s.total_steps is not None else ""
+    def _picture(self, stepped: Stepped) -> RenderableType:
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
-            ProgressBar(total=1.0, completed=s.progress, width=30),
-            f"{s.progress:4.0%}",
-            f"step {s.step:,}{total}",
-            f"{s.chars_per_second:,.0f} chars/s",
-            f"{duration(s.elapsed_s)} elapsed",
-            f"{duration(_remaining_s(s))} left",
+            ProgressBar(total=1.0, completed=stepped.progress, width=30),
+            f"{stepped.progress:4.0%}",
+            f"step {_step(stepped.step, stepped)}",
+            *_speed(stepped, stepped.elapsed_s),
         )
-        figures = Text(f"train {s.train_nats_per_char / LN_2:.3f}")
+        figures = Text(f"train {stepped.train_nats_per_char / LN_2:.3f}")
         if self._val_bits:
-            best = min(self._val_bits)
             figures.append(f"   validation {self._val_bits[-1]:.3f}", style="bold")
-            figures.append(f"   best {best:.3f} bits/char   ")
+            figures.append(f"   best {min(self._val_bits):.3f} bits/char   ")
             if not self._console.options.ascii_only:
                 figures.append(sparkline(self._val_bits), style="cyan")
         else:
             figures.append(" bits/char")
         parts: list[RenderableType] = [bar, figures]
         if self._sample:
-            shown = Text(printable(self._sample))
-            parts.append(Panel(shown, title="sample", title_align="left", border_style="dim"))
+            text = Text(printable(self._sample))
+            parts.append(Panel(text, title="sample", title_align="left", border_style="dim"))
         return Group(*parts)
 
 
-def _remaining_s(event: "Stepped") -> float:
-    done = max(event.progress, 1e-9)
-    return event.elapsed_s * (1 - done) / done
+def _plain_line(event: Evaluated, stepped: Stepped | None) -> str:
+    parts = [f"step {_step(event.step, stepped)}"]
+    if stepped is not None:
+        parts.append(f"train {stepped.train_nats_per_char / LN_2:.3f}")
+    if event.val_nats_per_char is not None:
+        parts.append(f"val {event.val_nats_per_char / LN_2:.3f}")
+    parts[-1] += " bits/char"
+    if event.val_nats_per_char is not None and event.best:
+        parts[-1] += " (best)"
+    return "  ".join(parts + (_speed(stepped, event.elapsed_s) if stepped is not None else []))
+
+
+def _step(step: int, stepped: Stepped | None) -> str:
+    total = None if stepped is None else stepped.total_steps
+    return f"{step:,}" if total is None else f"{step:,}/{total:,}"
+
+
+def _speed(stepped: Stepped, elapsed_s: float) -> list[str]:
+    """Returns how fast training is, how long it took, and how long it will still take."""
+    progress = max(stepped.progress, 1e-9)
+    return [
+        f"{stepped.chars_per_second:,.0f} chars/s",
+        f"{duration(elapsed_s)} elapsed",
+        f"{duration(stepped.elapsed_s * (1 - progress) / progress)} left",
+    ]

@@ -7,31 +7,31 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.config import SamplingConfig
-from charrnn.display.console import LN_2, _escaped, printable
+from charrnn.display.console import LN_2, escaped, printable
 
 if TYPE_CHECKING:
+    from charrnn.sampling.generate import Sample
     from charrnn.scoring.context import ContextScore
     from charrnn.scoring.reports import CharScore, Score
     from charrnn.text.chunks import Piece
-
 
 Scores = Sequence[tuple[str, "Score"]]
 """The name and the score of each text."""
 
 
-def score_lines(scores: Scores, model: str, *, one_pass: bool) -> str:
-    """Returns the score of one text as lines of name and figure, or of several as a table.
+def score_table(scores: Scores, model: str, *, one_pass: bool) -> str:
+    """Returns one text's score as lines of name and figure; several as a row each, and the total.
 
     Args:
         scores: of one text or several.
-        model: where it is.
+        model: path of the model.
         one_pass: whether each text ran in one pass.
     """
     total = _total(scores)
     speed = f"{total.seconds:.1f} s, {total.chars_per_second:,.0f} characters/s"
     speed += ", one pass" if one_pass else ", parallel streams"
     if len(scores) > 1:
-        return f"{_score_table(scores, total)}\n{speed}\nmodel {model}"
+        return f"{_rows(scores, total)}\n{speed}\nmodel {model}"
     rows = [
         ("bits per character", f"{total.bits_per_char:.4f}"),
         ("bits per byte", f"{total.bits_per_byte:.4f}"),
@@ -51,7 +51,13 @@ def _total(scores: Scores) -> "Score":
     return sum(others, start=first)
 
 
-def _score_table(scores: Scores, total: "Score") -> str:
+def score_so_far(score: "Score") -> str:
+    """Returns what a bar shows of a score that is not complete yet."""
+    bits = f"  {score.bits_per_char:.3f} bits/char" if score.chars else ""
+    return f"{score.chars:,} characters  {score.chars_per_second:,.0f} chars/s{bits}"
+
+
+def _rows(scores: Scores, total: "Score") -> str:
     heads = ["bits/char", "bits/byte", "nats/char", "perplexity", "characters", "bytes", "unknown"]
     lines = ["  ".join(f"{head:>10}" for head in heads) + "  source"]
     for name, score in [*scores, ("total", total)]:
@@ -63,11 +69,11 @@ def _score_table(scores: Scores, total: "Score") -> str:
 
 
 def score_json(scores: Scores, model: str, *, one_pass: bool) -> str:
-    """Returns the score as one JSON object; of several texts the total, and each in ``sources``."""
-    found = _figures(_total(scores)) | {"model": model, "one_pass": one_pass}
+    """Returns the total as one JSON object; if there are several texts, each is in ``sources``."""
+    figures = _figures(_total(scores)) | {"model": model, "one_pass": one_pass}
     if len(scores) > 1:
-        found["sources"] = [{"source": name} | _figures(score) for name, score in scores]
-    return json.dumps(found)
+        figures["sources"] = [{"source": name} | _figures(score) for name, score in scores]
+    return json.dumps(figures)
 
 
 def _figures(score: "Score") -> dict[str, Any]:
@@ -85,33 +91,33 @@ def _figures(score: "Score") -> dict[str, Any]:
 
 
 def sample_json(
-    prompt: str, text: str, bits_per_char: float | None, config: SamplingConfig, model: str
+    sample: "Sample", bits_per_char: float | None, config: SamplingConfig, model: str
 ) -> str:
     """Returns a sample as a line of JSON.
 
     Args:
-        prompt: what it goes on from.
-        text: what was written.
-        bits_per_char: of the text after the prompt, under the model; None where it is empty.
-        config: how it was drawn; its seed makes this sample alone.
-        model: where the model is.
+        sample: its prompt, text and seed.
+        bits_per_char: of the text after the prompt, under the model; None if it is empty.
+        config: how it was drawn.
+        model: path of the model.
     """
+    fields = {"prompt": sample.prompt, "text": sample.text, "bits_per_char": bits_per_char}
     settings = {key: value for key, value in asdict(config).items() if key != "count"}
-    found = {"prompt": prompt, "text": text, "bits_per_char": bits_per_char, "model": model}
-    return json.dumps(found | settings) + "\n"
+    # with its own seed, one sample alone is the same again
+    return json.dumps(fields | {"model": model} | settings | {"seed": sample.seed}) + "\n"
 
 
-def context_lines(curve: Sequence["ContextScore"], enough: int) -> str:
+def context_table(curve: Sequence["ContextScore"], enough: int) -> str:
     """Returns a context curve as a table with bars.
 
     Args:
         curve: its points.
-        enough: the context that comes near the best.
+        enough: the shortest context that comes near the best.
     """
-    high = max(point.bits_per_char for point in curve) or 1.0
+    highest = max(point.bits_per_char for point in curve) or 1.0
     lines = ["context  bits/char  std error"]
     for point in curve:
-        bar = "#" * round(40 * point.bits_per_char / high)
+        bar = "#" * round(40 * point.bits_per_char / highest)
         figures = f"{point.bits_per_char:>9.4f}  {point.standard_error:>9.4f}"
         lines.append(f"{point.context:>7}  {figures}  {bar}")
     lines.append(f"within 1 % of its best from a context of {enough} on")
@@ -119,12 +125,12 @@ def context_lines(curve: Sequence["ContextScore"], enough: int) -> str:
 
 
 def context_json(curve: Sequence["ContextScore"], enough: int) -> str:
-    """Returns a context curve as one JSON object; arguments as :func:`context_lines`."""
+    """Returns a context curve as one JSON object; arguments as :func:`context_table`."""
     return json.dumps({"within_1_percent": enough, "curve": [asdict(point) for point in curve]})
 
 
 def line_rows(rows: Sequence[tuple[float, "Piece"]], *, as_json: bool) -> bytes:
-    """Returns lines' scores: bits per character, a tab and the line as it was; or JSON."""
+    """Returns lines' scores: bits per character, a tab and the unchanged line; or JSON."""
     return b"".join(_line_row(bits, line, as_json) for bits, line in rows)
 
 
@@ -157,5 +163,5 @@ def _char_json(score: "CharScore") -> str:
 
 def _char_row(score: "CharScore") -> str:
     bits = score.nats / LN_2
-    symbols = (_escaped(score.symbol), _escaped(score.most_probable))
+    symbols = (escaped(score.symbol), escaped(score.most_probable))
     return f"{score.offset}\t{symbols[0]}\t{bits:.4f}\t{score.rank}\t{symbols[1]}"

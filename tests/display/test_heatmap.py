@@ -23,7 +23,9 @@ def heated(monkeypatch: pytest.MonkeyPatch, *symbols: tuple[str | int, float]) -
         ),
     )
     scores = [CharScore(0, s, bits * math.log(2), 1, s) for s, bits in symbols]
-    shown = "".join(heatmap.heatmap([scores[:1], scores[1:]])) + heatmap.heat_legend()
+    heat_map = heatmap.HeatMap()
+    shown = heat_map.draw(scores[:1]) + heat_map.draw(scores[1:]) + heat_map.end()
+    shown += heatmap.heat_legend()
     assert stream.getvalue() == ""
     return shown.splitlines()
 
@@ -50,3 +52,8 @@ def test_a_heat_map_of_bytes_shows_whole_characters(monkeypatch: pytest.MonkeyPa
     data = "é".encode()
     line, _ = heated(monkeypatch, (97, 0.0), (data[0], 0.6), (data[1], 0.6), (10, 0.0))
     assert line == "a\x1b[30;46mé\x1b[0m"
+
+
+def test_a_heat_map_keeps_empty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    *lines, _ = heated(monkeypatch, ("a", 0.0), ("\n", 0.0), ("\n", 0.0), ("b", 0.0))
+    assert lines == ["a", "", "b"]

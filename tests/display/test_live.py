@@ -12,8 +12,8 @@ from screens import LN_2, Broken, streams_given_back, terminal
 
 from charrnn.display import live
 from charrnn.display.console import note
-from charrnn.display.live import TrainingDisplay
-from charrnn.training.events import Evaluated, Finished, RunSummary, SaveFailed, Stepped, WentBack
+from charrnn.display.live import TrainingDisplay, summary_line
+from charrnn.training.events import Evaluated, Finished, RolledBack, RunSummary, SaveFailed, Stepped
 
 SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, 128, 2, 60_000, 32, 64, "character")
 
@@ -38,27 +38,35 @@ def evaluated(bits: float | None = 2.5, best: bool = True) -> Evaluated:
     return Evaluated(500, 1_024_000, 61.0, nats, best, model)
 
 
-SAID = "step 1,234: the loss is nan: back to step 1,000 with half the learning rate, 0.002"
+SETBACK = (
+    "step 1,234: the loss is nan: rolled back to step 1,000, with half the learning rate, 0.002"
+)
 
 
-def went_back() -> WentBack:
-    return WentBack(1000, 1233, 90.0, "the loss is nan", 0.002)
+def rolled_back() -> RolledBack:
+    return RolledBack(1000, 1233, 90.0, "the loss is nan", 0.002)
 
 
 def finished(reason: str = "done", nats: float | None = 1.5 * LN_2) -> Finished:
     return Finished(reason, 2000, 3725.0, nats, Path("runs/coffee/model.safetensors"))
 
 
+def new_screen(quiet: bool = False) -> TrainingDisplay:
+    """Returns a display of a training whose samples are these."""
+    samples = iter(["", "I had \x1b[31mcoffee\ttoday", "She [bold]said\nso"])
+    return TrainingDisplay(SUMMARY, lambda event: next(samples), quiet=quiet)
+
+
 def show(screen: TrainingDisplay) -> None:
     """Goes through a whole training."""
     with screen:
-        screen.stepped(stepped())
-        screen.evaluated(evaluated(2.5), "")
-        screen.evaluated(evaluated(2.25), "I had \x1b[31mcoffee\ttoday")
-        screen.stepped(stepped(1000, progress=0.5))
-        screen.evaluated(evaluated(2.75, best=False), "She [bold]said\nso")
-        screen.went_back(went_back())
-        screen.finished(finished())
+        screen.show(stepped())
+        screen.show(evaluated(2.5))
+        screen.show(evaluated(2.25))
+        screen.show(stepped(1000, progress=0.5))
+        screen.show(evaluated(2.75, best=False))
+        screen.show(rolled_back())
+        screen.show(finished())
 
 
 # --- a training, without a terminal
@@ -70,7 +78,7 @@ def test_without_standard_error_nothing_goes_to_standard_output(
     """As after 2>&- in a shell."""
     monkeypatch.setattr(sys, "stderr", None)
     note("lost")
-    show(TrainingDisplay(SUMMARY))
+    show(new_screen())
     assert capsys.readouterr().out == ""
 
 
@@ -78,19 +86,23 @@ TRAIN = ("step 500/2,000", "train 2.000")
 SPEED = ("12,346 chars/s", "1:01 elapsed")
 
 
+def no_sample(event: Evaluated) -> str:
+    raise AssertionError("nobody would see it")
+
+
 def test_elsewhere_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    show(TrainingDisplay(SUMMARY))
+    show(TrainingDisplay(SUMMARY, no_sample))
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split("  ") for line in err.splitlines()] == [
-        [SUMMARY.line()],
+        [summary_line(SUMMARY)],
         [*TRAIN, "val 2.500 bits/char (best)", *SPEED, "3:00 left"],
         [*TRAIN, "val 2.250 bits/char (best)", *SPEED, "3:00 left"],
         [*TRAIN, "val 2.750 bits/char", *SPEED, "1:00 left"],
-        [SAID],
+        [SETBACK],
         ["done after 2,000 steps, 1:02:05; best validation 1.500 bits/char"],
     ]
-    assert SUMMARY.line() == (
+    assert summary_line(SUMMARY) == (
         "runs/coffee: 6,000 characters, 40 distinct; 128 x 2 model, 60,000 parameters; "
         "batch 32 x 64"
     )
@@ -103,9 +115,9 @@ def test_elsewhere_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_last_line_says_why(
     capsys: pytest.CaptureFixture[str], reason: str, words: str
 ) -> None:
-    with TrainingDisplay(SUMMARY) as screen:
-        screen.evaluated(evaluated(None), "")
-        screen.finished(finished(reason, nats=None))
+    with new_screen() as screen:
+        screen.show(evaluated(None))
+        screen.show(finished(reason, nats=None))
     last = capsys.readouterr().err.splitlines()[-1]
     assert words in last and "validation " not in last.replace("validation no", "")
 
@@ -113,9 +125,9 @@ def test_the_last_line_says_why(
 def test_quiet_says_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    show(TrainingDisplay(SUMMARY, quiet=True))
+    show(new_screen(quiet=True))
     stream = terminal(monkeypatch)
-    show(TrainingDisplay(SUMMARY, quiet=True))
+    show(new_screen(quiet=True))
     assert capsys.readouterr() == ("", "")
     assert stream.getvalue() == ""
 
@@ -128,7 +140,7 @@ def test_on_a_terminal_there_is_a_panel(
 ) -> None:
     stream = terminal(monkeypatch)
     with streams_given_back():
-        show(TrainingDisplay(SUMMARY))
+        show(new_screen())
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     for words in (
         "━━━━",
@@ -156,33 +168,33 @@ def test_a_setback_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a line, above the panel on a terminal, and never where nothing but errors is wanted."""
-    for quiet, wanted in ((False, f"{SAID}\n"), (True, "")):
-        TrainingDisplay(SUMMARY, quiet=quiet).went_back(went_back())
+    for quiet, wanted in ((False, f"{SETBACK}\n"), (True, "")):
+        new_screen(quiet).show(rolled_back())
         assert capsys.readouterr().err == wanted
     stream = terminal(monkeypatch)
-    show(TrainingDisplay(SUMMARY))
-    assert SAID in stream.getvalue()
+    show(new_screen())
+    assert SETBACK in stream.getvalue()
 
 
 def test_a_save_that_failed_is_said_even_where_little_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = SaveFailed(1234, 60.0, "runs/coffee/model.safetensors: cannot be written: full")
-    said = f"step 1,234: {failed.reason}; training goes on, and will try again"
+    said = f"step 1,234: {failed.reason}; training continues, and the next save tries again"
     for quiet in (False, True):
-        TrainingDisplay(SUMMARY, quiet=quiet).save_failed(failed)
+        new_screen(quiet).show(failed)
         assert capsys.readouterr().err == f"{said}\n"
     stream = terminal(monkeypatch)
-    with TrainingDisplay(SUMMARY) as screen:
-        screen.save_failed(failed)
+    with new_screen() as screen:
+        screen.show(failed)
     assert said in stream.getvalue()
 
 
 def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = terminal(monkeypatch)
-    with TrainingDisplay(SUMMARY) as screen:
-        screen.stepped(stepped(total_steps=None))
-        screen.evaluated(evaluated(None), "text")
+    with new_screen() as screen:
+        screen.show(stepped(total_steps=None))
+        screen.show(evaluated(None))
     shown = stream.getvalue()
     assert "train 2.000 bits/char" in shown and "validation" not in shown
     assert "step 500 " in shown
@@ -197,7 +209,7 @@ def test_a_dumb_terminal_gets_plain_lines(
         "Console",
         lambda **_: Console(file=stream, force_terminal=True, _environ={"TERM": "dumb"}),
     )
-    show(TrainingDisplay(SUMMARY))
+    show(new_screen())
     assert stream.getvalue() == ""
     assert len(capsys.readouterr().err.splitlines()) == 6
 
@@ -208,24 +220,24 @@ def test_a_terminal_that_goes_away_ends_the_drawing_only(
 ) -> None:
     terminal(monkeypatch, Broken(writes))
     with streams_given_back():
-        show(TrainingDisplay(SUMMARY))
+        show(new_screen())
 
 
 def test_a_terminal_that_is_gone_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Broken(10**6)
     terminal(monkeypatch, stream)
-    with streams_given_back(), TrainingDisplay(SUMMARY) as screen:
+    with streams_given_back(), new_screen() as screen:
         stream.left = 0
-        screen.finished(finished("interrupted"))
+        screen.show(finished("interrupted"))
 
 
 def test_an_error_in_training_passes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal(monkeypatch)
-    with pytest.raises(KeyError), TrainingDisplay(SUMMARY) as screen:
-        screen.stepped(stepped())
+    with pytest.raises(KeyError), new_screen() as screen:
+        screen.show(stepped())
         raise KeyError("x")
 
 
 def test_plain_lines_that_nobody_reads_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Broken())
-    show(TrainingDisplay(SUMMARY))
+    show(new_screen())

@@ -6,7 +6,14 @@ import re
 import pytest
 from screens import LN_2, SCORE
 
-from charrnn.display.scores import char_rows, context_json, context_lines, score_json, score_lines
+from charrnn.display.scores import (
+    char_rows,
+    context_json,
+    context_table,
+    score_json,
+    score_so_far,
+    score_table,
+)
 from charrnn.scoring.context import ContextScore
 from charrnn.scoring.reports import CharScore, Score
 
@@ -31,7 +38,7 @@ def test_a_score_as_json(one_pass: bool) -> None:
 
 
 def test_a_score_as_lines() -> None:
-    lines = score_lines([("t", SCORE)], "runs/a", one_pass=False).splitlines()
+    lines = score_table([("t", SCORE)], "runs/a", one_pass=False).splitlines()
     assert dict(re.split(r"  +", line) for line in lines) == {
         "bits per character": "2.0000",
         "bits per byte": "1.6667",
@@ -48,7 +55,7 @@ def test_a_score_as_lines() -> None:
 def test_several_scores_and_their_total() -> None:
     """Two texts may have one name."""
     scores = [("t", SCORE), ("t", Score(3000, 3000, 0.0, 1, 1.5))]
-    head, *rows = score_lines(scores, "runs/a", one_pass=True).splitlines()
+    head, *rows = score_table(scores, "runs/a", one_pass=True).splitlines()
     assert head.split()[-2:] == ["unknown", "source"]
     assert [row.split() for row in rows] == [
         ["2.0000", "1.6667", "1.3863", "4.000", "1,000", "1,200", "3", "t"],
@@ -63,9 +70,14 @@ def test_several_scores_and_their_total() -> None:
     assert found["sources"][1]["chars"] == 3000
 
 
+def test_a_score_that_is_not_complete_yet() -> None:
+    assert score_so_far(SCORE) == "1,000 characters  2,000 chars/s  2.000 bits/char"
+    assert score_so_far(Score(0, 0, 0.0)) == "0 characters  0 chars/s"
+
+
 def test_a_context_curve_as_lines_and_json() -> None:
     curve = [ContextScore(0, 4.0, 0.1), ContextScore(1, 2.0, 0.05), ContextScore(1024, 0.0, 0.0)]
-    head, *rows, last = [line.split() for line in context_lines(curve, 64).splitlines()]
+    head, *rows, last = [line.split() for line in context_table(curve, 64).splitlines()]
     assert rows[0] == ["0", "4.0000", "0.1000", "#" * 40]
     assert rows[1] == ["1", "2.0000", "0.0500", "#" * 20]
     assert rows[2] == ["1024", "0.0000", "0.0000"]
@@ -77,7 +89,7 @@ def test_a_context_curve_as_lines_and_json() -> None:
 
 
 def test_a_context_curve_of_a_model_that_is_never_surprised() -> None:
-    assert "0.0000" in context_lines([ContextScore(0, 0.0, 0.0)], 0)
+    assert "0.0000" in context_table([ContextScore(0, 0.0, 0.0)], 0)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,18 @@
-"""The Typer app, its commands, main."""
+"""The Typer app with its commands, and the entry point."""
 
-import contextlib
-import os
-import signal
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import charrnn
-
-if TYPE_CHECKING:
-    pass
+from charrnn.cli.evaluate import evaluate
+from charrnn.cli.sample import sample
+from charrnn.cli.shell import end_on_broken_pipe, leave_at_once
+from charrnn.cli.train import train
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -23,13 +20,14 @@ app = typer.Typer(
     epilog="First steps: charrnn train corpus.txt; charrnn sample --prompt 'I had'; "
     "charrnn eval corpus.txt",
 )
+app.command()(train)
+app.command()(sample)
+app.command("eval")(evaluate)
 
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         print(f"charrnn {charrnn.__version__}")
@@ -38,21 +36,9 @@ def _root(
 
 def main() -> None:
     """Runs the command line."""
-    if hasattr(signal, "SIGPIPE") and "train" not in sys.argv[1:2]:
-        # a reader that goes away ends us quietly, as it ends any filter; training must survive it
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if "train" not in sys.argv[1:2]:  # which must survive the reader of its output
+        end_on_broken_pipe()
     try:
-        app()
+        app(prog_name="charrnn")
     finally:
-        if "pyarrow" in sys.modules:
-            _leave_at_once()
-
-
-def _leave_at_once() -> None:
-    """Ends the process where Arrow was used: its threads may wait for each other for ever."""
-    error = sys.exception()
-    if isinstance(error, SystemExit):
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))
+        leave_at_once()

@@ -1,101 +1,62 @@
-"""``charrnn eval``."""
+"""``charrnn eval``: scores texts."""
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
-from charrnn.cli.options import (
-    _OUT,
-    _SCORING,
-    ColumnOption,
-    EncodingErrorsOption,
-    EncodingOption,
-    ModelOption,
-    OnUnknownOption,
-    RowSeparatorOption,
-    RunsOption,
-    SplitOption,
-    ThreadsOption,
-    _argument,
-    _load,
-    _on_unknown,
-    _option,
-)
-from charrnn.cli.shell import _named_errors, _set_threads, _write
-from charrnn.config import (
-    DataConfig,
-    EncodingErrors,
-)
+from charrnn.cli import options
+from charrnn.cli.shell import named_errors, set_threads, write
+from charrnn.cli.values import RUNS, set_options
+from charrnn.config import DataConfig, OnUnknown, check
 from charrnn.display.console import has_colours, note
-from charrnn.display.heatmap import heat_legend
-from charrnn.display.heatmap import heatmap as heatmap_lines
-from charrnn.display.progress import ScoringProgress
+from charrnn.display.heatmap import HeatMap, heat_legend
+from charrnn.display.progress import Bar
 from charrnn.display.scores import (
     char_rows,
     context_json,
-    context_lines,
+    context_table,
     line_rows,
     score_json,
-    score_lines,
+    score_so_far,
+    score_table,
 )
 from charrnn.errors import CorpusError, OptionError, UnknownCharacterError
+from charrnn.store.folder import find_run
 
 if TYPE_CHECKING:
-    from charrnn.text.corpus import Corpus, Piece
+    from torch import Tensor
+
+    from charrnn.scoring.reports import Score
+    from charrnn.scoring.scorer import Scorer
+    from charrnn.store.checkpoint import Checkpoint
+    from charrnn.text.corpus import Corpus
+
+Rows = TypeVar("Rows")
 
 
-@_named_errors
+@named_errors("close other programs, or name a smaller --model")
 def evaluate(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE", help="Texts to score.  [dim]\\[default: standard input][/dim]"
-        ),
-    ] = None,
-    model: ModelOption = None,
-    runs: RunsOption = Path("runs"),
-    encoding: EncodingOption = None,
-    encoding_errors: EncodingErrorsOption = None,
-    column: ColumnOption = None,
-    separator: RowSeparatorOption = None,
-    split: SplitOption = None,
-    on_unknown: OnUnknownOption = "error",
-    as_json: Annotated[bool, _option("json", "Print JSON.", _OUT)] = False,
-    per_line: Annotated[
-        bool, _option("per-line", "Score each line by itself: bits per character, tab, line.", _OUT)
-    ] = False,
-    per_char: Annotated[
-        bool,
-        _option(
-            "per-char", "A row per character: offset, character, bits, rank, most probable.", _OUT
-        ),
-    ] = False,
-    heatmap: Annotated[
-        bool, _option("heatmap", "The text, coloured by its surprise.", _OUT)
-    ] = False,
-    context_curve: Annotated[
-        bool, _option("context-curve", "Bits per character by how much the model has read.", _OUT)
-    ] = False,
-    carry: Annotated[
-        bool,
-        _option(
-            "carry",
-            "Read on from line to line and source to source; else each is a text of its own.",
-            _SCORING,
-        ),
-    ] = False,
-    exact: Annotated[
-        bool,
-        _option("exact", "One pass, not parallel streams that agree to 0.0005 bits.", _SCORING),
-    ] = False,
-    threads: ThreadsOption = None,
+    sources: options.EvalSources = None,
+    as_json: options.ScoreJson = False,
+    per_line: options.PerLine = False,
+    per_char: options.PerChar = False,
+    heatmap: options.Heatmap = False,
+    context_curve: options.ContextCurve = False,
+    model: options.Model = None,
+    runs: options.Runs = RUNS,
+    threads: options.Threads = None,
+    carry: options.Carry = False,
+    exact: options.Exact = False,
+    on_unknown: options.OnUnknownCharacter = "error",
+    column: options.Column = None,
+    separator: options.RowSeparator = None,
+    split: options.Split = None,
+    encoding: options.Encoding = None,
+    encoding_errors: options.InvalidBytes = None,
 ) -> None:
-    """Say in bits how surprised a model is by a text.
+    """Score a text in bits per character.
 
     Examples: charrnn eval book.txt; charrnn eval access.log --per-line | sort -rn | head
     """
@@ -105,68 +66,90 @@ def evaluate(
         raise OptionError("--heatmap: it is no JSON: give --per-char --json")
     if heatmap and not has_colours():
         raise OptionError("--heatmap: no terminal with colours here: give --per-char")
-    unknown = _on_unknown(on_unknown)
-    # a byte that is no text is one more character that the model does not know
-    lenient = "surrogateescape" if unknown == "skip" else DataConfig.encoding_errors
-    data = DataConfig(
-        encoding=encoding or DataConfig.encoding,
-        encoding_errors=cast("EncodingErrors", encoding_errors or lenient),
-        column=column,
-        separator=DataConfig.separator if separator is None else _argument(separator),
-        split=split or DataConfig.split,
-    )
-    _set_threads(threads)
-    loaded = _load(runs, model)
-    from charrnn.scoring import context, reports
+    data = set_options(column=column, separator=separator, split=split, encoding=encoding)
+    if encoding_errors or on_unknown == "skip":
+        # an invalid byte is one more unknown character
+        data["encoding_errors"] = encoding_errors or "surrogateescape"
+    check(data)
+    set_threads(threads)  # the first import of torch: wrong usage has shown before it
+    from charrnn.scoring import reports
     from charrnn.scoring.scorer import Scorer
+    from charrnn.store import checkpoint
     from charrnn.text.chunks import split_lines
     from charrnn.text.corpus import Corpus
     from charrnn.text.sources import STDIN
 
+    loaded = checkpoint.load(find_run(runs, model))
     if not sources and sys.stdin is not None and sys.stdin.isatty():
         note("reading standard input; end it with Ctrl-D")
     if model is None:
         note(f"model {loaded.path}")
-    data = replace(data, unit=loaded.vocabulary.unit)
-    corpora = [Corpus([source], data) for source in sources or [STDIN]]
-    scorer = Scorer(loaded.model, loaded.vocabulary, exact=exact)
-
-    def texts() -> "Iterator[tuple[Corpus, Iterator[Piece]]]":
-        """Yields each source and its text, with the scorer where that text starts."""
-        for corpus in corpora:
-            if not carry:
-                scorer.restart()
-            yield corpus, corpus.pieces()
-
+    config = DataConfig(unit=loaded.vocabulary.unit, **data)
+    corpora = [Corpus([source], config) for source in sources or [STDIN]]
     if context_curve:
-        whole = (piece for _, pieces in texts() for piece in pieces)
-        ids = context.read_ids(loaded.vocabulary, whole, unknown)
-        curve = context.context_curve(loaded.model, ids)
-        render_curve = context_json if as_json else context_lines
-        _write(render_curve(curve, context.enough_context(curve)) + "\n")
+        _write_context_curve(loaded, corpora, on_unknown, as_json)
         return
-    found = []
-    for corpus, pieces in texts():
+    scorer = Scorer(loaded.model, loaded.vocabulary, exact=exact)
+    state, whole_texts = scorer.start, []
+    for corpus in corpora:
+        state, pieces = state if carry else scorer.start, corpus.pieces()
         with _naming(corpus.name):
             if per_line:
-                lines = split_lines(pieces)
-                for rows in reports.score_lines(scorer, lines, unknown, carry=carry):
-                    _write(line_rows(rows, as_json=as_json))
-            elif per_char:
-                for scores in reports.score_chars(scorer, pieces, unknown):
-                    _write(char_rows(scores, as_json=as_json))
-            elif heatmap:
-                for line in heatmap_lines(reports.score_chars(scorer, pieces, unknown)):
-                    _write(line)
+                groups = split_lines(pieces)
+                lines = reports.score_lines(scorer, groups, state, on_unknown, carry=carry)
+                state = _write_all(lines, partial(line_rows, as_json=as_json), state)
+            elif per_char or heatmap:
+                chars = reports.score_chars(scorer, pieces, state, on_unknown)
+                heat_map = HeatMap()
+                render = heat_map.draw if heatmap else partial(char_rows, as_json=as_json)
+                state = _write_all(chars, render, state)
+                write(heat_map.end())  # the line that no newline ended
             else:
-                with ScoringProgress(corpus.name, corpus.size_bytes()) as progress:
-                    score = reports.score(scorer, pieces, unknown, progress.scored)
-                found.append((corpus.name, score))
+                score, state = _score(scorer, corpus, state, on_unknown)
+                whole_texts.append((corpus.name, score))
     if heatmap:
-        _write(heat_legend())
-    elif found:
-        render = score_json if as_json else score_lines
-        _write(render(found, str(loaded.path), one_pass=scorer.one_pass) + "\n")
+        write(heat_legend())
+    elif whole_texts:
+        render_scores = score_json if as_json else score_table
+        write(render_scores(whole_texts, str(loaded.path), one_pass=scorer.one_pass) + "\n")
+
+
+def _write_all(
+    scored: "Iterator[tuple[Rows, Tensor]]",
+    render: Callable[[Rows], str | bytes],
+    state: "Tensor",
+) -> "Tensor":
+    """Writes rows as they are scored; returns the state after the last ones."""
+    for rows, state_after in scored:
+        write(render(rows))
+        state = state_after
+    return state
+
+
+def _score(
+    scorer: "Scorer", corpus: "Corpus", state: "Tensor", on_unknown: OnUnknown
+) -> "tuple[Score, Tensor]":
+    """Scores a whole text, with a bar on the terminal."""
+    from charrnn.scoring import reports
+
+    with Bar() as bar:
+
+        def watch(score: "Score") -> None:
+            bar.show(corpus.name, score.bytes, corpus.size_bytes, score_so_far(score))
+
+        return reports.score(scorer, corpus.pieces(), state, on_unknown, watch)
+
+
+def _write_context_curve(
+    loaded: "Checkpoint", corpora: "Sequence[Corpus]", on_unknown: OnUnknown, as_json: bool
+) -> None:
+    from charrnn.scoring import context
+
+    pieces = (piece for corpus in corpora for piece in corpus.pieces())
+    ids = context.read_ids(loaded.vocabulary, pieces, on_unknown)
+    curve = context.context_curve(loaded.model, ids)
+    render = context_json if as_json else context_table
+    write(render(curve, context.enough_context(curve)) + "\n")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,10 @@
-"""Errors to exit codes, signals, stdin, stdout."""
+"""How the program behaves in a shell: exit codes, signals, standard input and output, its end.
 
+Exit codes: 0 done; 1 a named error; 2 wrong usage; 128 + n after signal n (130 for Ctrl-C, 141 if
+the reader of a pipe went away).
+"""
+
+import contextlib
 import errno
 import functools
 import os
@@ -7,106 +12,118 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec
 
 import typer
 
-from charrnn.config import (
-    check_threads,
-)
+from charrnn.config import check
 from charrnn.display.console import note
-from charrnn.errors import CharrnnError, CorpusError
-
-if TYPE_CHECKING:
-    pass
+from charrnn.errors import CharrnnError, CorpusError, reason
 
 P = ParamSpec("P")
+SIGPIPE = 13
+"""Its number, also on a system that lacks the signal."""
 
 
-def _named_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Turns errors into one line on standard error and an exit code."""
+def named_errors(memory_advice: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Turns a command's errors into one line on standard error and an exit code.
 
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except CharrnnError as error:
-            note(f"charrnn: {error}")
-            raise typer.Exit(error.exit_code) from None
-        except BrokenPipeError:
-            # the reader of a pipe went away; nothing more is to be said there
-            _lose_what_is_left()
-            raise typer.Exit(128 + 13) from None
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            note(f"charrnn: {where}{error.strerror or error}")
-            raise typer.Exit(1) from None
-        except (MemoryError, RuntimeError) as error:
-            # torch has no class of its own for this
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
-                raise
-            note("charrnn: not enough memory: use a smaller --hidden-size or --batch-size")
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(128 + signal.SIGINT) from None
-
-    return wrapped
-
-
-class _Signals:
-    """Notes signals that ask to stop, so that training can save; a second Ctrl-C leaves at once.
-
-    Until training begins, there is nothing to save: then they end the program, clearing up.
+    Args:
+        memory_advice: what helps if the memory does not suffice.
     """
 
-    wanted = tuple(
+    def decorate(command: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(command)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                command(*args, **kwargs)
+            except CharrnnError as error:
+                raise _failed(str(error), error.exit_code) from None
+            except BrokenPipeError:
+                _discard_stdout()
+                raise typer.Exit(128 + SIGPIPE) from None
+            except OSError as error:
+                where = f"{error.filename}: " if error.filename else ""
+                raise _failed(where + reason(error)) from None
+            except (MemoryError, RuntimeError) as error:
+                # torch has no class of its own for a lack of memory
+                if isinstance(error, RuntimeError) and "memory" not in str(error):
+                    raise
+                raise _failed(f"not enough memory: {memory_advice}") from None
+            except KeyboardInterrupt:
+                raise typer.Exit(128 + signal.SIGINT) from None
+
+        return wrapped
+
+    return decorate
+
+
+def _failed(message: str, exit_code: int = 1) -> typer.Exit:
+    note(f"charrnn: {message}")
+    return typer.Exit(exit_code)
+
+
+class Signals:
+    """Catches the signals that ask to stop; a context manager.
+
+    While there is nothing to save, they end the program, which cleans up. Once ``saving`` is set,
+    the first one is only noted, so that training can save, and a second Ctrl-C ends it at once.
+
+    Attributes:
+        saving: whether there is something to save.
+        received: number of the first signal noted; 0 if none was.
+    """
+
+    CAUGHT = tuple(
         getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
     )
 
     def __init__(self) -> None:
+        self.saving = False
         self.received = 0
-        self.training = False
-        self._before: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}  # as they were before
 
-    def __enter__(self) -> "_Signals":
-        for number in self.wanted:
-            before = signal.getsignal(number)
-            # under nohup a hang-up stays ignored; an interrupt is heard even behind a shell's &
-            if before != signal.SIG_IGN or number == signal.SIGINT:
-                self._before[number] = before
+    def __enter__(self) -> "Signals":
+        """Catches the signals, but for those that are ignored."""
+        for number in self.CAUGHT:
+            handler = signal.getsignal(number)
+            # nohup ignores SIGHUP, and it stays so; a shell's & ignores SIGINT, which we do catch
+            if handler != signal.SIG_IGN or number == signal.SIGINT:
+                self._handlers[number] = handler
                 signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        """Handles them as before."""
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if not self.training:
+        if not self.saving:
             raise SystemExit(128 + number)
         self.received = self.received or number
-        # of other signals a second is none: some programs send them twice
+        # only a second Ctrl-C is meant as a second one: some programs send SIGTERM twice
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _stdin_bytes() -> bytes:
+def stdin_bytes() -> bytes:
+    """Reads standard input to its end.
+
+    Raises:
+        CorpusError: It is closed.
+    """
     if sys.stdin is None:
         raise CorpusError("standard input: it is closed: pipe a text in")
     return sys.stdin.buffer.read()
 
 
-def _set_threads(threads: int | None) -> None:
-    check_threads(threads)
-    if threads is not None:
-        # NumPy's products, in sampling, have threads of their own; it reads this when it is loaded
-        os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
-        import torch
+def write(text: str | bytes) -> None:
+    """Writes to standard output at once, as UTF-8 whatever the locale, line ends as they are.
 
-        torch.set_num_threads(threads)
-
-
-def _write(text: str | bytes) -> None:
-    """Writes to standard output at once, as UTF-8 whatever the locale, line ends as they are."""
+    Raises:
+        CharrnnError: It cannot be written.
+        BrokenPipeError: Its reader went away.
+    """
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     try:
         if sys.stdout is None:
@@ -116,13 +133,44 @@ def _write(text: str | bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _lose_what_is_left()
-        reason = error.strerror or error
+        _discard_stdout()
         raise CharrnnError(
-            f"standard output: cannot be written: {reason}: free some space"
+            f"standard output: cannot be written: {reason(error)}: "
+            "free some space, or write to another place"
         ) from None
 
 
-def _lose_what_is_left() -> None:
-    """Keeps the end of the process from writing again what standard output has refused."""
+def _discard_stdout() -> None:
+    """Points standard output at /dev/null, so that the interpreter's last flush cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def set_threads(threads: int | None) -> None:
+    """Sets the threads of torch and NumPy; None leaves their own choice.
+
+    Raises:
+        OptionError: The number is out of range.
+    """
+    check({"threads": threads})
+    if threads is not None:
+        # NumPy's products, in sampling, have threads of their own; it reads this when it is loaded
+        os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def end_on_broken_pipe() -> None:
+    """Lets a reader that goes away end the process quietly, as it ends any filter."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def leave_at_once() -> None:
+    """Ends the process if Arrow was used: its threads may wait for each other forever."""
+    error = sys.exception()
+    if "pyarrow" in sys.modules and isinstance(error, SystemExit):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))

@@ -1,12 +1,13 @@
 """The program itself: help, version, its end."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from calls import succeed
-from processes import COMMAND, posix, run
+from processes import COMMAND, environment, posix, run
 
 import charrnn
 
@@ -45,3 +46,81 @@ def test_a_process_that_read_rows_ends_at_once_and_as_any_other(
         assert done.returncode == code, done.stderr
         assert ("bits per character" in done.stdout) == (code == 0)
         assert done.stderr.count("\n") == code
+
+
+def completed(words: str, folder: Path, **env: str) -> list[str]:
+    """Returns what bash is offered for the last of some words, which may be empty."""
+    done = subprocess.run(
+        COMMAND,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(
+            _CHARRNN_COMPLETE="complete_bash",
+            COMP_WORDS=words,
+            COMP_CWORD=str(words.count(" ")),
+            **env,
+        ),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+@posix
+def test_the_shell_completes_commands_options_choices_and_runs(trained: Path) -> None:
+    folder = trained.parent
+    assert completed("charrnn ", folder) == ["train", "sample", "eval"]
+    assert completed("charrnn train --max", folder) == ["--max-time"]
+    assert completed("charrnn train x --unit ", folder) == ["char", "byte"]
+    assert completed("charrnn sample --model ", folder) == ["letters", "raw"]
+    assert completed("charrnn train --resume --name le", folder) == ["letters"]
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    assert completed("charrnn sample --model ", elsewhere) == []
+    assert completed("charrnn eval --runs ../runs --model r", elsewhere) == ["raw"]
+    assert completed("charrnn eval --model r", elsewhere, CHARRNN_RUNS="../runs") == ["raw"]
+
+
+LARGE = {"torch", "numpy", "datasets", "pyarrow", "safetensors"}
+
+
+def loaded(*args: object, code: int = 0, **env: str) -> set[str]:
+    """Returns what a call has imported when it ends."""
+    done = run(sys.executable, "-X", "importtime", *COMMAND[1:], *args, **env)
+    assert done.returncode == code
+    lines = done.stderr.decode().splitlines()
+    modules = {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
+    assert "charrnn.cli.app" in modules
+    return modules
+
+
+@posix
+def test_completion_loads_nothing_large(trained: Path) -> None:
+    """A key press must not wait for torch."""
+    words = f"charrnn sample --runs {trained} --model l"
+    completing = {"_CHARRNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "5"}
+    assert not loaded(**completing) & LARGE
+
+
+@posix
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("train", "t.txt", "--unit", "word"),
+        ("train", "t.txt", "--encoding", "klingon"),
+        ("train", "t.txt", "--steps", "1", "--max-time", "1s"),
+        ("train", "--resume", "a", "b"),
+        ("sample", "--prompt", "a", "--prompts", "b"),
+        ("eval", "--encoding", "klingon"),
+        ("eval", "--per-line", "--per-char"),
+    ],
+)
+def test_wrong_usage_shows_before_anything_large_is_loaded(args: tuple[str, ...]) -> None:
+    assert not loaded(*args, code=2) & LARGE
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_script_for_bash_is_a_script_for_bash() -> None:
+    script = run(*COMMAND, "--show-completion", "bash", SHELL="/bin/bash").stdout
+    assert b"complete -o default -F _charrnn_completion charrnn" in script
+    assert run("bash", "-n", stdin=script).returncode == 0

@@ -1,11 +1,14 @@
-"""Counts and durations as they are typed."""
+"""Options as they are typed and shown: counts, durations, choices, their order."""
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from calls import TINY, metadata, succeed
+from calls import TINY, call, metadata, succeed
 
-from charrnn.cli.options import _count
+from charrnn.cli.values import count
+from charrnn.config import Nonlinearity, OnUnknown, Unit
 
 
 @pytest.mark.parametrize(
@@ -20,7 +23,38 @@ def test_durations_have_units(text: str, seconds: float, story: Path, runs: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("1.001M", 1_001_000), ("0.3k", 300), ("12", 12), ("2K", 2000)]
+    ("text", "number"), [("1.001M", 1_001_000), ("0.3k", 300), ("12", 12), ("2K", 2000)]
 )
-def test_counts_are_exact(text: str, count: int) -> None:
-    assert _count(text) == count
+def test_counts_are_exact(text: str, number: int) -> None:
+    assert count(text) == number
+
+
+def help_of(command: str) -> str:
+    return succeed(command, "--help", COLUMNS="200", TERMINAL_WIDTH="200").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "choices"),
+    [
+        ("train", "--unit", get_args(Unit)),
+        ("train", "--nonlinearity", get_args(Nonlinearity)),
+        ("eval", "--on-unknown", get_args(OnUnknown)),
+        ("eval", "--encoding-errors", ("strict", "replace")),
+    ],
+)
+def test_choices_are_shown_and_kept_to(
+    command: str, option: str, choices: tuple[str, ...], story: Path
+) -> None:
+    assert re.search(rf"{option} +<{'[|]'.join(choices)}>", help_of(command))
+    wrong = call(command, story, option, "surrogateescape")
+    assert wrong.exit_code == 2
+    assert all(f"'{choice}'" in wrong.stderr for choice in choices)
+
+
+def test_the_most_used_options_come_first() -> None:
+    first = ["name", "resume", "max-time", "steps", "epochs", "unit", "val-source"]
+    first += ["hidden-size", "num-layers", "learning-rate"]
+    options = re.findall(r"\n. --([a-z-]+) ", help_of("train"))
+    assert [option for option in options if option in first] == first
+    panels = re.findall(r"─ ([A-Z][a-z ]+) ─", help_of("train"))
+    assert panels[2:] == ["Run", "When to stop", "Text", "Model", "Training"]

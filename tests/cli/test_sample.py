@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from calls import fail, succeed
 
-from charrnn.cli import sample as room
+from charrnn.sampling import generate
 
 
 def test_sample_without_options_uses_the_newest_run_and_says_so(trained: Path) -> None:
@@ -122,7 +122,7 @@ def test_each_prompt_is_gone_on_from_in_order(ending: str, letters: Path, tmp_pa
         out = succeed(*args, "--prompts", source, stdin=stdin).stdout
         assert out == "".join(f"{one}@" for one in wanted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "SAMPLES_AT_ONCE", 2)
+        patch.setattr(generate, "SIDE_BY_SIDE", 2)
         assert succeed(*args, "--prompts", "-", stdin=text).stdout == out
 
 

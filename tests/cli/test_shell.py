@@ -17,7 +17,8 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from charrnn.cli.app import app
-from charrnn.cli.shell import _Signals
+from charrnn.cli.shell import Signals
+from charrnn.store import checkpoint
 
 # --- what goes wrong: one line, exit code 1, nothing left behind
 
@@ -231,8 +232,8 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """As under nohup, or in the background of a script."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with _Signals() as signals:
-            signals.training = True
+        with Signals() as signals:
+            signals.saving = True
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGTERM)  # again: some programs send it twice
@@ -250,7 +251,7 @@ ESCAPE = "\x1b"
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_names_the_command_that_goes_on(
+def test_a_signal_saves_and_names_the_command_to_resume(
     number: signal.Signals, story: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "my runs"
@@ -262,7 +263,7 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(
         out, err = process.communicate()
     assert process.returncode == 128 + number
     assert out == ""
-    advice = err.splitlines()[-1].removeprefix("go on with: ")
+    advice = err.splitlines()[-1].removeprefix("resume with: ")
     program, *args = shlex.split(advice)
     assert program == "charrnn"
 
@@ -351,6 +352,18 @@ def test_a_model_too_large_for_the_memory_is_a_named_error(story: Path, tmp_path
     assert result.stderr.startswith(b"charrnn: ") and result.stderr.count(b"\n") == 1
     assert b"--hidden-size" in result.stderr
     assert not list((tmp_path / "r").glob("*"))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory")])
+@pytest.mark.parametrize("command", ["sample", "eval"])
+def test_advice_on_too_little_memory_names_no_option_that_the_command_lacks(
+    command: str, error: Exception, letters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint, "load", load)
+    assert "not enough memory: " in fail(command, "--model", letters, stdin="I had")
 
 
 @posix

@@ -146,7 +146,7 @@ def test_a_long_evaluation_does_not_hold_a_signal_up(
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert err.splitlines()[-1].startswith("go on with: charrnn train --resume ")
+    assert err.splitlines()[-1].startswith("resume with: charrnn train --resume ")
     path = tmp_path / "runs" / "story" / "training.safetensors"
     assert resume(path, {})
 
@@ -163,7 +163,7 @@ def test_a_second_signal_breaks_nothing(
     if process.returncode != -signal.SIGINT or second != signal.SIGINT:
         # where both come at once, the system decides which is the first
         assert process.returncode in (130, 143)
-        assert err.splitlines()[-1].startswith("go on with: charrnn train --resume ")
+        assert err.splitlines()[-1].startswith("resume with: charrnn train --resume ")
     assert "Traceback" not in err
     path = tmp_path / "runs" / "story" / "training.safetensors"
     assert resume(path, {})

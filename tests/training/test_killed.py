@@ -177,7 +177,7 @@ def test_a_second_training_of_a_run_is_refused(story: Path, tmp_path: Path) -> N
         other = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
         assert (other.returncode, other.stdout) == (1, "")
         assert other.stderr == (
-            f"charrnn: {runs}/story: another training goes on there: "
+            f"charrnn: {runs}/story: another training is running there: "
             "wait for it, or start a new run\n"
         )
     # a killed training locks nothing

@@ -10,8 +10,8 @@ prints it and leaves with the class's exit code; nothing here is ever shown as a
     ├── UnknownCharacterError   a text holds characters that the model never saw
     ├── CheckpointError         a model or training file cannot be read or written
     │   ├── RunNotFoundError    there is no such run
-    │   └── RunBusyError        another training goes on in it
-    └── TrainingError           training cannot go on
+    │   └── RunBusyError        another training is running in it
+    └── TrainingError           training cannot continue
 """
 
 
@@ -48,11 +48,11 @@ class RunNotFoundError(CheckpointError):
 
 
 class RunBusyError(CheckpointError):
-    """Another training goes on in the run's folder."""
+    """Another training is running in the run's folder."""
 
 
 class TrainingError(CharrnnError):
-    """Training cannot go on; what was saved stays."""
+    """Training cannot continue; what was saved stays."""
 
 
 def reason(error: BaseException) -> str:

@@ -4,7 +4,7 @@ One update reads B streams T characters further, predicts each next character, a
 gradient of the mean surprise (the cross-entropy). The hidden state is carried from batch to batch,
 and gradients stop there: truncated back-propagation through time.
 
-Shapes: T time, B batch, L layers, H hidden.
+Shapes: T time, B batch, V vocabulary, L layers, H hidden.
 """
 
 import copy
@@ -38,11 +38,7 @@ class Learner:
     """
 
     def __init__(self, model: CharRNN, config: TrainingConfig) -> None:
-        """Prepares the first update.
-
-        Args:
-            model: the network; moved to its device.
-            config: batch size, weight decay, clipping and device.
+        """Moves the model to its device, and prepares the first update.
 
         Raises:
             OptionError: There is no such device.
@@ -51,35 +47,39 @@ class Learner:
         self.average = copy.deepcopy(model).eval()
         self.optimizer = AdamW(model.parameters(), config.weight_decay)
         self.state = model.zero_state(config.batch_size)
-        self._grad_clip = config.grad_clip
         self._averages = [p.detach() for p in self.average.parameters()]
+        self._max_norm = config.grad_clip or math.inf
 
     def update(self, batch: Batch, lr: float) -> float:
-        """Makes one update.
-
-        Args:
-            batch: the text.
-            lr: the learning rate.
+        """Makes one update at a learning rate.
 
         Returns:
             The batch's mean surprise before the update, nats/char.
 
         Raises:
-            Diverged: It is NaN or infinite; the weights are as they were.
+            Diverged: It, or its gradient, is NaN or infinite; the weights are as they were.
         """
         device = self.state.device
         x = torch.from_numpy(batch.x).to(device)  # (T, B)
         y = torch.from_numpy(batch.y).to(device)
         if batch.starts_block:
             self.state.zero_()
-        nats, self.state = update_weights(
-            self.model, self.optimizer, (x, y), self.state, lr, self._grad_clip
-        )
+        logits, state = self.model(x, self.state)  # (T, B, V), (L, B, H)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+        nats = loss.item()
+        if not math.isfinite(nats):
+            raise Diverged(f"the loss is {nats}")
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.optimizer.parameters, self._max_norm).item()
+        if not math.isfinite(norm):
+            raise Diverged(f"the gradient's norm is {norm}")
+        self.optimizer.update(lr)
         update_average(self._averages, self.optimizer.parameters, self.optimizer.updates - 1)
+        self.state = state.detach()  # truncated BPTT stops here
         return nats
 
     def check_finite(self) -> None:
-        """Raises Diverged if a weight is NaN or infinite."""
+        """Raises :class:`Diverged` if a weight is NaN or infinite."""
         models = (self.model, self.average)
         if not all(bool(p.isfinite().all()) for model in models for p in model.parameters()):
             raise Diverged("the weights are NaN or infinite")
@@ -98,12 +98,7 @@ class Learner:
         return tensors
 
     def restore(self, model: CharRNN, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Takes over what a training file kept.
-
-        Args:
-            model: its weights.
-            tensors: the rest, as :meth:`tensors` names it.
-            step: updates made so far.
+        """Takes over what a training file kept: weights, the rest by name, the updates so far.
 
         Raises:
             KeyError: A tensor is missing.
@@ -118,41 +113,3 @@ class Learner:
             tensor.copy_(saved)
         self.optimizer.updates = step
         self.optimizer.zero_grad()
-
-
-def update_weights(
-    model: CharRNN,
-    optimizer: AdamW,
-    batch: tuple[Tensor, Tensor],
-    state: Tensor,
-    lr: float,
-    grad_clip: float,
-) -> tuple[float, Tensor]:
-    """Makes one update of the weights.
-
-    Args:
-        model: the network; changed.
-        optimizer: of its weights; changed.
-        batch: ids read and, for each, the id that follows, both (T, B) int64.
-        state: before the first of them, (L, B, H).
-        lr: the learning rate.
-        grad_clip: largest norm of the gradient; 0 is any.
-
-    Returns:
-        The mean surprise, nats/char, and the state after the last step.
-
-    Raises:
-        Diverged: The surprise or the gradient is NaN or infinite; the weights are as they were.
-    """
-    x, y = batch
-    logits, state = model(x, state)  # (T, B, V), (L, B, H)
-    loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
-    nats = loss.item()
-    if not math.isfinite(nats):
-        raise Diverged(f"the loss is {nats}")
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(optimizer.parameters, grad_clip or math.inf)
-    if not math.isfinite(norm.item()):
-        raise Diverged(f"the gradient's norm is {norm.item()}")
-    optimizer.update(lr)
-    return nats, state.detach()  # detach: truncated BPTT stops here

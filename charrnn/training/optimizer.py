@@ -10,9 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-BETAS = 0.9, 0.99
-"""Decay rates of the moving averages of the gradient and of its square."""
-
+BETAS = 0.9, 0.99  # decay rates of the moving averages of the gradient and of its square
 EPSILON = 1e-8
 
 
@@ -29,12 +27,6 @@ class AdamW:
     """
 
     def __init__(self, parameters: Iterable[Tensor], weight_decay: float) -> None:
-        """Prepares the first update.
-
-        Args:
-            parameters: what to update.
-            weight_decay: share of a matrix that an update at learning rate 1 takes away.
-        """
         self.parameters = list(parameters)
         self.exp_avg = [torch.zeros_like(p) for p in self.parameters]
         self.exp_avg_sq = [torch.zeros_like(p) for p in self.parameters]

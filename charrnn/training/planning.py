@@ -10,66 +10,57 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.model.device import find_device
 from charrnn.model.network import CharRNN
-from charrnn.training.learner import update_weights
-from charrnn.training.optimizer import AdamW
+from charrnn.text.batches import Batch, Position
+from charrnn.training.learner import Learner
 from charrnn.training.schedule import ENOUGH_EPOCHS, enough_steps, total_steps
 
+# the hidden size from this many characters on that are read in all
 HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
-"""The hidden size from this many characters on that are read in all."""
 
+# a hidden size above the default: for texts from so many characters on; with more dropout, more
+# epochs pay
 LARGE_MODEL_TEXT = 500_000
-"""A text of fewer characters is too small for more than the default hidden size."""
-
 LARGE_MODEL_BATCH = 64
 LARGE_MODEL_DROPOUT = 0.15
 LARGE_MODEL_EPOCHS = 60
-"""What suits a hidden size above the default: with more dropout, more epochs pay."""
 
+# a training that reads this many characters in all can start and end with smaller steps
 LONG_CHARS = 8e6
-"""A training that reads this many characters in all is a long one."""
-
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
-"""A long training can afford to start and end with smaller steps."""
 
-DROPOUT_EPOCHS = 8.0
-"""From this many epochs on, a text is learnt with dropout."""
+DROPOUT_EPOCHS = 8.0  # from here on, a text is learnt with dropout
+
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training that fits its text and its time.
-
-    Attributes:
-        model: the model's configuration.
-        training: the settings.
-        notes: what the user should know, a line each.
-        spent_s: seconds that planning took from the time budget.
-    """
+    """A training that fits its text and its time."""
 
     model: ModelConfig
     training: TrainingConfig
-    notes: list[str]
-    spent_s: float
+    notes: list[str]  # what the user should know, a line each
+    spent_s: float  # seconds that planning took from the time budget
 
 
 def plan(
     model_options: Mapping[str, Any],
     training_options: Mapping[str, Any],
     train_chars: float,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
 ) -> Plan:
     """Fits model, settings, length and evaluation to what can be read of the text.
 
     Args:
-        model_options: fields of the model; those that are missing are chosen.
-        training_options: fields of the settings; those that are missing are chosen.
+        model_options: fields of the model that are set; the others are chosen.
+        training_options: fields of the settings that are set; the others are chosen.
         train_chars: characters of the training text; infinite if it has not ended.
-        clock: tells seconds.
+        clock: returns seconds.
 
     Raises:
         OptionError: A value is out of range.
@@ -126,10 +117,6 @@ def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
 
     Each stream should be at least four sequences long, or carrying its state means nothing: first
     the batch shrinks, then, for one stream, the sequence.
-
-    Args:
-        config: the settings.
-        train_chars: characters of the training text.
     """
     targets = min(train_chars, 2**40) - 1
     batch_size = max(1, min(config.batch_size, int(targets // (4 * config.seq_len))))
@@ -138,13 +125,9 @@ def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
 
 
 def fitted_hidden_size(chars: float, train_chars: float) -> int:
-    """Returns the hidden size for a training that the clock ends.
+    """Returns the hidden size for a time in which the default one would read ``chars`` characters.
 
     A small model learns less from each character, but reads more of them.
-
-    Args:
-        chars: characters that a model of the default size would read in that time.
-        train_chars: characters of the training text.
     """
     size = next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
     return size if train_chars >= LARGE_MODEL_TEXT else min(size, ModelConfig.hidden_size)
@@ -156,14 +139,12 @@ def fitted_schedule(chars: float) -> dict[str, Any]:
 
 
 def fitted_dropout(epochs: float, chars: float, *, large: bool = False) -> float:
-    """Returns the dropout that keeps a text that is read often from being overfitted.
-
-    A large text is harder to overfit, and needs less of it.
+    """Returns the dropout for a text that is read often; a large text is harder to overfit.
 
     Args:
         epochs: how often the training text will be read.
         chars: characters that will be read in all.
-        large: the hidden size is above the default.
+        large: whether the hidden size is above the default.
     """
     if epochs < DROPOUT_EPOCHS:
         return 0.0
@@ -172,30 +153,16 @@ def fitted_dropout(epochs: float, chars: float, *, large: bool = False) -> float
     return 0.05 if chars >= LONG_CHARS else 0.1
 
 
-def training_speed(
-    model_config: ModelConfig,
-    config: TrainingConfig,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Measures how fast such a model learns here; takes about a quarter of a second.
-
-    Args:
-        model_config: the network.
-        config: batch size, sequence length and device.
-        clock: tells seconds.
-
-    Returns:
-        Characters per second.
-    """
+def training_speed(model_config: ModelConfig, config: TrainingConfig, clock: Clock) -> float:
+    """Measures how fast such a model learns here, characters/s; takes a quarter of a second."""
     with torch.random.fork_rng(devices=[]):
-        model = CharRNN(model_config).to(find_device(config.device))
-        text = torch.randint(model_config.vocab_size, (config.seq_len + 1, config.batch_size))
-    optimizer, state = AdamW(model.parameters(), 0.0), model.zero_state(config.batch_size)
-    batch = text[:-1].to(state.device), text[1:].to(state.device)
+        learner = Learner(CharRNN(model_config), config)
+    size = (config.seq_len + 1, config.batch_size)
+    text = np.random.default_rng(0).integers(model_config.vocab_size, size=size)
+    batch = Batch(text[:-1], text[1:], starts_block=False, after=Position())
     marks_s = [clock()]
     while len(marks_s) < 4 or marks_s[-1] - marks_s[0] < 0.25:
-        # at learning rate 0 the weights stay where they are
-        update_weights(model, optimizer, batch, state, lr=0.0, grad_clip=1.0)
+        learner.update(batch, lr=0.0)  # the weights stay where they are
         marks_s.append(clock())
     # the first update has the warm-up
-    return batch[0].numel() / statistics.median(b - a for a, b in itertools.pairwise(marks_s[1:]))
+    return batch.x.size / statistics.median(b - a for a, b in itertools.pairwise(marks_s[1:]))

@@ -36,12 +36,7 @@ def refusal(write: Callable[..., None], *args: Any) -> str | None:
 
 
 class Recorder:
-    """Writes a run's files, and reads its training file again.
-
-    Attributes:
-        folder: the run's folder.
-        model_path: the best model.
-    """
+    """Writes a run's files, and reads its training file again."""
 
     def __init__(
         self,
@@ -59,8 +54,8 @@ class Recorder:
             lock: of the folder; released when the recorder is closed.
             vocabulary: of the model.
             config: the settings of the training.
-            origin: what the training file must tell to find the text again; JSON values.
-            provenance: what every file tells of the text; JSON values.
+            origin: what a training file keeps to find the text again; JSON values.
+            provenance: what every file keeps of the text; JSON values.
         """
         self.folder, self.model_path = folder, folder / MODEL_FILE
         self._lock, self._vocabulary, self._config = lock, vocabulary, config
@@ -104,12 +99,7 @@ class Recorder:
         }
 
     def save_model(self, learner: Learner, progress: Progress, nats: float | None) -> None:
-        """Saves the averaged model as the best one.
-
-        Args:
-            learner: its weights.
-            progress: of the training.
-            nats: its validation figure, nats/char; None if it was not scored.
+        """Saves the averaged model as the best one, which scored ``nats`` per character, if at all.
 
         Raises:
             Diverged: The weights are NaN or infinite.
@@ -168,10 +158,7 @@ class Recorder:
 
 
 def restore(saved: Checkpoint, learner: Learner) -> Progress:
-    """Puts a learner, and torch's random numbers, where a training file says.
-
-    Returns:
-        How far the training was.
+    """Takes a learner, and torch's random numbers, back to a save; returns how far that was.
 
     Raises:
         CheckpointError: The file is not whole.

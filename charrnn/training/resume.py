@@ -38,7 +38,7 @@ def resume(
         path: the training file.
         changes: settings that the user set anew; all but :data:`RESUMABLE` must be as saved.
         watch: called while the text is read.
-        clock: tells seconds.
+        clock: returns seconds.
 
     Raises:
         CheckpointError: The file cannot be used, or a setting differs.

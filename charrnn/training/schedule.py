@@ -13,64 +13,40 @@ from charrnn.config import DEFAULT_EPOCHS, DEFAULT_MIN_STEPS, TrainingConfig
 from charrnn.errors import OptionError
 from charrnn.text.batches import Batch, Position
 
+# beyond this many epochs, and at least this many steps, a model only overfits
 ENOUGH_EPOCHS = 40
 ENOUGH_STEPS = 200
-"""Beyond this many epochs, and at least this many steps, a model only overfits."""
 
-LOG_AFTER_S = 2.0
-"""Seconds after which a line is logged, however few updates were made."""
-
-EARLY_FROM_S = 20.0
-"""A budget of this many seconds can afford an early evaluation."""
-
-SAVES_SHARE = 0.02
-"""Share of the time that saves by the clock may take."""
+LOG_AFTER_S = 2.0  # then a line is logged, however few updates were made
+EARLY_FROM_S = 20.0  # a time budget from here on can afford an early evaluation
+SAVES_SHARE = 0.02  # of the time, that saves by the clock may take
 
 
 @dataclass
 class Progress:
     """What changes in training, except tensors; a training file keeps it as JSON.
 
-    Attributes:
-        step: updates so far.
-        chars: characters read so far.
-        elapsed_s: seconds of training so far, evaluations included.
-        position: where the next batch starts.
-        best_nats: the best validation figure, nats/char; None if there is none.
-        evaluations_since_best: evaluations in a row without a better one.
-        evaluated_step: the step of the last evaluation.
-        evaluated_s: when it ended, in seconds of training.
-        eval_s: how long it took.
-        setbacks: how often training was rolled back; each time the learning rate is halved.
-        done_max_time: the time budget that was used up; None if none was.
-        log_nats: surprise of the characters read since the last log line, summed.
-        log_chars: how many they are.
-        log_start_s: when they began, in seconds of training, evaluations and saves left out.
+    Times are seconds of training, evaluations included.
     """
 
-    step: int = 0
-    chars: int = 0
+    step: int = 0  # updates so far
+    chars: int = 0  # characters read so far
     elapsed_s: float = 0.0
-    position: Position = field(default_factory=Position)
-    best_nats: float | None = None
+    position: Position = field(default_factory=Position)  # where the next batch starts
+    best_nats: float | None = None  # the best validation figure, nats/char; None if there is none
     evaluations_since_best: int = 0
-    evaluated_step: int = 0
-    evaluated_s: float = 0.0
-    eval_s: float = 0.0
-    setbacks: int = 0
-    done_max_time: float | None = None
-    log_nats: float = 0.0
-    log_chars: int = 0
-    log_start_s: float = 0.0
+    evaluated_step: int = 0  # the step of the last evaluation
+    evaluated_s: float = 0.0  # when it ended
+    eval_s: float = 0.0  # how long it took
+    setbacks: int = 0  # rollbacks; each one halves the learning rate
+    done_max_time: float | None = None  # the time budget that was used up, if one was
+    log_nats: float = 0.0  # surprise of the characters read since the last log line, summed
+    log_chars: int = 0  # how many they are
+    log_start_s: float = 0.0  # when they began; evaluations and saves since then are left out
 
 
 def learning_rate(config: TrainingConfig, share_done: float) -> float:
-    """Returns the rate at a share of the training: a linear rise, then half a cosine down.
-
-    Args:
-        config: peak, warm-up and final share.
-        share_done: 0 at the start, 1 at the end.
-    """
+    """Returns the rate at a share of the training: a linear rise, then half a cosine down."""
     if share_done < config.warmup:
         return config.learning_rate * (0.01 + 0.99 * share_done / config.warmup)
     fall = min((share_done - config.warmup) / (1 - config.warmup), 1.0)
@@ -107,22 +83,19 @@ def total_steps(config: TrainingConfig, steps_per_epoch: float) -> int | None:
 def default_eval_every(steps: int | None, val_chars: int, chars_per_step: int) -> int:
     """Returns the steps between evaluations so that they take a few percent of the time.
 
-    Scoring a character costs about a third of learning it.
-
     Args:
         steps: of the whole training; None if the clock decides.
         val_chars: characters that an evaluation scores.
         chars_per_step: characters that a step reads.
     """
-    affordable = math.ceil(5 * val_chars / chars_per_step)
+    affordable = math.ceil(5 * val_chars / chars_per_step)  # scoring takes a third of learning
     return max(affordable, min((steps or 0) // 20, 1000), 10)
 
 
 class Schedule:
-    """Tells how far a training is and what is due.
+    """How far a training is, and what is due.
 
     Attributes:
-        config: the settings.
         steps: updates of the whole training; None if the clock decides.
         eval_every: steps between evaluations, if they do not follow the clock.
         progress: what it answers from; replaced when training is rolled back.
@@ -149,7 +122,7 @@ class Schedule:
         self._saved_s = self.progress.elapsed_s
 
     def elapsed(self) -> float:
-        """Returns the seconds of training so far, and notes them."""
+        """Returns the seconds of training so far, and puts them into the progress."""
         self.progress.elapsed_s = self._clock() - self._start_s
         return self.progress.elapsed_s
 
@@ -164,22 +137,14 @@ class Schedule:
 
     def learning_rate(self) -> float:
         """Returns the learning rate of the next update."""
-        return learning_rate(self.config, self.share_done()) * self._slowdown()
+        return learning_rate(self.config, self.share_done()) * 0.5**self.progress.setbacks
 
     def peak_learning_rate(self) -> float:
-        """Returns the peak of the schedule, after all rollbacks."""
-        return self.config.learning_rate * self._slowdown()
-
-    def _slowdown(self) -> float:
-        return 0.5**self.progress.setbacks
+        """Returns the peak of the learning rate, after all rollbacks."""
+        return self.config.learning_rate * 0.5**self.progress.setbacks
 
     def count(self, batch: Batch, nats: float) -> None:
-        """Counts an update.
-
-        Args:
-            batch: what it read.
-            nats: its mean surprise, nats/char.
-        """
+        """Counts an update: the batch that it read, and its mean surprise, nats/char."""
         progress = self.progress
         progress.step += 1
         progress.chars += batch.x.size
@@ -220,16 +185,11 @@ class Schedule:
     def judge(self, nats: float | None) -> bool:
         """Counts an evaluation; returns whether it is the best so far.
 
-        Args:
-            nats: the validation figure, nats/char; None if there is no validation text: then the
-                newest model is the best.
+        Without a validation text (None), the newest model is the best.
         """
         progress = self.progress
-        if nats is None:
-            best = True
-        else:
-            lowest = math.inf if progress.best_nats is None else progress.best_nats
-            best = nats < lowest  # never so for NaN
+        lowest = math.inf if progress.best_nats is None else progress.best_nats
+        best = nats is None or nats < lowest  # never so for NaN
         progress.evaluated_step = progress.step
         progress.evaluations_since_best = 0 if best else progress.evaluations_since_best + 1
         if best:

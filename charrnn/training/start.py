@@ -24,46 +24,28 @@ from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import Progress
 from charrnn.training.trainer import Trainer
 
-FITTED = ("batch_size", "seq_len")
-"""Settings that a small text may shrink, whatever the user asked for."""
+FITTED = ("batch_size", "seq_len")  # settings that a small text may shrink
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for when a run starts.
+    """What a user asks for when a run starts."""
 
-    Attributes:
-        sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``.
-        runs: the folder of all runs.
-        name: the run's name; None takes the first source's.
-        data: how the text is read and cut.
-        training: fields of :class:`~charrnn.config.TrainingConfig` that the user set.
-        model: fields of :class:`~charrnn.config.ModelConfig` that the user set.
-        val_source: another text to validate on, instead of the tail of this one.
-        init_from: a model to take the weights from.
-        keep_characters: also keep its characters that the text does not have.
-    """
-
-    sources: Sequence[str]
-    runs: Path
-    name: str | None = None
+    sources: Sequence[str]  # files, folders, globs, "-" for standard input, "hf:NAME"
+    runs: Path  # the folder of all runs
+    name: str | None = None  # of the run; None takes the first source's
     data: DataConfig = field(default_factory=DataConfig)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    model: Mapping[str, Any] = field(default_factory=dict)
-    val_source: str | None = None
-    init_from: Checkpoint | None = None
-    keep_characters: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainingConfig, if set
+    model: Mapping[str, Any] = field(default_factory=dict)  # fields of ModelConfig, if set
+    val_source: str | None = None  # another text to validate on, instead of the tail of this one
+    init_from: Checkpoint | None = None  # a model to take the weights from
+    keep_characters: bool = False  # also those of its characters that the text does not have
 
 
 def start(
     request: Request, watch: Watch = ignore, clock: Callable[[], float] = time.perf_counter
 ) -> Trainer:
     """Reads the text once, fits the settings to it, builds the model.
-
-    Args:
-        request: what the user asks for.
-        watch: called while the text is read.
-        clock: tells seconds.
 
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.

@@ -41,7 +41,6 @@ class Trainer:
         schedule: when, and how fast.
         score: scores a model on the validation text, nats/char; None if told to stop.
         notes: what the user should know before it starts, a line each.
-        summary: what will be trained.
     """
 
     def __init__(
@@ -53,16 +52,6 @@ class Trainer:
         progress: Progress,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Prepares the training; nothing runs yet.
-
-        Args:
-            learner: the weights, where training is to begin.
-            dataset: the texts; without a validation text, the newest model counts as the best.
-            recorder: of the run's folder.
-            config: the settings, fitted to the text.
-            progress: where training is to begin.
-            clock: tells seconds.
-        """
         self.learner, self.recorder, self.config = learner, recorder, config
         self.notes: list[str] = []
         self.score = nats_per_char

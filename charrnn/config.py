@@ -19,16 +19,13 @@ Nonlinearity = Literal["tanh", "relu"]
 OnUnknown = Literal["error", "skip"]
 EncodingErrors = Literal["strict", "replace", "surrogateescape"]
 
-MODEL_FILE = "model.safetensors"
-"""A run's best model; marks the folder of a run."""
+MODEL_FILE = "model.safetensors"  # a run's best model; marks the folder of a run
 
+# a training without any limit ends after this many epochs, and at least this many steps
 DEFAULT_EPOCHS = 20
 DEFAULT_MIN_STEPS = 3000
-"""A training without any limit ends after this many epochs, and at least this many steps."""
 
-
-Range = tuple[Callable[[Any], bool], str]
-"""Whether a value is in range, and the range in words."""
+Range = tuple[Callable[[Any], bool], str]  # whether a value is in range; the range in words
 
 
 def _one_of(choices: Any) -> Range:
@@ -111,29 +108,21 @@ def check(values: Mapping[str, Any]) -> None:
         ) from None
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """What the model is: enough to build it and to name its tensors' shapes.
-
-    Attributes:
-        vocab_size: V, the number of symbols.
-        unit: what a symbol is, a character or a byte.
-        hidden_size: H, numbers in each layer's hidden state.
-        num_layers: L, layers of the equation, each reading the one below.
-        nonlinearity: the f of the equation.
-        dropout: share of each layer's outputs that is set to zero in training.
-    """
-
-    vocab_size: int
-    unit: Unit = "char"
-    hidden_size: int = 256
-    num_layers: int = 3
-    nonlinearity: Nonlinearity = "tanh"
-    dropout: float = 0.0
-
+class _Checked:
     def __post_init__(self) -> None:
-        """Checks every field (:func:`check`)."""
         check(vars(self))
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Checked):
+    """What the model is: enough to build it and to name its tensors' shapes."""
+
+    vocab_size: int  # V, the number of symbols
+    unit: Unit = "char"  # what a symbol is, a character or a byte
+    hidden_size: int = 256  # H, numbers in each layer's hidden state
+    num_layers: int = 3  # L, layers of the equation, each reading the one below
+    nonlinearity: Nonlinearity = "tanh"  # the f of the equation
+    dropout: float = 0.0  # share of each layer's outputs that is set to zero in training
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns each parameter's shape, by the name that it has in a model's file."""
@@ -151,40 +140,23 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Where text comes from and how it is cut.
+class DataConfig(_Checked):
+    """How text is read and cut."""
 
-    Attributes:
-        unit: what one symbol is, a character or a byte.
-        encoding: the encoding of plain text.
-        encoding_errors: what to do with invalid bytes: ``"strict"`` is an error, ``"replace"``
-            puts U+FFFD there, ``"surrogateescape"`` a character outside every vocabulary.
-        column: the text column of a table; None finds the only one.
-        separator: ends each row of a table.
-        split: the part of a dataset of the Hub.
-        min_count: characters that are seen less often are unknown to the model.
-        vocabulary_from: only the first N characters make the vocabulary; None: all.
-        val_fraction: share of the corpus, its tail, kept for validation.
-        block_chars: characters held in memory at once.
-    """
-
-    unit: Unit = "char"
-    encoding: str = "utf-8"
+    unit: Unit = "char"  # what a symbol is, a character or a byte
+    encoding: str = "utf-8"  # of plain text
+    # invalid bytes are an error, become U+FFFD, or a character outside every vocabulary
     encoding_errors: EncodingErrors = "strict"
-    column: str | None = None
-    separator: str = "\n"
-    split: str = "train"
-    min_count: int = 1
-    vocabulary_from: int | None = None
-    val_fraction: float = 0.1
-    block_chars: int = 2**24
-
-    def __post_init__(self) -> None:
-        """Checks every field (:func:`check`)."""
-        check(vars(self))
+    column: str | None = None  # the text column of a table; None takes the only one
+    separator: str = "\n"  # ends each row of a table
+    split: str = "train"  # the part of a dataset of the Hub
+    min_count: int = 1  # characters that are seen less often are unknown to the model
+    vocabulary_from: int | None = None  # only the first N characters make the vocabulary
+    val_fraction: float = 0.1  # share of the text, its tail, kept for validation
+    block_chars: int = 2**24  # characters held in memory at once
 
     def train_chars(self, chars: int) -> int:
-        """Returns how many of a corpus's ``chars`` characters train; the rest validate.
+        """Returns how many of a text's ``chars`` characters train; the rest validate.
 
         A fraction above 0 leaves at least 2 characters for validation.
         """
@@ -193,80 +165,44 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained.
+class TrainingConfig(_Checked):
+    """How a model is trained."""
 
-    Attributes:
-        batch_size: B, streams of text read side by side.
-        seq_len: T, characters between two updates; gradients reach no further back.
-        learning_rate: the peak of the schedule.
-        final_learning_rate: the schedule's end, as a share of the peak.
-        warmup: share of the training over which the rate rises to its peak.
-        grad_clip: the gradient's norm is cut to this; 0 leaves it alone.
-        weight_decay: AdamW's decay, of matrices only.
-        epochs: end after this many passes over the text.
-        steps: end after this many updates.
-        max_time: end after this many seconds.
-        patience: end after this many evaluations in a row without a better one; 0 never does.
-        eval_every: steps between evaluations; None chooses by the size of the texts.
-        max_val_chars: characters of the validation text that an evaluation scores, from its start.
-        save_every: steps between saves of the training state; None saves by the clock.
-        save_every_s: seconds between saves if ``save_every`` is None.
-        seed: of the initial weights and of dropout.
-        threads: of torch; None leaves torch's own choice.
-        device: where to train, in torch's words.
-    """
-
-    batch_size: int = 32
-    seq_len: int = 64
-    learning_rate: float = 4e-3
-    final_learning_rate: float = 0.2
-    warmup: float = 0.02
-    grad_clip: float = 1.0
-    weight_decay: float = 0.01
-    epochs: float | None = None
-    steps: int | None = None
-    max_time: float | None = None
-    patience: int = 10
-    eval_every: int | None = None
-    max_val_chars: int = 2**20
-    save_every: int | None = None
-    save_every_s: float = 30.0
-    seed: int = 0
-    threads: int | None = None
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Checks every field (:func:`check`)."""
-        check(vars(self))
+    batch_size: int = 32  # B, streams of text read side by side
+    seq_len: int = 64  # T, characters between two updates; gradients reach no further back
+    learning_rate: float = 4e-3  # the peak of the schedule
+    final_learning_rate: float = 0.2  # the schedule's end, as a share of the peak
+    warmup: float = 0.02  # share of the training over which the rate rises to its peak
+    grad_clip: float = 1.0  # the gradient's norm is cut to this; 0 leaves it
+    weight_decay: float = 0.01  # AdamW's decay, of matrices only
+    epochs: float | None = None  # end after this many passes over the text
+    steps: int | None = None  # end after this many updates
+    max_time: float | None = None  # end after this many seconds
+    patience: int = 10  # end after this many evaluations without a better one; 0 never does
+    eval_every: int | None = None  # steps between evaluations; None: by the size of the texts
+    max_val_chars: int = 2**20  # characters that an evaluation scores, from the start
+    save_every: int | None = None  # steps between saves; None saves by the clock
+    save_every_s: float = 30.0  # seconds between saves by the clock
+    seed: int = 0  # of the initial weights and of dropout
+    threads: int | None = None  # None leaves torch's own choice
+    device: str = "cpu"  # where to train, in torch's words
 
 
 @dataclass(frozen=True)
-class SamplingConfig:
-    """How characters are drawn from the model's probabilities.
+class SamplingConfig(_Checked):
+    """How characters are drawn from the model's probabilities."""
 
-    Attributes:
-        temperature: divides the logits; below 1 is more cautious, 0 takes the most probable.
-        top_k: keep the k most probable; 0 keeps all.
-        top_p: keep the fewest most probable whose probabilities reach p; 1 keeps all.
-        min_p: keep those at least p times as probable as the most probable; 0 keeps all.
-        length: characters to write after the prompt; 0 writes without end.
-        stop: texts that end a sample; they are not printed.
-        count: samples to write.
-        seed: of the draws; None draws one.
-    """
-
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    length: int = 500
-    stop: tuple[str, ...] = ()
-    count: int = 1
-    seed: int | None = None
+    temperature: float = 0.8  # divides the logits; below 1 more cautious, 0: the most probable
+    top_k: int = 0  # keep the k most probable; 0 keeps all
+    top_p: float = 1.0  # keep the fewest most probable that reach probability p; 1 keeps all
+    min_p: float = 0.0  # keep those at least p times as probable as the most probable
+    length: int = 500  # characters to write after the prompt; 0 writes without end
+    stop: tuple[str, ...] = ()  # texts that end a sample; they are not printed
+    count: int = 1  # samples to write
+    seed: int | None = None  # of the draws; None draws one
 
     def __post_init__(self) -> None:
-        """Checks every field (:func:`check`), and that an endless sample is the only one."""
-        check(vars(self))
+        """Checks every field, and that an endless sample is the only one."""
+        super().__post_init__()
         if self.length == 0 and self.count > 1:
             raise OptionError("--count: an endless sample (--length 0) has no second one")

@@ -8,11 +8,7 @@ T = TypeVar("T")
 
 
 def typed(kind: type[T], values: Any) -> T:
-    """Returns a dataclass made of values that were read from a file.
-
-    Args:
-        kind: the dataclass.
-        values: its fields by name; one that it has a default for may be missing.
+    """Returns a dataclass made of values that were read from a file, by field name.
 
     Raises:
         TypeError: They are no such fields, or one is of another type.

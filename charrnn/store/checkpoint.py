@@ -46,23 +46,14 @@ _NOT_SAFETENSORS = "it is not a safetensors file, or a damaged one"
 
 @dataclass
 class Checkpoint:
-    """The content of a model file or a training file.
+    """The content of a model file or a training file."""
 
-    Attributes:
-        model: the network; in evaluation mode, if it was read.
-        vocabulary: its symbols.
-        provenance: where it comes from; JSON values.
-        training_state: the rest of a training file; JSON values, empty for a model file.
-        tensors: a training file's further tensors.
-        path: where it was read.
-    """
-
-    model: CharRNN
+    model: CharRNN  # in evaluation mode, if it was read
     vocabulary: Vocabulary
-    provenance: dict[str, Any] = field(default_factory=dict)
-    training_state: dict[str, Any] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    path: Path = Path()
+    provenance: dict[str, Any] = field(default_factory=dict)  # where it comes from, JSON values
+    training_state: dict[str, Any] = field(default_factory=dict)  # of a training file, JSON values
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # further ones of a training file
+    path: Path = Path()  # where it was read
 
 
 def library_versions() -> dict[str, str]:
@@ -77,10 +68,6 @@ def library_versions() -> dict[str, str]:
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Writes a checkpoint whole or not at all.
-
-    Args:
-        path: the file; its folder must exist.
-        checkpoint: what to write.
 
     Raises:
         CheckpointError: The disk is full, or the folder is gone or read-only.
@@ -120,15 +107,11 @@ def load(path: Path) -> Checkpoint:
         vocabulary = Vocabulary.from_json(config.unit, symbols, unknown)
         if len(vocabulary) != config.vocab_size:
             raise CheckpointError("its vocabulary and its sizes disagree")
-        model, rest = _build(config, tensors)
-        return Checkpoint(
-            model,
-            vocabulary,
-            provenance=_json_object(metadata, "provenance"),
-            training_state=_json_object(metadata, "training_state"),
-            tensors=rest,
-            path=path,
+        model = _build(config, tensors)
+        provenance, training_state = (
+            _json_object(metadata, key) for key in ("provenance", "training_state")
         )
+        return Checkpoint(model, vocabulary, provenance, training_state, tensors, path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file: check the path") from None
     except OSError as error:
@@ -169,11 +152,11 @@ def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
         raise CheckpointError(
             f"its format version is {version}; this charrnn reads version {FORMAT_VERSION}"
         )
-    fields = _json_object(metadata, "model_config")
-    if set(fields) != set(ModelConfig.__annotations__):
+    values = _json_object(metadata, "model_config")
+    if set(values) != set(ModelConfig.__annotations__):
         raise CheckpointError("its model_config has missing or unknown fields")
     try:
-        return typed(ModelConfig, fields)
+        return typed(ModelConfig, values)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"its model_config does not fit: {error}") from None
 
@@ -201,16 +184,16 @@ def _check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], ex
         raise CheckpointError(f"tensor {unknown[0]} is unknown")
 
 
-def _build(config: ModelConfig, tensors: dict[str, Tensor]) -> tuple[CharRNN, dict[str, Tensor]]:
-    names = config.parameter_shapes().keys()
-    for name in names:
-        if tensors[name].dtype != torch.float32 or not bool(tensors[name].isfinite().all()):
+def _build(config: ModelConfig, tensors: dict[str, Tensor]) -> CharRNN:
+    """Builds the model, and takes its weights out of the tensors."""
+    weights = {name: tensors.pop(name) for name in config.parameter_shapes()}
+    for name, weight in weights.items():
+        if weight.dtype != torch.float32 or not bool(weight.isfinite().all()):
             raise CheckpointError(f"tensor {name} holds values that are not finite float32 numbers")
     with torch.random.fork_rng(devices=[]):  # reading a file draws no random numbers
         model = CharRNN(config)
-    model.load_state_dict({name: tensors[name] for name in names})
-    model.eval()
-    return model, {name: t for name, t in tensors.items() if name not in names}
+    model.load_state_dict(weights)
+    return model.eval()
 
 
 def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

@@ -174,15 +174,12 @@ def run_names(runs: Path, file: str = MODEL_FILE) -> list[str]:
 
 
 def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
-    """Finds a run's file.
+    """Returns the path of a run's file.
 
     Args:
         runs: the folder of all runs.
         name: a file, a run's folder or a run's name; None is the newest run.
         file: which of the run's files.
-
-    Returns:
-        The file's path; it exists.
 
     Raises:
         RunNotFoundError: There is none.

@@ -16,12 +16,7 @@ class History:
     """The file, and the lines that wait to be written."""
 
     def __init__(self, folder: Path, last_step: int = 0, last_evaluation: int = 0) -> None:
-        """Opens the file for appending; later lines, and those cut short, are dropped.
-
-        Args:
-            folder: the run's folder.
-            last_step: the last step to keep; 0 starts afresh.
-            last_evaluation: the step of the last evaluation to keep.
+        """Opens the file for appending; lines after the last step or evaluation are dropped.
 
         Raises:
             CheckpointError: It cannot be read or written.
@@ -56,10 +51,7 @@ class History:
         self._waiting.append(json.dumps(finite) + "\n")
 
     def flush(self, *, to_disk: bool = False) -> None:
-        """Hands the lines to the system; what it refuses waits for the next time.
-
-        Args:
-            to_disk: wait until the whole file has reached the disk.
+        """Hands the lines to the system, or to the disk; what it refuses waits for the next time.
 
         Raises:
             CheckpointError: They cannot be written.

@@ -15,7 +15,7 @@ def transfer(source: Checkpoint, model: CharRNN, vocabulary: Vocabulary) -> str:
 
     Args:
         source: the other model; of the same layers and hidden size.
-        model: the new model; changed in place.
+        model: the new model; changed.
         vocabulary: the new model's.
 
     Returns:

@@ -29,13 +29,13 @@ from charrnn.text.chunks import Reader
 from charrnn.text.dataset import Dataset
 from charrnn.text.vocabulary import Ids
 
+# a block of a text that has not ended: training begins when it has arrived
 OPEN_ENDED_BLOCK_CHARS = 2**20
-"""Characters of a block of a text that has not ended: training begins when they have arrived."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where in the text the next batch starts: this epoch's block, this block's batch."""
+    """Where in the text the next batch starts."""
 
     epoch: int = 0
     block: int = 0
@@ -43,36 +43,21 @@ class Position:
 
 
 class Batch(NamedTuple):
-    """One training step's text.
+    """One training step's text."""
 
-    Attributes:
-        x: ids read, (T, B) int64.
-        y: for each of them the id that follows, (T, B) int64.
-        starts_block: the hidden state must be zero before it.
-        after: the position of the next batch.
-    """
-
-    x: npt.NDArray[np.int64]
-    y: npt.NDArray[np.int64]
-    starts_block: bool
-    after: Position
+    x: npt.NDArray[np.int64]  # ids read, (T, B)
+    y: npt.NDArray[np.int64]  # for each of them the id that follows, (T, B)
+    starts_block: bool  # the hidden state must be zero before it
+    after: Position  # of the next batch
 
 
 def stream_batches(
     block: Ids, batch_size: int, seq_len: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Cuts one block into B streams and yields them T characters at a time.
+    """Cuts one block, (n,), into B streams and yields x and y, each (T, B).
 
-    The streams' length S is rarely a multiple of T; instead of one short batch at the end, the
-    batches differ in length by at most one.
-
-    Args:
-        block: ids, (n,). ``(n - 1) % B`` ids at its end are left out.
-        batch_size: B.
-        seq_len: the largest T.
-
-    Yields:
-        x and y, each (T, B) int64.
+    ``(n - 1) % B`` ids at its end are left out. The streams' length S is rarely a multiple of T;
+    instead of one short batch at the end, the batches differ in length by at most one.
     """
     length = max(len(block) - 1, 0) // batch_size  # S
     step = block.strides[0]

@@ -18,26 +18,17 @@ from charrnn.text.spool import Spool
 
 
 class File(NamedTuple):
-    """One file of a corpus.
+    """One file of a corpus."""
 
-    Attributes:
-        path: what is read.
-        name: what to call it in a message: what the user typed, if this is a copy.
-        spool: keeps the copy; None for a file of the user's.
-    """
-
-    path: str
-    name: str
-    spool: Spool | None = None
+    path: str  # what is read
+    name: str  # what to call it in a message: what the user typed, if this is a copy
+    spool: Spool | None = None  # keeps the copy
 
 
 class Corpus:
     """Sources of text, read in order.
 
     Attributes:
-        sources: what the user named, in order.
-        config: unit, encoding, column and so on.
-        files: each source's files.
         skipped: binary files of folders and globs that were left out.
         marked: files that began with a byte-order mark, as far as they were read.
     """
@@ -48,12 +39,7 @@ class Corpus:
         config: DataConfig | None = None,
         copies: Mapping[int, Spool] | None = None,
     ) -> None:
-        """Finds every file.
-
-        Args:
-            sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``.
-            config: how to read them.
-            copies: what keeps the sources that can be read only once, by the source's number.
+        """Finds every file; ``copies`` keep sources that can be read only once, by their number.
 
         Raises:
             CorpusError: A source does not exist or holds no text.

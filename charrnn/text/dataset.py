@@ -1,7 +1,7 @@
 """The training text, the validation text, the vocabulary, and how to find them again.
 
-What is above this file knows of texts only what a :class:`Dataset` tells: nothing of sources,
-copies of pipes, first passes or hashes.
+The wings above know of texts only what a :class:`Dataset` offers: nothing of sources, copies of
+pipes, first passes or hashes.
 """
 
 import contextlib
@@ -25,11 +25,10 @@ from charrnn.text.spool import Spool
 from charrnn.text.survey import Survey, Watch, ignore, survey, survey_start
 from charrnn.text.vocabulary import Ids, Vocabulary
 
-STDIN_FILE = "stdin.txt"
-"""Keeps standard input, in a run's folder."""
+STDIN_FILE = "stdin.txt"  # keeps standard input, in a run's folder
 
+# standard input longer than this is trained on while it arrives, if its vocabulary is known
 SPOOL_BYTES = 2**26
-"""Standard input longer than this is trained on while it arrives, if its vocabulary is known."""
 
 
 class Dataset:
@@ -37,9 +36,6 @@ class Dataset:
 
     Attributes:
         name: what to call the training text in a message.
-        config: how the text is read and cut.
-        vocabulary: the symbols.
-        chars: characters of the corpus; infinite if it has not ended yet.
         train_chars: characters of the training text; infinite if it has not ended yet.
         val_chars: characters of the validation text.
         origin: how to find the texts again.
@@ -56,7 +52,7 @@ class Dataset:
         validation: Ids | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        """Puts together what was found; :meth:`open` and :meth:`reopen` find it.
+        """Puts together what :meth:`open` and :meth:`reopen` find.
 
         Args:
             corpus: the text; read again for every epoch unless ``text`` is all of it.
@@ -68,17 +64,16 @@ class Dataset:
         """
         self.config, self.vocabulary, self.origin = corpus.config, vocabulary, origin
         self.name, self.notes = corpus.name, list(notes)
-        self.chars = math.inf if origin.corpus_chars is None else origin.corpus_chars
         self._corpus, self._validation = corpus, validation
         self._ids: Ids | None = None
         if text is not None:
             self._ids = np.concatenate([vocabulary.encode(piece) for piece in text])
-        self.train_chars, self.val_chars = self.chars, 0
-        if validation is not None:
-            self.val_chars = len(validation)
-        elif origin.corpus_chars is not None:
-            self.train_chars = self.config.train_chars(origin.corpus_chars)
-            self.val_chars = origin.corpus_chars - int(self.train_chars)
+        chars = origin.corpus_chars
+        self.train_chars = math.inf if chars is None else chars
+        self.val_chars = 0 if validation is None else len(validation)
+        if validation is None and chars is not None:
+            train_chars = self.config.train_chars(chars)
+            self.train_chars, self.val_chars = train_chars, chars - train_chars
 
     @classmethod
     def open(
@@ -103,7 +98,6 @@ class Dataset:
 
         Raises:
             CorpusError: A text cannot be read, or is too small.
-            UnknownCharacterError: It holds characters that its first part does not.
         """
         with contextlib.ExitStack() as on_error:
             copies = _keep_streams(sources, config, keep_in, on_error)
@@ -120,25 +114,14 @@ class Dataset:
                     notes.append(
                         f"{val_source}: {unknown:,} characters unknown to the model left out"
                     )
-            origin = Origin(
-                # a copy is named relative to the run, which may be moved
-                [
-                    copies[i].path.name if i in copies else absolute(source)
-                    for i, source in enumerate(sources)
-                ],
-                first_pass.chars,
-                first_pass.sha256,
-                None if val_source is None else absolute(val_source),
-                val_sha256,
-            )
-            dataset = cls(
-                corpus,
-                vocabulary,
-                origin,
-                text=first_pass.text,
-                validation=validation,
-                notes=notes,
-            )
+                val_source = absolute(val_source)
+            # a copy is named relative to the run, which may be moved
+            again = [
+                copies[i].path.name if i in copies else absolute(s) for i, s in enumerate(sources)
+            ]
+            origin = Origin(again, first_pass.chars, first_pass.sha256, val_source, val_sha256)
+            text = first_pass.text
+            dataset = cls(corpus, vocabulary, origin, text=text, validation=validation, notes=notes)
             on_error.pop_all()
             return dataset
 
@@ -151,14 +134,7 @@ class Dataset:
         folder: Path,
         watch: Watch = ignore,
     ) -> "Dataset":
-        """Opens texts again that a training began with.
-
-        Args:
-            origin: where they were, and what they were.
-            config: how they were read and cut.
-            vocabulary: the symbols at that time.
-            folder: the run's folder, which may hold copies of them.
-            watch: called while the text is read.
+        """Opens texts again that a training began with, in the run's folder or where they were.
 
         Raises:
             CorpusError: A text is gone, or it is another text now.
@@ -214,7 +190,7 @@ class Dataset:
         return Reader(self.read(int(self.train_chars))).read(min(self.val_chars, limit))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what a training file keeps of it: how to find it again and how to cut it."""
+        """Returns what a training file keeps: how to find the texts again, and how to cut them."""
         return {"data_config": asdict(self.config), **asdict(self.origin)}
 
     def close(self) -> None:

@@ -14,17 +14,12 @@ from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, EncodingError, reason
 from charrnn.text.sources import COMPRESSED, STDIN, standard_input
 
-READ_BYTES = 2**20
-"""Bytes that are read at once, at most."""
+READ_BYTES = 2**20  # at once, at most
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 def byte_blocks(file: str, name: str) -> Iterator[bytes]:
     """Yields a file's bytes, decompressed, in blocks that are never empty.
-
-    Args:
-        file: a path, or ``-`` for standard input.
-        name: what to call it in a message.
 
     Raises:
         CorpusError: It cannot be read, or is damaged.
@@ -45,12 +40,7 @@ def byte_blocks(file: str, name: str) -> Iterator[bytes]:
 
 
 def decode(blocks: Iterator[bytes], config: DataConfig, name: str) -> Iterator[str]:
-    """Yields the text of blocks of bytes; a character may straddle two of them.
-
-    Args:
-        blocks: bytes of one file, none of them empty.
-        config: the encoding, and what to do with invalid bytes.
-        name: what to call the file in a message.
+    """Yields the text of one file's bytes; a character may straddle two blocks.
 
     Raises:
         EncodingError: Bytes are not valid in the encoding; all text before them was yielded.

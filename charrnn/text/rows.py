@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 def read_rows(file: str, config: DataConfig) -> Iterator[str]:
     """Yields the text of a table's rows, each ended by the separator, in pieces.
 
-    Args:
-        file: a path, or ``hf:NAME``.
-        config: the column, the separator and the split.
-
     Raises:
         CorpusError: It cannot be read, or has no such column.
     """

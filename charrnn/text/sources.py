@@ -17,6 +17,7 @@ from charrnn.errors import CorpusError, reason
 
 STDIN = "-"
 HUB_PREFIX = "hf:"
+# file endings that are read row by row, and what `datasets` calls their format
 TABLES = {
     ".jsonl": "json",
     ".ndjson": "json",
@@ -25,7 +26,6 @@ TABLES = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-"""File endings that are read row by row, and what `datasets` calls their format."""
 
 
 def _open_zstd(path: str) -> Any:
@@ -34,24 +34,20 @@ def _open_zstd(path: str) -> Any:
     return pyarrow.CompressedInputStream(pyarrow.OSFile(path), "zstd")
 
 
+# file endings that are decompressed, and how
 COMPRESSED: dict[str, Callable[[str], Any]] = {
     ".gz": gzip.GzipFile,
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
     ".zst": _open_zstd,
 }
-"""File endings that are decompressed, and how."""
 
 
 def find_files(source: str, *, ascii_based: bool = True) -> tuple[list[str], list[str]]:
     """Returns the files that a source stands for, sorted, and the binary ones that are skipped.
 
-    Standard input and names of the Hub stand for themselves. Files in folders and globs are looked
-    into; a file that is named itself never is.
-
-    Args:
-        source: a file, a folder, a glob, ``-`` or ``hf:NAME``.
-        ascii_based: whether a zero byte cannot be text in the encoding.
+    Standard input, names of the Hub and files that are named stand for themselves. A file in a
+    folder or glob is binary if it holds a zero byte and the encoding is based on ASCII.
 
     Raises:
         CorpusError: There is no such file, or no text in the folder.

@@ -10,11 +10,9 @@ from charrnn.text.chunks import Piece
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import CharacterSet, Vocabulary
 
-MIN_CORPUS_CHARS = 32
-"""Characters (or bytes) below which there is nothing to learn and nothing to validate on."""
+MIN_CORPUS_CHARS = 32  # below that, there is nothing to learn and nothing to validate on
 
-Watch = Callable[[Corpus, int], None]
-"""Called while a corpus is read for the first time, with the UTF-8 bytes read so far."""
+Watch = Callable[[Corpus, int], None]  # called with a corpus and the UTF-8 bytes read so far
 
 
 def ignore(corpus: Corpus, size_bytes: int) -> None:
@@ -23,21 +21,13 @@ def ignore(corpus: Corpus, size_bytes: int) -> None:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass finds.
+    """What the first pass finds."""
 
-    Attributes:
-        chars: characters of the corpus (bytes if the unit is the byte); None if it has not ended.
-        vocabulary: its symbols.
-        sha256: hash of the whole text, as UTF-8; tells whether a corpus has changed.
-        text: the pieces themselves if the corpus fits in one block, else None.
-        unknown_chars: characters of the text that are none of the symbols.
-    """
-
-    chars: int | None
+    chars: int | None  # characters (or bytes) of the corpus; None if it has not ended
     vocabulary: Vocabulary
-    sha256: str = ""
-    text: tuple[Piece, ...] | None = None
-    unknown_chars: int = 0
+    sha256: str = ""  # of the whole text as UTF-8: whether a corpus has changed
+    text: tuple[Piece, ...] | None = None  # all pieces, if the corpus fits in one block
+    unknown_chars: int = 0  # characters of the text that are none of the symbols
 
 
 def survey(corpus: Corpus, watch: Watch = ignore) -> Survey:
@@ -71,7 +61,13 @@ def survey(corpus: Corpus, watch: Watch = ignore) -> Survey:
             if chars > config.block_chars:
                 text = None
         watch(corpus, size)
-    _check_size(corpus.name, chars)
+    if chars == 0:
+        raise CorpusError(f"{corpus.name}: it is empty: name a source that holds text")
+    if chars < MIN_CORPUS_CHARS:
+        raise CorpusError(
+            f"{corpus.name}: {chars} characters; training needs at least {MIN_CORPUS_CHARS}: "
+            "use a longer text"
+        )
     if uniform:
         raise CorpusError(
             f"{corpus.name}: its {chars} characters are all {first!r}: "
@@ -84,16 +80,6 @@ def survey(corpus: Corpus, watch: Watch = ignore) -> Survey:
         unknown = characters.outside(vocabulary) + later.outside(vocabulary)
     pieces = None if text is None else tuple(text)
     return Survey(chars, vocabulary, digest.hexdigest(), pieces, unknown)
-
-
-def _check_size(name: str, chars: int) -> None:
-    if chars == 0:
-        raise CorpusError(f"{name}: it is empty: name a source that holds text")
-    if chars < MIN_CORPUS_CHARS:
-        raise CorpusError(
-            f"{name}: {chars} characters; training needs at least {MIN_CORPUS_CHARS}: "
-            "use a longer text"
-        )
 
 
 def survey_start(corpus: Corpus) -> Survey:

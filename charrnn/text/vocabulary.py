@@ -59,9 +59,8 @@ class CharacterSet:
     def vocabulary(self, min_count: int = 1, *, open_ended: bool = False) -> "Vocabulary":
         """Returns the vocabulary of the characters seen, sorted by code point.
 
-        Args:
-            min_count: characters seen less often are unknown, and become :data:`UNKNOWN`.
-            open_ended: others may come later, and become it too.
+        Those seen less often than ``min_count`` become :data:`UNKNOWN`; so do those that may come
+        later, if the text is open-ended.
         """
         symbols = [chr(code) for code in np.flatnonzero(self._counts >= min_count)]
         if not open_ended and len(symbols) == np.count_nonzero(self._counts):
@@ -78,18 +77,13 @@ class Vocabulary:
     """A one-to-one map between symbols and ids ``0 .. V-1``.
 
     Attributes:
-        unit: what a symbol is, ``"char"`` or ``"byte"``.
         symbols: each id's symbol in order: one-character strings, or integers 0 to 255.
         unknown: the symbol that stands for all other characters; None: they are an error.
         dtype: the smallest unsigned integer type that holds every id.
     """
 
     def __init__(
-        self,
-        unit: Unit,
-        symbols: Iterable[str] | Iterable[int],
-        *,
-        unknown: str | None = None,
+        self, unit: Unit, symbols: Iterable[str | int], *, unknown: str | None = None
     ) -> None:
         self.unit, self.unknown = unit, unknown
         self.symbols: tuple[str | int, ...] = tuple(symbols)
@@ -140,7 +134,7 @@ class Vocabulary:
                 ``"skip"`` leaves unknown characters out.
 
         Returns:
-            One id per symbol, shape ``(n,)``; shorter than the text by what was left out.
+            One id per symbol, (n,), without those that were left out.
 
         Raises:
             UnknownCharacterError: The text holds characters outside the vocabulary.
@@ -189,11 +183,6 @@ class Vocabulary:
     def from_json(cls, unit: Unit, text: str, unknown: str | None = None) -> "Vocabulary":
         """Reads what :meth:`to_json` wrote.
 
-        Args:
-            unit: what a symbol is.
-            text: the JSON.
-            unknown: the symbol for all others.
-
         Raises:
             CheckpointError: The text is not a JSON array of different symbols of that unit.
         """
@@ -201,12 +190,11 @@ class Vocabulary:
             symbols = json.loads(text)
         except (ValueError, RecursionError):
             raise CheckpointError("its vocabulary is not JSON") from None
+        ok = isinstance(symbols, list)
         if unit == "byte":
-            ok = symbols == list(range(256)) and all(type(s) is int for s in symbols)
+            ok = ok and symbols == list(range(256)) and all(type(s) is int for s in symbols)
         else:
-            ok = isinstance(symbols, list) and all(
-                isinstance(s, str) and len(s) == 1 for s in symbols
-            )
+            ok = ok and all(isinstance(s, str) and len(s) == 1 for s in symbols)
             ok = ok and len(set(symbols)) == len(symbols) >= 2
         if not ok:
             raise CheckpointError(f"its vocabulary is not a JSON array of different {unit}s")

@@ -6,7 +6,7 @@ The experiments behind the figures here are in ``tests/bench/README.md``.
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,21 +65,15 @@ def plan(
     Raises:
         OptionError: A value is out of range.
     """
-    start_s = clock()
+    start_s, fixed = clock(), model_options.keys() | training_options.keys()
     model, asked = ModelConfig(**model_options), TrainingConfig(**training_options)
-    training, speed, spent_s = fit_to_text(asked, train_chars), 0.0, 0.0
     notes: list[str] = []
-    large = False
-    if training.max_time is not None:
-        speed = training_speed(model, training, clock)
-        size = fitted_hidden_size(speed * training.max_time, train_chars)
-        if "hidden_size" not in model_options and size != model.hidden_size:
-            model, large = replace(model, hidden_size=size), size > model.hidden_size
-            if large:
-                asked = TrainingConfig(**{"batch_size": LARGE_MODEL_BATCH, **training_options})
-                training = fit_to_text(asked, train_chars)
-            speed = training_speed(model, training, clock)
+    speed = spent_s = 0.0
+    if asked.max_time is not None:
+        model, asked, speed = _fit_to_time(model, asked, fixed, train_chars, clock)
         spent_s = clock() - start_s
+    large = "hidden_size" not in fixed and model.hidden_size > ModelConfig.hidden_size
+    training = fit_to_text(asked, train_chars)
     if training != asked:
         notes.append(
             f"small text: batch size {training.batch_size} and sequence length {training.seq_len} "
@@ -103,13 +97,40 @@ def plan(
         # scoring is three times as fast as learning: an evaluation takes a twentieth of the time
         val_chars = min(training.max_val_chars, max(1000, int(0.15 * chars)))
         training = replace(training, max_time=max_time, max_val_chars=val_chars)
-    schedule = {k: v for k, v in fitted_schedule(chars).items() if k not in training_options}
-    if "dropout" not in model_options:
+    schedule = {k: v for k, v in fitted_schedule(chars).items() if k not in fixed}
+    if "dropout" not in fixed:
         epochs_read = chars / train_chars
         model = replace(model, dropout=fitted_dropout(epochs_read, chars, large=large))
         if model.dropout:
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
     return Plan(model, replace(training, **schedule), notes, spent_s)
+
+
+def _fit_to_time(
+    model: ModelConfig,
+    asked: TrainingConfig,
+    fixed: Container[str],
+    train_chars: float,
+    clock: Clock,
+) -> tuple[ModelConfig, TrainingConfig, float]:
+    """Returns a model and settings for a time budget, and the speed, characters/s.
+
+    Args:
+        model: the model by default.
+        asked: the settings by default.
+        fixed: the fields of both that the user set.
+        train_chars: characters of the training text.
+        clock: returns seconds.
+    """
+    assert asked.max_time is not None
+    speed = training_speed(model, fit_to_text(asked, train_chars), clock)
+    size = fitted_hidden_size(speed * asked.max_time, train_chars)
+    if "hidden_size" in fixed or size == model.hidden_size:
+        return model, asked, speed
+    if size > model.hidden_size and "batch_size" not in fixed:
+        asked = replace(asked, batch_size=LARGE_MODEL_BATCH)
+    model = replace(model, hidden_size=size)
+    return model, asked, training_speed(model, fit_to_text(asked, train_chars), clock)
 
 
 def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:

@@ -1,0 +1,41 @@
+"""Files that an earlier version wrote are read, and its runs are resumed."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy_model import NumpyModel, parse
+from texts import DATA
+
+from charrnn.store.checkpoint import load
+from charrnn.training.events import Finished
+from charrnn.training.resume import resume
+
+OLD = Path(__file__).parents[1] / "data" / "version_0_1"
+
+
+def test_a_model_of_an_earlier_version_is_read() -> None:
+    model = load(OLD / "model_at_the_end.safetensors")
+    weights = parse((OLD / "model_at_the_end.safetensors").read_bytes())[1]
+    assert {name: tuple(w.shape) for name, w in weights.items()} == (
+        model.model.config.parameter_shapes()
+    )
+    for name, parameter in model.model.named_parameters():
+        assert np.array_equal(parameter.detach().numpy(), weights[name])
+    assert model.provenance["step"] == 60
+
+
+def test_a_run_of_an_earlier_version_is_resumed_as_if_nothing_had_changed(tmp_path: Path) -> None:
+    """Up to rounding: the file was written by another processor perhaps."""
+    folder = shutil.copytree(OLD, tmp_path / "run")
+    *_, finished = resume(folder / "training.safetensors", {}).events()
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.step) == ("done", 60)
+    wanted = parse((OLD / "model_at_the_end.safetensors").read_bytes())[1]
+    weights = parse((folder / "model.safetensors").read_bytes())[1]
+    assert weights.keys() == wanted.keys()
+    for name, weight in weights.items():
+        np.testing.assert_allclose(weight, wanted[name], atol=1e-4)
+    validation = (DATA / "coffee.txt").read_text()[2700:3000]
+    nats = NumpyModel.read(finished.model_path).nats(validation).mean()
+    assert abs(nats - (finished.val_nats_per_char or 0.0)) < 1e-4

@@ -19,7 +19,8 @@ OPTIONS = {
     name: {option for param in command.params for option in param.opts if option.startswith("--")}
     for name, command in COMMANDS.items()
 }
-TOP_LEVEL = {"--help", "-h", "--version"}
+TOP_LEVEL = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
+PACKAGE = ROOT / "charrnn"
 NOT_OURS = {"__pycache__", "runs", "dist", "build"}
 OURS_THOUGH_HIDDEN = {".ci", ".gitignore"}
 # written in two halves, or this file would be the first to be found
@@ -117,6 +118,30 @@ def test_the_readme_names_every_command_and_every_option() -> None:
     assert missing_options(README) == []
     assert missing_options("`--models` x--stop") == missing_options("")
     assert [name for name in COMMANDS if f"charrnn {name}" not in README] == []
+
+
+def wrong_rooms(text: str) -> dict[str, list[str]]:
+    """Returns how the files in a text's table of wings differ from those of the package."""
+    table = text.partition("| wing |")[2].partition("\n\n")[0]
+    named = re.findall(r"`([\w/]+\.py)`", table)
+    paths = (path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+    files = {path for path in paths if not path.endswith(("__init__.py", "__main__.py"))}
+    differences = {
+        "not in the README": sorted(files - set(named)),
+        "not in charrnn/": sorted(set(named) - files),
+        "named twice": sorted({name for name in named if named.count(name) > 1}),
+    }
+    return {what: names for what, names in differences.items() if names}
+
+
+def test_the_readme_names_every_file_of_the_package_once() -> None:
+    assert wrong_rooms(README) == {}
+    lost = README.replace("`text/spool.py`", "`text/spoon.py`, `errors.py`")
+    assert wrong_rooms(lost) == {
+        "not in the README": ["text/spool.py"],
+        "not in charrnn/": ["text/spoon.py"],
+        "named twice": ["errors.py"],
+    }
 
 
 def test_links_in_the_readme_lead_somewhere() -> None:

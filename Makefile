@@ -8,10 +8,10 @@ READY  := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench clean
 
-help:  ## Show what can be made
+help:  ## List all targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-install: $(READY)  ## Make the environment and install charrnn into it
+install: $(READY)  ## Create the environment and install charrnn into it
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## Learn the shipped text for a minute, write, and score
+demo: $(READY)  ## Train on the shipped text for a minute, sample, score
 	@echo '$$ charrnn train data/coffee.txt --name demo --max-time 60s'
 	@model=$$($(BIN)/charrnn train data/coffee.txt --name demo --max-time 60s) && \
 	echo "$$model" && echo && \
@@ -32,7 +32,7 @@ demo: $(READY)  ## Learn the shipped text for a minute, write, and score
 test: $(READY)  ## Run all tests
 	$(BIN)/python -m pytest
 
-check: $(READY)  ## Format, lint, types, and all tests with coverage
+check: $(READY)  ## Check format, lint and types, run all tests with coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

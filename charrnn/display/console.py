@@ -1,4 +1,4 @@
-"""What all displays share: notes, printable text, durations, sparklines.
+"""What all displays share: notes, printable text, durations.
 
 Notes, progress and errors go to standard error. A terminal that goes away ends the drawing, never
 the work.
@@ -7,24 +7,11 @@ the work.
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
 
 from rich.console import Console
 
-REFRESH_S = 0.25
-"""Seconds between two drawings of the same thing, at least."""
-LN_2 = math.log(2)
-BLOCKS = "▁▂▃▄▅▆▇█"
-
-
-def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """Draws the last ``width`` finite numbers as a row of blocks, the largest highest."""
-    finite = [value for value in values if math.isfinite(value)][-width:]
-    if not finite:
-        return ""
-    low, high = min(finite), max(finite)
-    scale = (len(BLOCKS) - 1) / (high - low) if high - low > 1e-9 else 0.0
-    return "".join(BLOCKS[round((value - low) * scale)] for value in finite)
+REFRESH_S = 0.25  # seconds between two drawings of the same thing, at least
+LN_2 = math.log(2)  # nats per bit
 
 
 def duration(seconds: float) -> str:
@@ -39,6 +26,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
 
 
+def escaped(symbol: str | int) -> str:
+    """Returns a character, or a byte, as printable text without backslashes of its own."""
+    if isinstance(symbol, int):
+        if symbol >= 128:
+            return f"\\x{symbol:02x}"
+        symbol = chr(symbol)
+    return symbol if symbol.isprintable() and symbol != "\\" else repr(symbol)[1:-1]
+
+
 def note(message: str) -> None:
     """Prints one line for the user on standard error."""
     line = printable(message).replace("\n", " ")
@@ -50,20 +46,11 @@ def note(message: str) -> None:
 
 
 def is_drawable(console: Console) -> bool:
-    """Tells whether a console is a terminal that can draw the same line twice."""
+    """Returns whether a console is a terminal that can draw the same line twice."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
 def has_colours() -> bool:
-    """Tells whether standard output shows colours."""
+    """Returns whether standard output shows colours."""
     console = Console()
     return console.color_system is not None and not console.no_color
-
-
-def escaped(symbol: str | int) -> str:
-    """Returns a character, or a byte, as printable text without backslashes of its own."""
-    if isinstance(symbol, int):
-        if symbol >= 128:
-            return f"\\x{symbol:02x}"
-        symbol = chr(symbol)
-    return symbol if symbol.isprintable() and symbol != "\\" else repr(symbol)[1:-1]

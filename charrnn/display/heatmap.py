@@ -13,6 +13,7 @@ from charrnn.display.console import LN_2, escaped
 if TYPE_CHECKING:
     from charrnn.scoring.reports import CharScore
 
+# the style for fewer bits than this; each sets both colours, so that any terminal shows it
 HEAT = (
     (1.0, ""),
     (2.0, "black on cyan"),
@@ -20,7 +21,6 @@ HEAT = (
     (8.0, "black on yellow"),
     (math.inf, "white on red"),
 )
-"""A style for fewer bits than this; it sets both colours, so that any terminal shows it."""
 
 
 class HeatMap:
@@ -33,11 +33,7 @@ class HeatMap:
         self._bits = 0.0  # of the bytes of a character whose last byte is still to come
 
     def draw(self, scores: Iterable["CharScore"]) -> str:
-        """Returns the lines that the next characters complete.
-
-        Args:
-            scores: of the text's characters, or bytes, in order.
-        """
+        """Returns the lines that the next characters (or bytes) complete."""
         lines = []
         for character, bits in self._characters(scores):
             style = next((style for below, style in HEAT if bits < below), HEAT[-1][1])
@@ -50,7 +46,7 @@ class HeatMap:
         return "".join(lines)
 
     def end(self) -> str:
-        """Returns the line begun, if any."""
+        """Returns the last line if no newline ended it."""
         line, self._line = self._line, Text()
         return _drawn(self._console, line) if line else ""
 

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,34 +12,19 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.display.console import (
-    LN_2,
-    REFRESH_S,
-    duration,
-    is_drawable,
-    note,
-    printable,
-    sparkline,
-)
-from charrnn.training.events import (
-    Evaluated,
-    Event,
-    Finished,
-    RolledBack,
-    RunSummary,
-    SaveFailed,
-    Stepped,
-)
+from charrnn.display.console import LN_2, REFRESH_S, duration, is_drawable, note, printable
+from charrnn.training import events
 
+BLOCKS = "▁▂▃▄▅▆▇█"
+# why training ended, by `Finished.reason`
 REASONS = {
     "done": "done",
     "patience": "stopped: validation no longer improves",
     "interrupted": "interrupted, saved",
 }
-"""Why training ended, by :attr:`Finished.reason`."""
 
 
-def summary_line(summary: RunSummary) -> str:
+def summary_line(summary: events.RunSummary) -> str:
     """Returns in one line what will be trained."""
     endless = summary.chars == math.inf
     text = "a text without end" if endless else f"{summary.chars:,} {summary.unit}s"
@@ -50,30 +35,42 @@ def summary_line(summary: RunSummary) -> str:
     )
 
 
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """Draws the last ``width`` finite numbers as a row of blocks, the largest highest."""
+    finite = [value for value in values if math.isfinite(value)][-width:]
+    if not finite:
+        return ""
+    low, high = min(finite), max(finite)
+    scale = (len(BLOCKS) - 1) / (high - low) if high - low > 1e-9 else 0.0
+    return "".join(BLOCKS[round((value - low) * scale)] for value in finite)
+
+
 class TrainingDisplay:
     """Shows a training's events on standard error; a context manager.
 
     Args:
         summary: printed first.
-        sample: writes a little text with the model that was evaluated, for the panel.
+        write_sample: writes a short text with the model that was evaluated, for the panel.
         quiet: print nothing but errors.
     """
 
     def __init__(
-        self, summary: RunSummary, sample: Callable[[Evaluated], str], *, quiet: bool = False
+        self,
+        summary: events.RunSummary,
+        write_sample: Callable[[events.Evaluated], str],
+        *,
+        quiet: bool = False,
     ) -> None:
+        self._summary, self._write_sample, self._quiet = summary, write_sample, quiet
         self._console = Console(stderr=True)
-        self._quiet = quiet
         self._live = is_drawable(self._console) and not quiet
-        self._summary, self._write_sample = summary, sample
-        self._stepped: Stepped | None = None
-        self._val_bits: list[float] = []
-        self._sample = ""
-        self._drawn_s = 0.0
         self._panel: Live | None = None
+        self._drawn_s = 0.0
+        self._stepped: events.Stepped | None = None
+        self._val_bits: list[float] = []  # bits per character, an entry per evaluation
+        self._sample = ""
 
     def __enter__(self) -> "TrainingDisplay":
-        """Prints what will be trained."""
         if not self._quiet:
             note(summary_line(self._summary))
         if self._live:
@@ -88,39 +85,42 @@ class TrainingDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves the last picture on the screen."""
-        self._close_panel()
+        self._close()
 
-    def _close_panel(self) -> None:
+    def _close(self) -> None:
+        """Leaves the last picture on the screen."""
         self._draw(at_once=True)
         if self._panel is not None:
             with contextlib.suppress(OSError):
                 self._panel.stop()
             self._panel = None
 
-    def show(self, event: Event) -> None:
+    def show(self, event: events.Event) -> None:
         """Shows the next event."""
         match event:
-            case Stepped():
+            case events.Stepped():
                 self._stepped = event
                 self._draw()
-            case Evaluated():
+            case events.Evaluated():
                 self._show_evaluation(event)
-            case RolledBack():
-                if not self._quiet:
-                    self._print(
-                        f"step {event.from_step + 1:,}: {event.reason}: rolled back to step "
-                        f"{event.step:,}, with half the learning rate, {event.learning_rate:.3g}"
-                    )
-            case SaveFailed():  # an error, which is printed even if quiet
+            case events.RolledBack() if not self._quiet:
+                self._print(
+                    f"step {event.from_step + 1:,}: {event.reason}: rolled back to step "
+                    f"{event.step:,}, with half the learning rate, {event.learning_rate:.3g}"
+                )
+            case events.SaveFailed():  # an error, which is printed even if quiet
                 self._print(
                     f"step {event.step:,}: {event.reason}; training continues, "
                     "and the next save tries again"
                 )
-            case Finished():
-                self._show_end(event)
+            case events.Finished() if not self._quiet:
+                self._close()
+                nats = event.val_nats_per_char
+                best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/char"
+                steps = f"{event.step:,} steps, {duration(event.elapsed_s)}"
+                note(f"{REASONS[event.reason]} after {steps}{best}")
 
-    def _show_evaluation(self, event: Evaluated) -> None:
+    def _show_evaluation(self, event: events.Evaluated) -> None:
         if event.val_nats_per_char is not None:
             self._val_bits.append(event.val_nats_per_char / LN_2)
         if self._live:
@@ -128,15 +128,6 @@ class TrainingDisplay:
             self._draw(at_once=True)
         elif not self._quiet:
             note(_plain_line(event, self._stepped))
-
-    def _show_end(self, event: Finished) -> None:
-        self._close_panel()
-        if self._quiet:
-            return
-        nats = event.val_nats_per_char
-        best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/char"
-        elapsed = duration(event.elapsed_s)
-        note(f"{REASONS[event.reason]} after {event.step:,} steps, {elapsed}{best}")
 
     def _print(self, line: str) -> None:
         """Prints a line, above the panel if there is one."""
@@ -159,12 +150,12 @@ class TrainingDisplay:
             except OSError:
                 self._panel = None  # the terminal is gone; training continues
 
-    def _picture(self, stepped: Stepped) -> RenderableType:
+    def _picture(self, stepped: events.Stepped) -> RenderableType:
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
             ProgressBar(total=1.0, completed=stepped.progress, width=30),
             f"{stepped.progress:4.0%}",
-            f"step {_step(stepped.step, stepped)}",
+            _step(stepped.step, stepped),
             *_speed(stepped, stepped.elapsed_s),
         )
         figures = Text(f"train {stepped.train_nats_per_char / LN_2:.3f}")
@@ -182,8 +173,8 @@ class TrainingDisplay:
         return Group(*parts)
 
 
-def _plain_line(event: Evaluated, stepped: Stepped | None) -> str:
-    parts = [f"step {_step(event.step, stepped)}"]
+def _plain_line(event: events.Evaluated, stepped: events.Stepped | None) -> str:
+    parts = [_step(event.step, stepped)]
     if stepped is not None:
         parts.append(f"train {stepped.train_nats_per_char / LN_2:.3f}")
     if event.val_nats_per_char is not None:
@@ -194,12 +185,12 @@ def _plain_line(event: Evaluated, stepped: Stepped | None) -> str:
     return "  ".join(parts + (_speed(stepped, event.elapsed_s) if stepped is not None else []))
 
 
-def _step(step: int, stepped: Stepped | None) -> str:
+def _step(step: int, stepped: events.Stepped | None) -> str:
     total = None if stepped is None else stepped.total_steps
-    return f"{step:,}" if total is None else f"{step:,}/{total:,}"
+    return f"step {step:,}" if total is None else f"step {step:,}/{total:,}"
 
 
-def _speed(stepped: Stepped, elapsed_s: float) -> list[str]:
+def _speed(stepped: events.Stepped, elapsed_s: float) -> list[str]:
     """Returns how fast training is, how long it took, and how long it will still take."""
     progress = max(stepped.progress, 1e-9)
     return [

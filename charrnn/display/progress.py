@@ -12,11 +12,7 @@ from charrnn.display.console import REFRESH_S, is_drawable, printable
 
 
 class Bar:
-    """Shows how far some work is, only on a terminal; a context manager, which erases it again.
-
-    Args:
-        shown: False never draws.
-    """
+    """Shows how far some work is, only on a terminal; a context manager, which erases it again."""
 
     def __init__(self, *, shown: bool = True) -> None:
         console = Console(stderr=True)
@@ -29,19 +25,16 @@ class Bar:
             TextColumn("{task.fields[figures]}", markup=False),
             console=console,
             transient=True,
-            # a thread that draws could not see that the terminal is gone
-            auto_refresh=False,
+            auto_refresh=False,  # a thread that draws could not see that the terminal is gone
             redirect_stdout=False,
             redirect_stderr=False,
         )
         self._progress.add_task("", figures="")
 
     def __enter__(self) -> "Bar":
-        """Draws nothing yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Erases the bar, for good."""
         if self._shown:
             with contextlib.suppress(OSError):
                 self._progress.stop()
@@ -52,11 +45,7 @@ class Bar:
     ) -> None:
         """Draws the bar anew, but only a few times a second.
 
-        Args:
-            label: what is worked on.
-            done: how much of it is done.
-            total: returns how much it is; None if that is unknown.
-            figures: shown behind the bar.
+        ``total``, called only then, returns None if it is unknown; ``figures`` stand after the bar.
         """
         if not self._shown or time.monotonic() - self._drawn_s < REFRESH_S:
             return

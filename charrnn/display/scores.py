@@ -18,32 +18,38 @@ if TYPE_CHECKING:
 Scores = Sequence[tuple[str, "Score"]]
 """The name and the score of each text."""
 
+# of a score: its attribute, the name of its line, the head of its column, its format
+FIGURES = (
+    ("bits_per_char", "bits per character", "bits/char", ".4f"),
+    ("bits_per_byte", "bits per byte", "bits/byte", ".4f"),
+    ("nats_per_char", "nats per character", "nats/char", ".4f"),
+    ("perplexity", "perplexity", "perplexity", ".3f"),
+    ("chars", "characters", "characters", ","),
+    ("bytes", "bytes", "bytes", ","),
+    ("unknown_chars", "unknown characters", "unknown", ","),
+)
+
 
 def score_table(scores: Scores, model: str, *, one_pass: bool) -> str:
     """Returns one text's score as lines of name and figure; several as a row each, and the total.
 
-    Args:
-        scores: of one text or several.
-        model: path of the model.
-        one_pass: whether each text ran in one pass.
+    ``model`` is its path; ``one_pass`` is False if parallel streams were scored.
     """
     total = _total(scores)
     speed = f"{total.seconds:.1f} s, {total.chars_per_second:,.0f} characters/s"
     speed += ", one pass" if one_pass else ", parallel streams"
     if len(scores) > 1:
-        return f"{_rows(scores, total)}\n{speed}\nmodel {model}"
-    rows = [
-        ("bits per character", f"{total.bits_per_char:.4f}"),
-        ("bits per byte", f"{total.bits_per_byte:.4f}"),
-        ("nats per character", f"{total.nats_per_char:.4f}"),
-        ("perplexity", f"{total.perplexity:.3f}"),
-        ("characters", f"{total.chars:,}"),
-        ("bytes", f"{total.bytes:,}"),
-        ("unknown characters", f"{total.unknown_chars:,}"),
-        ("time", speed),
-        ("model", model),
-    ]
+        lines = ["  ".join(f"{head:>10}" for _, _, head, _ in FIGURES) + "  source"]
+        for name, score in [*scores, ("total", total)]:
+            cells = (f"{figure:>10}" for _, figure in _named_figures(score))
+            lines.append("  ".join(cells) + f"  {printable(name)}")
+        return "\n".join([*lines, speed, f"model {model}"])
+    rows = [*_named_figures(total), ("time", speed), ("model", model)]
     return "\n".join(f"{name:<20}{figure}" for name, figure in rows)
+
+
+def _named_figures(score: "Score") -> list[tuple[str, str]]:
+    return [(name, f"{getattr(score, key):{form}}") for key, name, _, form in FIGURES]
 
 
 def _total(scores: Scores) -> "Score":
@@ -57,26 +63,15 @@ def score_so_far(score: "Score") -> str:
     return f"{score.chars:,} characters  {score.chars_per_second:,.0f} chars/s{bits}"
 
 
-def _rows(scores: Scores, total: "Score") -> str:
-    heads = ["bits/char", "bits/byte", "nats/char", "perplexity", "characters", "bytes", "unknown"]
-    lines = ["  ".join(f"{head:>10}" for head in heads) + "  source"]
-    for name, score in [*scores, ("total", total)]:
-        figures = [score.bits_per_char, score.bits_per_byte, score.nats_per_char]
-        cells = [*(f"{figure:.4f}" for figure in figures), f"{score.perplexity:.3f}"]
-        cells += [f"{count:,}" for count in (score.chars, score.bytes, score.unknown_chars)]
-        lines.append("  ".join(f"{cell:>10}" for cell in cells) + f"  {printable(name)}")
-    return "\n".join(lines)
-
-
 def score_json(scores: Scores, model: str, *, one_pass: bool) -> str:
     """Returns the total as one JSON object; if there are several texts, each is in ``sources``."""
-    figures = _figures(_total(scores)) | {"model": model, "one_pass": one_pass}
+    fields = _json_fields(_total(scores)) | {"model": model, "one_pass": one_pass}
     if len(scores) > 1:
-        figures["sources"] = [{"source": name} | _figures(score) for name, score in scores]
-    return json.dumps(figures)
+        fields["sources"] = [{"source": name} | _json_fields(score) for name, score in scores]
+    return json.dumps(fields)
 
 
-def _figures(score: "Score") -> dict[str, Any]:
+def _json_fields(score: "Score") -> dict[str, Any]:
     return {
         "chars": score.chars,
         "bytes": score.bytes,
@@ -93,39 +88,26 @@ def _figures(score: "Score") -> dict[str, Any]:
 def sample_json(
     sample: "Sample", bits_per_char: float | None, config: SamplingConfig, model: str
 ) -> str:
-    """Returns a sample as a line of JSON.
-
-    Args:
-        sample: its prompt, text and seed.
-        bits_per_char: of the text after the prompt, under the model; None if it is empty.
-        config: how it was drawn.
-        model: path of the model.
-    """
+    """Returns a sample as a line of JSON; ``bits_per_char`` are those after the prompt, if any."""
     fields = {"prompt": sample.prompt, "text": sample.text, "bits_per_char": bits_per_char}
     settings = {key: value for key, value in asdict(config).items() if key != "count"}
-    # with its own seed, one sample alone is the same again
+    # its own seed, with which this sample alone can be drawn again
     return json.dumps(fields | {"model": model} | settings | {"seed": sample.seed}) + "\n"
 
 
 def context_table(curve: Sequence["ContextScore"], enough: int) -> str:
-    """Returns a context curve as a table with bars.
-
-    Args:
-        curve: its points.
-        enough: the shortest context that comes near the best.
-    """
+    """Returns a context curve as a table with bars; ``enough`` is the context that suffices."""
     highest = max(point.bits_per_char for point in curve) or 1.0
     lines = ["context  bits/char  std error"]
     for point in curve:
         bar = "#" * round(40 * point.bits_per_char / highest)
         figures = f"{point.bits_per_char:>9.4f}  {point.standard_error:>9.4f}"
         lines.append(f"{point.context:>7}  {figures}  {bar}")
-    lines.append(f"within 1 % of its best from a context of {enough} on")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"within 1 % of its best from a context of {enough} on"])
 
 
 def context_json(curve: Sequence["ContextScore"], enough: int) -> str:
-    """Returns a context curve as one JSON object; arguments as :func:`context_table`."""
+    """Returns a context curve as one JSON object."""
     return json.dumps({"within_1_percent": enough, "curve": [asdict(point) for point in curve]})
 
 
@@ -145,23 +127,13 @@ def _line_row(bits_per_char: float, line: "Piece", as_json: bool) -> bytes:
 
 def char_rows(scores: Sequence["CharScore"], *, as_json: bool) -> str:
     """Returns characters' scores as lines of tab-separated fields, escaped; or of JSON."""
-    row = _char_json if as_json else _char_row
-    return "".join(f"{row(score)}\n" for score in scores)
+    return "".join(_char_row(score, as_json) + "\n" for score in scores)
 
 
-def _char_json(score: "CharScore") -> str:
-    return json.dumps(
-        {
-            "offset": score.offset,
-            "char": score.symbol,
-            "bits": score.nats / LN_2,
-            "rank": score.rank,
-            "most_probable": score.most_probable,
-        }
-    )
-
-
-def _char_row(score: "CharScore") -> str:
+def _char_row(score: "CharScore", as_json: bool) -> str:
     bits = score.nats / LN_2
-    symbols = (escaped(score.symbol), escaped(score.most_probable))
-    return f"{score.offset}\t{symbols[0]}\t{bits:.4f}\t{score.rank}\t{symbols[1]}"
+    if as_json:
+        fields = {"offset": score.offset, "char": score.symbol, "bits": bits, "rank": score.rank}
+        return json.dumps(fields | {"most_probable": score.most_probable})
+    symbol, most_probable = escaped(score.symbol), escaped(score.most_probable)
+    return f"{score.offset}\t{symbol}\t{bits:.4f}\t{score.rank}\t{most_probable}"

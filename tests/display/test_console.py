@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from screens import Broken
 
-from charrnn.display.console import duration, note, printable, sparkline
+from charrnn.display.console import duration, note, printable
+from charrnn.display.live import sparkline
 
 few = settings(deadline=None, max_examples=60)
 

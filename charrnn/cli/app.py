@@ -36,7 +36,7 @@ def _root(
 
 def main() -> None:
     """Runs the command line."""
-    if "train" not in sys.argv[1:2]:  # which must survive the reader of its output
+    if "train" not in sys.argv[1:2]:  # training must survive the reader of its output
         end_on_broken_pipe()
     try:
         app(prog_name="charrnn")

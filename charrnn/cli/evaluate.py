@@ -2,26 +2,18 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import options
 from charrnn.cli.shell import named_errors, set_threads, write
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import DataConfig, OnUnknown, check
+from charrnn.display import scores
 from charrnn.display.console import has_colours, note
 from charrnn.display.heatmap import HeatMap, heat_legend
 from charrnn.display.progress import Bar
-from charrnn.display.scores import (
-    char_rows,
-    context_json,
-    context_table,
-    line_rows,
-    score_json,
-    score_so_far,
-    score_table,
-)
 from charrnn.errors import CorpusError, OptionError, UnknownCharacterError
 from charrnn.store.folder import find_run
 
@@ -32,8 +24,6 @@ if TYPE_CHECKING:
     from charrnn.scoring.scorer import Scorer
     from charrnn.store.checkpoint import Checkpoint
     from charrnn.text.corpus import Corpus
-
-Rows = TypeVar("Rows")
 
 
 @named_errors("close other programs, or name a smaller --model")
@@ -54,7 +44,7 @@ def evaluate(
     separator: options.RowSeparator = None,
     split: options.Split = None,
     encoding: options.Encoding = None,
-    encoding_errors: options.InvalidBytes = None,
+    encoding_errors: options.EvalInvalidBytes = None,
 ) -> None:
     """Score a text in bits per character.
 
@@ -66,13 +56,13 @@ def evaluate(
         raise OptionError("--heatmap: it is no JSON: give --per-char --json")
     if heatmap and not has_colours():
         raise OptionError("--heatmap: no terminal with colours here: give --per-char")
-    data = set_options(column=column, separator=separator, split=split, encoding=encoding)
-    if encoding_errors or on_unknown == "skip":
-        # an invalid byte is one more unknown character
-        data["encoding_errors"] = encoding_errors or "surrogateescape"
+    # an invalid byte is one more unknown character
+    data: dict[str, Any] = {"encoding_errors": "surrogateescape"} if on_unknown == "skip" else {}
+    data |= set_options(column=column, separator=separator, split=split)
+    data |= set_options(encoding=encoding, encoding_errors=encoding_errors)
     check(data)
     set_threads(threads)  # the first import of torch: wrong usage has shown before it
-    from charrnn.scoring import reports
+    from charrnn.scoring.reports import score_chars, score_lines
     from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
     from charrnn.text.chunks import split_lines
@@ -87,22 +77,23 @@ def evaluate(
     config = DataConfig(unit=loaded.vocabulary.unit, **data)
     corpora = [Corpus([source], config) for source in sources or [STDIN]]
     if context_curve:
-        _write_context_curve(loaded, corpora, on_unknown, as_json)
-        return
+        return _write_context_curve(loaded, corpora, on_unknown, as_json)
     scorer = Scorer(loaded.model, loaded.vocabulary, exact=exact)
     state, whole_texts = scorer.start, []
     for corpus in corpora:
-        state, pieces = state if carry else scorer.start, corpus.pieces()
+        state = state if carry else scorer.start
         with _naming(corpus.name):
             if per_line:
-                groups = split_lines(pieces)
-                lines = reports.score_lines(scorer, groups, state, on_unknown, carry=carry)
-                state = _write_all(lines, partial(line_rows, as_json=as_json), state)
+                groups = split_lines(corpus.pieces())
+                for rows, after in score_lines(scorer, groups, state, on_unknown, carry=carry):
+                    write(scores.line_rows(rows, as_json=as_json))
+                    state = after
             elif per_char or heatmap:
-                chars = reports.score_chars(scorer, pieces, state, on_unknown)
                 heat_map = HeatMap()
-                render = heat_map.draw if heatmap else partial(char_rows, as_json=as_json)
-                state = _write_all(chars, render, state)
+                render = heat_map.draw if heatmap else partial(scores.char_rows, as_json=as_json)
+                for chars, after in score_chars(scorer, corpus.pieces(), state, on_unknown):
+                    write(render(chars))
+                    state = after
                 write(heat_map.end())  # the line that no newline ended
             else:
                 score, state = _score(scorer, corpus, state, on_unknown)
@@ -110,34 +101,22 @@ def evaluate(
     if heatmap:
         write(heat_legend())
     elif whole_texts:
-        render_scores = score_json if as_json else score_table
+        render_scores = scores.score_json if as_json else scores.score_table
         write(render_scores(whole_texts, str(loaded.path), one_pass=scorer.one_pass) + "\n")
-
-
-def _write_all(
-    scored: "Iterator[tuple[Rows, Tensor]]",
-    render: Callable[[Rows], str | bytes],
-    state: "Tensor",
-) -> "Tensor":
-    """Writes rows as they are scored; returns the state after the last ones."""
-    for rows, state_after in scored:
-        write(render(rows))
-        state = state_after
-    return state
 
 
 def _score(
     scorer: "Scorer", corpus: "Corpus", state: "Tensor", on_unknown: OnUnknown
 ) -> "tuple[Score, Tensor]":
     """Scores a whole text, with a bar on the terminal."""
-    from charrnn.scoring import reports
+    from charrnn.scoring.reports import score
 
     with Bar() as bar:
 
         def watch(score: "Score") -> None:
-            bar.show(corpus.name, score.bytes, corpus.size_bytes, score_so_far(score))
+            bar.show(corpus.name, score.bytes, corpus.size_bytes, scores.score_so_far(score))
 
-        return reports.score(scorer, corpus.pieces(), state, on_unknown, watch)
+        return score(scorer, corpus.pieces(), state, on_unknown, watch)
 
 
 def _write_context_curve(
@@ -148,7 +127,7 @@ def _write_context_curve(
     pieces = (piece for corpus in corpora for piece in corpus.pieces())
     ids = context.read_ids(loaded.vocabulary, pieces, on_unknown)
     curve = context.context_curve(loaded.model, ids)
-    render = context_json if as_json else context_table
+    render = scores.context_json if as_json else scores.context_table
     write(render(curve, context.enough_context(curve)) + "\n")
 
 

@@ -9,40 +9,30 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from charrnn import config
 from charrnn.cli.values import complete_run, count, seconds, steps_or_seconds, utf8
-from charrnn.config import (
-    DEFAULT_EPOCHS,
-    DataConfig,
-    ModelConfig,
-    Nonlinearity,
-    OnUnknown,
-    SamplingConfig,
-    TrainingConfig,
-    Unit,
-)
+from charrnn.config import DataConfig, ModelConfig, OnUnknown, SamplingConfig, TrainingConfig
 
+# panels of --help
 TEXT, MODEL, TRAINING, STOP, RUN = "Text", "Model", "Training", "When to stop", "Run"
 DRAWING, OUTPUT, SCORING = "Drawing", "Output", "Scoring"
-_D, _M, _S, _T = DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+D, M, S, T = DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 
 
-def option(panel: str, text: str, default: object = None, name: str = "", **more: Any) -> Any:
-    """Declares an option.
-
-    Args:
-        panel: of ``--help``.
-        text: what it does.
-        default: as shown to the user.
-        name: if it is not the parameter's.
-        more: as for ``typer.Option``.
-    """
+def option(panel: str, text: str, default: object = None, **more: Any) -> Any:
+    """Declares an option; ``default`` is only shown, ``more`` as for ``typer.Option``."""
     shown = "" if default is None else f" [dim]\\[default: {default}][/dim]"
-    return typer.Option(*filter(None, [name]), help=text + shown, rich_help_panel=panel, **more)
+    return typer.Option(help=text + shown, rich_help_panel=panel, **more)
+
+
+def counting(panel: str, text: str, default: object = None) -> Any:
+    """Declares an option whose value is a count: 5000, 5k or 1.5M."""
+    return option(panel, text, default, parser=count)
 
 
 def flag(panel: str, name: str, text: str) -> Any:
     """Declares an option without a value."""
-    return option(panel, text, name=f"--{name}")
+    return typer.Option(f"--{name}", help=text, rich_help_panel=panel)
 
 
 Runs = Annotated[Path, option(RUN, "The folder of all runs.", envvar="CHARRNN_RUNS")]
@@ -62,12 +52,14 @@ OnUnknownCharacter = Annotated[
 
 # of text
 
-Encoding = Annotated[str | None, option(TEXT, "Encoding of plain text.", _D.encoding)]
+INVALID_BYTES = "How to handle invalid bytes: strict (error) or replace (U+FFFD)"
+Encoding = Annotated[str | None, option(TEXT, "Encoding of plain text.", D.encoding)]
 InvalidBytes = Annotated[
+    Literal["strict", "replace"] | None, option(TEXT, f"{INVALID_BYTES}.", D.encoding_errors)
+]
+EvalInvalidBytes = Annotated[
     Literal["strict", "replace"] | None,
-    option(
-        TEXT, "How to handle invalid bytes: strict (error) or replace (U+FFFD).", _D.encoding_errors
-    ),
+    option(TEXT, f"{INVALID_BYTES}; unset, --on-unknown skip leaves them out.", D.encoding_errors),
 ]
 Column = Annotated[
     str | None, option(TEXT, "Text column of a structured source.", "the only text column")
@@ -75,44 +67,33 @@ Column = Annotated[
 RowSeparator = Annotated[
     str | None, option(TEXT, "Ends each row of a structured source.", "a newline", parser=utf8)
 ]
-Split = Annotated[str | None, option(TEXT, "The split of an hf: dataset to read.", _D.split)]
-UnitOfText = Annotated[
-    Unit | None, option(TEXT, "What one symbol is, a character or a byte.", _D.unit)
+Split = Annotated[str | None, option(TEXT, "The split of an hf: dataset to read.", D.split)]
+Unit = Annotated[
+    config.Unit | None, option(TEXT, "What one symbol is, a character or a byte.", D.unit)
 ]
 ValSource = Annotated[str | None, option(TEXT, "Another text to validate on, instead of the tail.")]
 ValFraction = Annotated[
     float | None,
-    option(TEXT, "Share of the text to validate on, its tail; 0: none.", _D.val_fraction),
+    option(TEXT, "Share of the text to validate on, its tail; 0: none.", D.val_fraction),
 ]
 MinCount = Annotated[
-    int | None,
-    option(
-        TEXT, "Characters seen less often are unknown to the model.", _D.min_count, parser=count
-    ),
+    int | None, counting(TEXT, "Characters seen less often are unknown to the model.", D.min_count)
 ]
 VocabularyFrom = Annotated[
     int | None,
-    option(
-        TEXT,
-        "Build the vocabulary from the first N characters only.",
-        "all of the text",
-        parser=count,
-    ),
+    counting(TEXT, "Build the vocabulary from the first N characters only.", "all of the text"),
 ]
 
 # of a new model
 
 HiddenSize = Annotated[
     int | None,
-    option(
-        MODEL,
-        "Units of each hidden state; --max-time may choose another.",
-        _M.hidden_size,
-        parser=count,
-    ),
+    counting(MODEL, "Units of each hidden state; --max-time may choose another.", M.hidden_size),
 ]
-NumLayers = Annotated[int | None, option(MODEL, "Layers of the equation.", _M.num_layers)]
-NonlinearityF = Annotated[Nonlinearity | None, option(MODEL, "The equation's f.", _M.nonlinearity)]
+NumLayers = Annotated[int | None, option(MODEL, "Layers of the equation.", M.num_layers)]
+Nonlinearity = Annotated[
+    config.Nonlinearity | None, option(MODEL, "The equation's f.", M.nonlinearity)
+]
 Dropout = Annotated[
     float | None,
     option(MODEL, "Share of each layer's outputs set to 0 in training.", "by the number of epochs"),
@@ -128,53 +109,37 @@ KeepCharacters = Annotated[
 
 BatchSize = Annotated[
     int | None,
-    option(
-        TRAINING,
-        "Streams of text read side by side; fitted to small texts.",
-        _T.batch_size,
-        parser=count,
-    ),
+    counting(TRAINING, "Streams of text read side by side; fitted to small texts.", T.batch_size),
 ]
 SeqLen = Annotated[
     int | None,
-    option(
-        TRAINING,
-        "Characters of a stream per update; gradients reach no further.",
-        _T.seq_len,
-        parser=count,
-    ),
+    counting(TRAINING, "Characters of a stream per update; gradients reach no further.", T.seq_len),
 ]
 LearningRate = Annotated[
     float | None,
-    option(TRAINING, "Peak of its schedule; lower for a long training.", _T.learning_rate),
+    option(TRAINING, "Peak of its schedule; lower for a long training.", T.learning_rate),
 ]
 GradClip = Annotated[
-    float | None, option(TRAINING, "Largest norm of the gradient; 0: any.", _T.grad_clip)
+    float | None, option(TRAINING, "Largest norm of the gradient; 0: any.", T.grad_clip)
 ]
 WeightDecay = Annotated[
-    float | None, option(TRAINING, "AdamW's weight decay, of matrices only.", _T.weight_decay)
+    float | None, option(TRAINING, "AdamW's weight decay, of matrices only.", T.weight_decay)
 ]
 TrainingSeed = Annotated[
-    int | None, option(TRAINING, "Seed of the initial weights and of dropout.", _T.seed)
+    int | None, option(TRAINING, "Seed of the initial weights and of dropout.", T.seed)
 ]
 EvalEvery = Annotated[
-    int | None, option(TRAINING, "Steps between evaluations.", "by the text's size", parser=count)
+    int | None, counting(TRAINING, "Steps between evaluations.", "by the text's size")
 ]
-Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", _T.device)]
+Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
 MaxTime = Annotated[
     float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")
 ]
-Steps = Annotated[int | None, option(STOP, "Stop after N updates.", parser=count)]
-Epochs = Annotated[
-    float | None,
-    option(
-        STOP,
-        "Stop after N passes over the text.",
-        f"{DEFAULT_EPOCHS}; more if the text is small",
-    ),
-]
+Steps = Annotated[int | None, counting(STOP, "Stop after N updates.")]
+UNLIMITED = f"{config.DEFAULT_EPOCHS}, or {config.DEFAULT_MIN_STEPS:,} steps if that is more"
+Epochs = Annotated[float | None, option(STOP, "Stop after N passes over the text.", UNLIMITED)]
 Patience = Annotated[
-    int | None, option(STOP, "Stop after N evaluations without a new best; 0: never.", _T.patience)
+    int | None, option(STOP, "Stop after N evaluations without a new best; 0: never.", T.patience)
 ]
 
 # of a run
@@ -190,7 +155,7 @@ SaveEvery = Annotated[
     option(
         RUN,
         "Time (30s, 5m) or steps (500) between saves.",
-        f"{_T.save_every_s:.0f}s",
+        f"{T.save_every_s:.0f}s",
         parser=steps_or_seconds,
         metavar="TIME|STEPS",
     ),
@@ -205,32 +170,30 @@ Prompt = Annotated[
 Prompts = Annotated[
     str | None, option(TEXT, "File of prompts, one per line; [bold]-[/bold] reads standard input.")
 ]
-Length = Annotated[
-    int | None, option(TEXT, "Characters after the prompt; 0: endless.", _S.length, parser=count)
-]
+Length = Annotated[int | None, counting(TEXT, "Characters after the prompt; 0: endless.", S.length)]
 Stop = Annotated[
     list[str] | None,
     option(TEXT, "End a sample before this text; may be given again.", parser=utf8),
 ]
 Temperature = Annotated[
     float | None,
-    option(DRAWING, "Below 1 more cautious, above bolder; 0: the most probable.", _S.temperature),
+    option(DRAWING, "Below 1 more cautious, above bolder; 0: the most probable.", S.temperature),
 ]
 TopK = Annotated[
-    int | None, option(DRAWING, "Draw from the k most probable; 0: from all.", _S.top_k)
+    int | None, option(DRAWING, "Draw from the k most probable; 0: from all.", S.top_k)
 ]
 TopP = Annotated[
-    float | None, option(DRAWING, "Draw from the fewest that reach probability p.", _S.top_p)
+    float | None, option(DRAWING, "Draw from the fewest that reach probability p.", S.top_p)
 ]
 MinP = Annotated[
     float | None,
-    option(DRAWING, "Draw from those at least p times as probable as the best.", _S.min_p),
+    option(DRAWING, "Draw from those at least p times as probable as the best.", S.min_p),
 ]
 SampleSeed = Annotated[
     int | None,
     option(DRAWING, "The same seed draws the same text.", "a random one, which is reported"),
 ]
-SampleCount = Annotated[int | None, option(OUTPUT, "Samples of each prompt.", _S.count)]
+SampleCount = Annotated[int | None, option(OUTPUT, "Samples of each prompt.", S.count)]
 SampleSeparator = Annotated[
     str | None,
     option(OUTPUT, "Between samples; with --prompts after each.", "a newline", parser=utf8),

@@ -3,19 +3,15 @@
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from charrnn.cli import options
 from charrnn.cli.shell import named_errors, set_threads, stdin_bytes, write
 from charrnn.cli.values import RUNS, set_options
-from charrnn.config import OnUnknown, SamplingConfig
+from charrnn.config import SamplingConfig
 from charrnn.display.console import note
 from charrnn.display.scores import sample_json
 from charrnn.errors import CorpusError, OptionError, reason
 from charrnn.store.folder import find_run
-
-if TYPE_CHECKING:
-    from charrnn.store.checkpoint import Checkpoint
 
 
 @named_errors("close other programs, or name a smaller --model")
@@ -42,22 +38,22 @@ def sample(
 
     Examples: charrnn sample --prompt "I had"; charrnn sample --length 0 | head -c 1000
     """
-    draws = set_options(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    amount = set_options(length=length, count=count)
-    config = SamplingConfig(
-        **draws,
-        **amount,
-        stop=tuple(stop or ()),
-        seed=secrets.randbits(32) if seed is None else seed,
-    )
+    settings = set_options(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    settings |= set_options(length=length, count=count, stop=tuple(stop or ()))
+    settings |= {"seed": secrets.randbits(32) if seed is None else seed}
+    config = SamplingConfig(**settings)
     if prompt is not None and prompts is not None:
         raise OptionError("--prompt and --prompts: give one of them")
     if config.length == 0 and (as_json or prompts is not None):
         raise OptionError("--length 0: an endless sample is no JSON, and has no second one")
-    texts = [_one_prompt(prompt or "")] if prompts is None else _prompts(prompts)
-    set_threads(threads)
-    from charrnn.sampling.generate import samples
+    if prompt == "-":
+        prompt = stdin_bytes().decode("utf-8", "surrogateescape")
+    texts = [prompt or ""] if prompts is None else _prompts(prompts)
+    set_threads(threads)  # the first import of torch: wrong usage has shown before it
+    from charrnn.sampling.generate import generate, samples
     from charrnn.sampling.prompts import check_prompts
+    from charrnn.scoring.reports import continuation_bits
+    from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
 
     loaded = checkpoint.load(find_run(runs, model))
@@ -70,17 +66,25 @@ def sample(
     if skipped:
         note(f"unknown characters of the prompt left out: {skipped}")
     separator = "\n" if separator is None else separator
+    network, vocabulary = loaded.model, loaded.vocabulary
+    drawn = samples(network, vocabulary, texts, config, on_unknown)
     if as_json:
-        _write_json(loaded, texts, config, on_unknown)
+        for one, bits in continuation_bits(Scorer(network, vocabulary), drawn, on_unknown):
+            write(sample_json(one, bits, config, str(loaded.path)))
     elif prompts is not None:
-        for one in samples(loaded.model, loaded.vocabulary, texts, config, on_unknown):
+        for one in drawn:
             write(("" if no_echo else one.prompt) + one.text + separator)
     else:
-        _write_samples(loaded, texts[0], config, on_unknown, separator, echo=not no_echo)
-
-
-def _one_prompt(prompt: str) -> str:
-    return stdin_bytes().decode("utf-8", "surrogateescape") if prompt == "-" else prompt
+        shown = last = "" if no_echo else texts[0]
+        write(shown)
+        if config.count == 1:  # written as it is made
+            for piece in generate(network, vocabulary, texts[0], config, on_unknown):
+                write(last := piece)
+        else:
+            for number, one in enumerate(drawn):
+                write(last := separator + shown + one.text if number else one.text)
+        if sys.stdout.isatty() and not last.endswith("\n"):
+            write("\n")  # so that the shell's prompt starts a line
 
 
 def _prompts(file: str) -> list[str]:
@@ -93,43 +97,3 @@ def _prompts(file: str) -> list[str]:
     if not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
-
-
-def _write_samples(
-    loaded: "Checkpoint",
-    prompt: str,
-    config: SamplingConfig,
-    on_unknown: OnUnknown,
-    separator: str,
-    *,
-    echo: bool,
-) -> None:
-    """Writes samples of one prompt; a single one as it is made."""
-    from charrnn.sampling.generate import generate, samples
-
-    shown = prompt if echo else ""
-    write(shown)
-    last = shown
-    if config.count == 1:
-        for piece in generate(loaded.model, loaded.vocabulary, prompt, config, on_unknown):
-            write(last := piece)
-    else:
-        many = samples(loaded.model, loaded.vocabulary, [prompt], config, on_unknown)
-        for number, one in enumerate(many):
-            write(last := separator + shown + one.text if number else one.text)
-    if sys.stdout.isatty() and not last.endswith("\n"):
-        write("\n")  # so that the shell's prompt starts a line
-
-
-def _write_json(
-    loaded: "Checkpoint", prompts: list[str], config: SamplingConfig, on_unknown: OnUnknown
-) -> None:
-    """Writes a line for each sample, with the bits per character of its text."""
-    from charrnn.sampling.generate import samples
-    from charrnn.scoring.reports import continuation_bits
-    from charrnn.scoring.scorer import Scorer
-
-    every = samples(loaded.model, loaded.vocabulary, prompts, config, on_unknown)
-    scorer = Scorer(loaded.model, loaded.vocabulary)
-    for one, bits in continuation_bits(scorer, every, on_unknown):
-        write(sample_json(one, bits, config, str(loaded.path)))

@@ -6,13 +6,12 @@ the reader of a pipe went away).
 
 import contextlib
 import errno
-import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any, ParamSpec
+from typing import Any
 
 import typer
 
@@ -20,42 +19,29 @@ from charrnn.config import check
 from charrnn.display.console import note
 from charrnn.errors import CharrnnError, CorpusError, reason
 
-P = ParamSpec("P")
-SIGPIPE = 13
-"""Its number, also on a system that lacks the signal."""
+SIGPIPE = 13  # its number, also on a system that lacks the signal
 
 
-def named_errors(memory_advice: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Turns a command's errors into one line on standard error and an exit code.
-
-    Args:
-        memory_advice: what helps if the memory does not suffice.
-    """
-
-    def decorate(command: Callable[P, None]) -> Callable[P, None]:
-        @functools.wraps(command)
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-            try:
-                command(*args, **kwargs)
-            except CharrnnError as error:
-                raise _failed(str(error), error.exit_code) from None
-            except BrokenPipeError:
-                _discard_stdout()
-                raise typer.Exit(128 + SIGPIPE) from None
-            except OSError as error:
-                where = f"{error.filename}: " if error.filename else ""
-                raise _failed(where + reason(error)) from None
-            except (MemoryError, RuntimeError) as error:
-                # torch has no class of its own for a lack of memory
-                if isinstance(error, RuntimeError) and "memory" not in str(error):
-                    raise
-                raise _failed(f"not enough memory: {memory_advice}") from None
-            except KeyboardInterrupt:
-                raise typer.Exit(128 + signal.SIGINT) from None
-
-        return wrapped
-
-    return decorate
+@contextlib.contextmanager
+def named_errors(memory_advice: str) -> Iterator[None]:
+    """Turns a command's errors into one line on standard error and an exit code; a decorator."""
+    try:
+        yield
+    except CharrnnError as error:
+        raise _failed(str(error), error.exit_code) from None
+    except BrokenPipeError:
+        _discard_stdout()
+        raise typer.Exit(128 + SIGPIPE) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise _failed(where + reason(error)) from None
+    except (MemoryError, RuntimeError) as error:
+        # torch has no class of its own for a lack of memory
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            raise _failed(f"not enough memory: {memory_advice}") from None
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
 
 
 def _failed(message: str, exit_code: int = 1) -> typer.Exit:
@@ -66,17 +52,14 @@ def _failed(message: str, exit_code: int = 1) -> typer.Exit:
 class Signals:
     """Catches the signals that ask to stop; a context manager.
 
-    While there is nothing to save, they end the program, which cleans up. Once ``saving`` is set,
-    the first one is only noted, so that training can save, and a second Ctrl-C ends it at once.
+    Until ``saving`` is set, there is nothing to save, and they end the program, which cleans up.
+    Then the first one is only noted, so that training can save; a second Ctrl-C ends it at once.
 
     Attributes:
-        saving: whether there is something to save.
         received: number of the first signal noted; 0 if none was.
     """
 
-    CAUGHT = tuple(
-        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-    )
+    CAUGHT = ("SIGINT", "SIGTERM", "SIGHUP")
 
     def __init__(self) -> None:
         self.saving = False
@@ -84,8 +67,7 @@ class Signals:
         self._handlers: dict[int, Any] = {}  # as they were before
 
     def __enter__(self) -> "Signals":
-        """Catches the signals, but for those that are ignored."""
-        for number in self.CAUGHT:
+        for number in (getattr(signal, name) for name in self.CAUGHT if hasattr(signal, name)):
             handler = signal.getsignal(number)
             # nohup ignores SIGHUP, and it stays so; a shell's & ignores SIGINT, which we do catch
             if handler != signal.SIG_IGN or number == signal.SIGINT:
@@ -94,7 +76,6 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Handles them as before."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -161,7 +142,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def end_on_broken_pipe() -> None:
-    """Lets a reader that goes away end the process quietly, as it ends any filter."""
+    """Lets the process end quietly when the reader of its output goes away, as any filter does."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 

@@ -1,7 +1,7 @@
 """``charrnn train``: starts or resumes a run, and shows it."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ def train(
     steps: options.Steps = None,
     epochs: options.Epochs = None,
     patience: options.Patience = None,
-    unit: options.UnitOfText = None,
+    unit: options.Unit = None,
     val_source: options.ValSource = None,
     val_fraction: options.ValFraction = None,
     column: options.Column = None,
@@ -50,7 +50,7 @@ def train(
     hidden_size: options.HiddenSize = None,
     num_layers: options.NumLayers = None,
     dropout: options.Dropout = None,
-    nonlinearity: options.NonlinearityF = None,
+    nonlinearity: options.Nonlinearity = None,
     init_from: options.InitFrom = None,
     keep_characters: options.KeepCharacters = False,
     learning_rate: options.LearningRate = None,
@@ -84,7 +84,7 @@ def train(
     if val_source is not None and val_fraction is not None:
         raise OptionError("--val-source and --val-fraction: give one of them")
     if resume:
-        _check_resume(sources or [], name, {"--init-from": init_from, "--val-source": val_source})
+        _check_resume(sources or [], name, init_from, val_source)
     elif not sources:
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
     set_threads(threads)  # the first import of torch: wrong usage has shown before it
@@ -125,15 +125,15 @@ def train(
 
 
 def _check_resume(
-    sources: Sequence[str], name: str | None, new_runs_only: Mapping[str, str | None]
+    sources: Sequence[str], name: str | None, init_from: str | None, val_source: str | None
 ) -> None:
     """Refuses what does not go with ``--resume``: several runs, a text, options of a new run."""
-    for option, value in new_runs_only.items():
+    for option, value in (("--init-from", init_from), ("--val-source", val_source)):
         if value is not None:
             raise OptionError(f"--resume and {option}: give one of them")
     if len(sources) > 1 or (sources and name):
         raise OptionError("--resume: name one run, not several")
-    for path in map(Path, sources):
+    for path in map(Path, sources):  # at most one
         if path.suffix != ".safetensors" and path.is_file():
             raise OptionError(f"--resume: {path} is a text: name the run, with --name NAME")
 

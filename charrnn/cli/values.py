@@ -11,8 +11,7 @@ import typer
 
 from charrnn.store.folder import run_names
 
-RUNS = Path("runs")
-"""The folder of all runs, unless the user names another."""
+RUNS = Path("runs")  # the folder of all runs, unless the user names another
 
 
 def count(text: str) -> int:

@@ -13,7 +13,7 @@ from charrnn.errors import CorpusError
 from charrnn.text.chunks import Piece
 from charrnn.text.plain import byte_blocks, decode
 from charrnn.text.rows import read_rows
-from charrnn.text.sources import HUB_PREFIX, find_files, is_unpacked, shown, table_format
+from charrnn.text.sources import HUB_PREFIX, find_files, is_unpacked, shown, table_ending
 from charrnn.text.spool import Spool
 
 
@@ -88,7 +88,7 @@ class Corpus:
 
     def _read(self, file: File) -> Iterator[Piece]:
         as_bytes = self.config.unit == "byte"
-        if file.spool is None and (table_format(file.path) or file.path.startswith(HUB_PREFIX)):
+        if file.spool is None and (table_ending(file.path) or file.path.startswith(HUB_PREFIX)):
             rows = read_rows(file.path, self.config)
             yield from (row.encode() for row in rows) if as_bytes else rows
             return

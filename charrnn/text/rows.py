@@ -3,13 +3,12 @@
 import glob
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, reason
 from charrnn.text.plain import READ_BYTES
-from charrnn.text.sources import HUB_PREFIX, table_format
+from charrnn.text.sources import HUB_PREFIX, TABLES, table_ending
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -52,7 +51,7 @@ def _open_rows(file: str, split: str, column: str | None = None) -> "IterableDat
             rows = datasets.load_dataset(name, config or None, split=split, streaming=True)
         else:
             rows = datasets.load_dataset(
-                cast("str", table_format(file)),
+                TABLES[table_ending(file)],
                 data_files=glob.escape(file),
                 split="train",
                 streaming=True,
@@ -68,11 +67,12 @@ def _open_rows(file: str, split: str, column: str | None = None) -> "IterableDat
 
 def _reader_options(file: str, column: str | None) -> dict[str, Any]:
     """Returns what the format's reader must know."""
-    if table_format(file) == "csv":
+    ending = table_ending(file)
+    if ending in (".csv", ".tsv"):
         options: dict[str, Any] = {"keep_default_na": False}
-        options |= {"delimiter": "\t"} if ".tsv" in Path(file.lower()).suffixes else {}
+        options |= {"delimiter": "\t"} if ending == ".tsv" else {}
         return options | ({"converters": {column: str}} if column else {})
-    if table_format(file) == "parquet":
+    if ending == ".parquet":
         import pyarrow.dataset
 
         # Arrow would hold all that it has read of a file until it has read it all

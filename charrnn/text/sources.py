@@ -97,12 +97,11 @@ def is_unpacked(path: Path) -> bool:
     return path.suffix.lower() in COMPRESSED or path.suffix.lower() in TABLES
 
 
-def table_format(file: str) -> str | None:
-    """Returns what `datasets` calls a table's format, compressed or not; None for plain text."""
-    suffixes = [suffix.lower() for suffix in Path(file).suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return TABLES.get(suffixes[-1]) if suffixes else None
+def table_ending(file: str) -> str:
+    """Returns the ending that makes a file a table, compressed or not; none for plain text."""
+    path = Path(file.lower())
+    ending = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+    return ending if ending in TABLES else ""
 
 
 def is_stream(source: str) -> bool:

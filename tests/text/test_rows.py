@@ -67,6 +67,18 @@ def test_rows_are_the_same_in_every_format(tmp_path: Path, rows: list[str], kind
     assert read_bytes(path) == wanted.encode()
 
 
+@pytest.mark.parametrize(
+    ("name", "delimiter"),
+    [("x.tsv.d/a.csv", ","), ("a.tsv.csv", ","), ("a.csv.TSV", "\t"), ("x.csv/a.csv.tsv.gz", "\t")],
+)
+def test_the_ending_of_the_file_decides_where_rows_are_cut(
+    tmp_path: Path, name: str, delimiter: str
+) -> None:
+    data = f"n{delimiter}text\n1{delimiter}hello there friend\n".encode()
+    path = write(tmp_path / name, gzip.compress(data) if name.endswith("gz") else data)
+    assert read(path) == "hello there friend\n"
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
 def test_numerals_in_a_text_column_are_text(tmp_path: Path, kind: str) -> None:
     path = write_rows(tmp_path, ["007", "1.50", "12"])[kind]

@@ -18,10 +18,7 @@ from charrnn.errors import CorpusError, OptionError, UnknownCharacterError
 from charrnn.store.folder import find_run
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from charrnn.scoring.reports import Score
-    from charrnn.scoring.scorer import Scorer
     from charrnn.store.checkpoint import Checkpoint
     from charrnn.text.corpus import Corpus
 
@@ -62,7 +59,7 @@ def evaluate(
     data |= set_options(encoding=encoding, encoding_errors=encoding_errors)
     check(data)
     set_threads(threads)  # the first import of torch: wrong usage has shown before it
-    from charrnn.scoring.reports import score_chars, score_lines
+    from charrnn.scoring import reports
     from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
     from charrnn.text.chunks import split_lines
@@ -77,7 +74,8 @@ def evaluate(
     config = DataConfig(unit=loaded.vocabulary.unit, **data)
     corpora = [Corpus([source], config) for source in sources or [STDIN]]
     if context_curve:
-        return _write_context_curve(loaded, corpora, on_unknown, as_json)
+        _write_context_curve(loaded, corpora, on_unknown, as_json)
+        return
     scorer = Scorer(loaded.model, loaded.vocabulary, exact=exact)
     state, whole_texts = scorer.start, []
     for corpus in corpora:
@@ -85,18 +83,21 @@ def evaluate(
         with _naming(corpus.name):
             if per_line:
                 groups = split_lines(corpus.pieces())
-                for rows, after in score_lines(scorer, groups, state, on_unknown, carry=carry):
+                lines = reports.score_lines(scorer, groups, state, on_unknown, carry=carry)
+                for rows, after in lines:
                     write(scores.line_rows(rows, as_json=as_json))
                     state = after
             elif per_char or heatmap:
                 heat_map = HeatMap()
                 render = heat_map.draw if heatmap else partial(scores.char_rows, as_json=as_json)
-                for chars, after in score_chars(scorer, corpus.pieces(), state, on_unknown):
+                for chars, after in reports.score_chars(scorer, corpus.pieces(), state, on_unknown):
                     write(render(chars))
                     state = after
                 write(heat_map.end())  # the line that no newline ended
             else:
-                score, state = _score(scorer, corpus, state, on_unknown)
+                with Bar() as bar:
+                    watch = partial(_show, bar, corpus)
+                    score, state = reports.score(scorer, corpus.pieces(), state, on_unknown, watch)
                 whole_texts.append((corpus.name, score))
     if heatmap:
         write(heat_legend())
@@ -105,18 +106,8 @@ def evaluate(
         write(render_scores(whole_texts, str(loaded.path), one_pass=scorer.one_pass) + "\n")
 
 
-def _score(
-    scorer: "Scorer", corpus: "Corpus", state: "Tensor", on_unknown: OnUnknown
-) -> "tuple[Score, Tensor]":
-    """Scores a whole text, with a bar on the terminal."""
-    from charrnn.scoring.reports import score
-
-    with Bar() as bar:
-
-        def watch(score: "Score") -> None:
-            bar.show(corpus.name, score.bytes, corpus.size_bytes, scores.score_so_far(score))
-
-        return score(scorer, corpus.pieces(), state, on_unknown, watch)
+def _show(bar: Bar, corpus: "Corpus", score: "Score") -> None:
+    bar.show(corpus.name, score.bytes, corpus.size_bytes, scores.score_so_far(score))
 
 
 def _write_context_curve(

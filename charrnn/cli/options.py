@@ -30,6 +30,11 @@ def counting(panel: str, text: str, default: object = None) -> Any:
     return option(panel, text, default, parser=count)
 
 
+def naming_run(panel: str, text: str, default: object = None) -> Any:
+    """Declares an option whose value names a run, which the shell can complete."""
+    return option(panel, text, default, autocompletion=complete_run)
+
+
 def flag(panel: str, name: str, text: str) -> Any:
     """Declares an option without a value."""
     return typer.Option(f"--{name}", help=text, rich_help_panel=panel)
@@ -38,12 +43,7 @@ def flag(panel: str, name: str, text: str) -> Any:
 Runs = Annotated[Path, option(RUN, "The folder of all runs.", envvar="CHARRNN_RUNS")]
 Model = Annotated[
     str | None,
-    option(
-        RUN,
-        "A model file, a run's folder or a run's name.",
-        "the newest run",
-        autocompletion=complete_run,
-    ),
+    naming_run(RUN, "A model file, a run's folder or a run's name.", "the newest run"),
 ]
 Threads = Annotated[int | None, option(RUN, "Threads to compute with.", "torch's choice")]
 OnUnknownCharacter = Annotated[
@@ -52,14 +52,14 @@ OnUnknownCharacter = Annotated[
 
 # of text
 
-INVALID_BYTES = "How to handle invalid bytes: strict (error) or replace (U+FFFD)"
 Encoding = Annotated[str | None, option(TEXT, "Encoding of plain text.", D.encoding)]
+STRICT_OR_REPLACE = "How to handle invalid bytes: strict (error) or replace (U+FFFD)."
 InvalidBytes = Annotated[
-    Literal["strict", "replace"] | None, option(TEXT, f"{INVALID_BYTES}.", D.encoding_errors)
+    Literal["strict", "replace"] | None, option(TEXT, STRICT_OR_REPLACE, D.encoding_errors)
 ]
 EvalInvalidBytes = Annotated[
     Literal["strict", "replace"] | None,
-    option(TEXT, f"{INVALID_BYTES}; unset, --on-unknown skip leaves them out.", D.encoding_errors),
+    option(TEXT, STRICT_OR_REPLACE, f"{D.encoding_errors}; with --on-unknown skip left out"),
 ]
 Column = Annotated[
     str | None, option(TEXT, "Text column of a structured source.", "the only text column")
@@ -98,9 +98,7 @@ Dropout = Annotated[
     float | None,
     option(MODEL, "Share of each layer's outputs set to 0 in training.", "by the number of epochs"),
 ]
-InitFrom = Annotated[
-    str | None, option(MODEL, "Start from this model's weights.", autocompletion=complete_run)
-]
+InitFrom = Annotated[str | None, naming_run(MODEL, "Start from this model's weights.")]
 KeepCharacters = Annotated[
     bool, flag(MODEL, "keep-characters", "Keep the characters of --init-from that the text lacks.")
 ]
@@ -144,9 +142,7 @@ Patience = Annotated[
 
 # of a run
 
-Name = Annotated[
-    str | None, option(RUN, "The run's name.", "the source's", autocompletion=complete_run)
-]
+Name = Annotated[str | None, naming_run(RUN, "The run's name.", "the source's")]
 Resume = Annotated[
     bool, flag(RUN, "resume", "Resume a run exactly where it stopped; without --name the newest.")
 ]

@@ -136,9 +136,9 @@ def set_threads(threads: int | None) -> None:
     if threads is not None:
         # NumPy's products, in sampling, have threads of their own; it reads this when it is loaded
         os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
-        import torch
+        from charrnn.model.device import set_torch_threads
 
-        torch.set_num_threads(threads)
+        set_torch_threads(threads)
 
 
 def end_on_broken_pipe() -> None:

@@ -102,7 +102,13 @@ class TrainingDisplay:
                 self._stepped = event
                 self._draw()
             case events.Evaluated():
-                self._show_evaluation(event)
+                if event.val_nats_per_char is not None:
+                    self._val_bits.append(event.val_nats_per_char / LN_2)
+                if self._live:
+                    self._sample = self._write_sample(event)
+                    self._draw(at_once=True)
+                elif not self._quiet:
+                    note(_plain_line(event, self._stepped))
             case events.RolledBack() if not self._quiet:
                 self._print(
                     f"step {event.from_step + 1:,}: {event.reason}: rolled back to step "
@@ -119,15 +125,6 @@ class TrainingDisplay:
                 best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/char"
                 steps = f"{event.step:,} steps, {duration(event.elapsed_s)}"
                 note(f"{REASONS[event.reason]} after {steps}{best}")
-
-    def _show_evaluation(self, event: events.Evaluated) -> None:
-        if event.val_nats_per_char is not None:
-            self._val_bits.append(event.val_nats_per_char / LN_2)
-        if self._live:
-            self._sample = self._write_sample(event)
-            self._draw(at_once=True)
-        elif not self._quiet:
-            note(_plain_line(event, self._stepped))
 
     def _print(self, line: str) -> None:
         """Prints a line, above the panel if there is one."""

@@ -1,4 +1,4 @@
-"""A device by name."""
+"""Where torch computes: the device, and how many threads."""
 
 import torch
 
@@ -19,3 +19,8 @@ def find_device(name: str) -> torch.device:
             f"--device: {name!r} is not a device that torch finds here; try cpu"
         ) from None
     return device
+
+
+def set_torch_threads(threads: int) -> None:
+    """Sets the number of threads that torch computes with."""
+    torch.set_num_threads(threads)

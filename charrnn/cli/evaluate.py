@@ -59,7 +59,7 @@ def evaluate(
     data |= set_options(encoding=encoding, encoding_errors=encoding_errors)
     check(data)
     set_threads(threads)  # the first import of torch: wrong usage has shown before it
-    from charrnn.scoring import reports
+    from charrnn.scoring.reports import score, score_chars, score_lines
     from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
     from charrnn.text.chunks import split_lines
@@ -79,26 +79,25 @@ def evaluate(
     scorer = Scorer(loaded.model, loaded.vocabulary, exact=exact)
     state, whole_texts = scorer.start, []
     for corpus in corpora:
-        state = state if carry else scorer.start
+        pieces, state = corpus.pieces(), state if carry else scorer.start
         with _naming(corpus.name):
             if per_line:
-                groups = split_lines(corpus.pieces())
-                lines = reports.score_lines(scorer, groups, state, on_unknown, carry=carry)
+                lines = score_lines(scorer, split_lines(pieces), state, on_unknown, carry=carry)
                 for rows, after in lines:
                     write(scores.line_rows(rows, as_json=as_json))
                     state = after
             elif per_char or heatmap:
                 heat_map = HeatMap()
                 render = heat_map.draw if heatmap else partial(scores.char_rows, as_json=as_json)
-                for chars, after in reports.score_chars(scorer, corpus.pieces(), state, on_unknown):
+                for chars, after in score_chars(scorer, pieces, state, on_unknown):
                     write(render(chars))
                     state = after
                 write(heat_map.end())  # the line that no newline ended
             else:
                 with Bar() as bar:
                     watch = partial(_show, bar, corpus)
-                    score, state = reports.score(scorer, corpus.pieces(), state, on_unknown, watch)
-                whole_texts.append((corpus.name, score))
+                    total, state = score(scorer, pieces, state, on_unknown, watch)
+                whole_texts.append((corpus.name, total))
     if heatmap:
         write(heat_legend())
     elif whole_texts:

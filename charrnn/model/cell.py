@@ -162,8 +162,8 @@ def rnn_cudnn(
 ) -> Tensor:
     """Computes the equation by torch's kernels; arguments and result as :func:`rnn_reference`.
 
-    On a CUDA device these are cuDNN's, which make the whole sequence in one call; anywhere else
-    they are slower than :func:`rnn`. They know two biases: b is one, the other is zero.
+    On a CUDA device these are cuDNN's, which compute the whole sequence in one call; anywhere else
+    they are slower than :func:`rnn`. They take two biases: b is one, the other is zero.
     """
     if x.ndim == 2:
         x = nn.functional.one_hot(x, W_x.shape[1]).to(W_x.dtype)

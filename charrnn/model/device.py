@@ -9,7 +9,7 @@ def find_device(name: str) -> torch.device:
     """Returns torch's device of that name.
 
     Raises:
-        OptionError: torch has no such device, or this machine does not.
+        OptionError: torch or this machine has no such device.
     """
     try:
         device = torch.device(name)

@@ -14,33 +14,24 @@ from torch import Tensor, nn
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.model.cell import rnn
 
+# standard deviation of layer 1's W_x at the start
 CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
-"""Standard deviation of layer 1's W_x at the start."""
 
 
 class Layer(nn.Module):
-    """One layer's W_x (H, D), W_h (H, H) and b (H,)."""
+    """One layer's W_x (H, D), W_h (H, H) and b (H,).
 
-    def __init__(
-        self, inputs: int, hidden_size: int, nonlinearity: Nonlinearity, scale: float
-    ) -> None:
-        """Draws the weights from torch's generator.
+    W_h starts orthogonal: it keeps the length of what it relays, so that the hidden state neither
+    fades nor explodes at first. Source: Saxe et al. 2014.
+    """
 
-        W_h starts orthogonal: it keeps the length of what it relays, so that the memory neither
-        fades nor explodes at first. Source: Saxe et al. 2014.
-
-        Args:
-            inputs: D.
-            hidden_size: H.
-            nonlinearity: which f.
-            scale: standard deviation of W_x.
-        """
+    def __init__(self, D: int, H: int, nonlinearity: Nonlinearity, scale: float) -> None:
         super().__init__()
         self.nonlinearity: Nonlinearity = nonlinearity
         # stored transposed: the look-up of a character's column then reads one contiguous row
-        self.W_x = nn.Parameter(torch.empty(inputs, hidden_size).T)
-        self.W_h = nn.Parameter(torch.empty(hidden_size, hidden_size))
-        self.b = nn.Parameter(torch.zeros(hidden_size))
+        self.W_x = nn.Parameter(torch.empty(D, H).T)
+        self.W_h = nn.Parameter(torch.empty(H, H))
+        self.b = nn.Parameter(torch.zeros(H))
         nn.init.normal_(self.W_x, std=scale)
         nn.init.orthogonal_(self.W_h)
 
@@ -52,12 +43,12 @@ class Layer(nn.Module):
 class Output(nn.Module):
     """The output layer's W_y (V, H) and b_y (V,)."""
 
-    def __init__(self, hidden_size: int, vocab_size: int) -> None:
-        """Draws W_y small, so that at the start all characters are about equally probable."""
+    def __init__(self, V: int, H: int) -> None:
         super().__init__()
-        self.W_y = nn.Parameter(torch.empty(vocab_size, hidden_size))
-        self.b_y = nn.Parameter(torch.zeros(vocab_size))
-        nn.init.normal_(self.W_y, std=0.3 * hidden_size**-0.5)
+        self.W_y = nn.Parameter(torch.empty(V, H))
+        self.b_y = nn.Parameter(torch.zeros(V))
+        # small: at the start all characters are about equally probable
+        nn.init.normal_(self.W_y, std=0.3 * H**-0.5)
 
     def forward(self, h: Tensor) -> Tensor:
         """Returns logits, (..., V), for h, (..., H)."""
@@ -65,14 +56,9 @@ class Output(nn.Module):
 
 
 class CharRNN(nn.Module):
-    """A character-level RNN language model."""
+    """A character-level RNN language model; its weights are drawn from torch's generator."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Builds the layers and draws their weights from torch's generator.
-
-        Args:
-            config: sizes and non-linearity.
-        """
         super().__init__()
         self.config = config
         V, H, f = config.vocab_size, config.hidden_size, config.nonlinearity
@@ -80,7 +66,7 @@ class CharRNN(nn.Module):
         first = Layer(V, H, f, scale=CHARACTER_SCALE[f])
         upper = (Layer(H, H, f, scale=H**-0.5) for _ in range(config.num_layers - 1))
         self.layers = nn.ModuleList([first, *upper])
-        self.output = Output(config.hidden_size, config.vocab_size)
+        self.output = Output(V, H)
 
     def zero_state(self, batch_size: int) -> Tensor:
         """Returns the state of having read nothing, zeros of (L, B, H)."""
@@ -90,7 +76,7 @@ class CharRNN(nn.Module):
     def start_state(self, batch_size: int, newline_id: int | None) -> Tensor:
         """Returns the state in which every text starts, (L, B, H).
 
-        It is the state after reading a newline, or the zero state where the vocabulary has none.
+        It is the state after reading a newline, or the zero state if the vocabulary has none.
         """
         state = self.zero_state(batch_size)
         if newline_id is None:
@@ -100,11 +86,7 @@ class CharRNN(nn.Module):
             return self._run(newline, state, dropout=0.0)[1]
 
     def hidden(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Runs the layers over a sequence.
-
-        Args:
-            x: ids, (T, B) int64.
-            state: (L, B, H).
+        """Runs the layers over ids x, (T, B) int64, from a state, (L, B, H).
 
         Returns:
             The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
@@ -117,20 +99,14 @@ class CharRNN(nn.Module):
             h = layer(h, h_0)
             last.append(h[-1])
             if dropout:
-                h = h * _dropout_mask(h, dropout)
+                # one mask for all time steps, (B, H), scaled so that the mean stays; a mask per
+                # step would cost a third of the step's time. Source: Gal and Ghahramani 2016.
+                # Drawn on the CPU: its generator's state is what a training file keeps.
+                mask = torch.empty(h.shape[1:], dtype=h.dtype).bernoulli_(1 - dropout)
+                h = h * mask.div_(1 - dropout).to(h.device)
         return h, torch.stack(last)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits, (T, B, V), and the state after the last step; arguments as `hidden`."""
         h, state = self.hidden(x, state)
         return self.output(h), state
-
-
-def _dropout_mask(h: Tensor, dropout: float) -> Tensor:
-    """Returns one mask for all time steps, (B, H), scaled so that the mean stays.
-
-    Source: Gal and Ghahramani 2016. A mask per step would cost a third of the step's time.
-    """
-    # drawn on the CPU: its generator's state is what a training file keeps
-    mask = torch.empty(h.shape[1:], dtype=h.dtype).bernoulli_(1 - dropout).div_(1 - dropout)
-    return mask.to(h.device)

@@ -16,7 +16,6 @@ from charrnn.config import Nonlinearity
 from charrnn.model.network import CharRNN
 
 Array = npt.NDArray[np.float32]
-
 F_OF_ARRAYS: dict[Nonlinearity, Callable[..., Array]] = {
     "tanh": np.tanh,
     "relu": functools.partial(np.maximum, np.float32(0)),
@@ -28,11 +27,8 @@ class Stepper:
 
     A layer above the first needs W_x h_below + W_h h, with h_below of this step and its own h of
     the step before. It takes both in one product, [W_x W_h] with [h_below h]: the two stand side by
-    side in one array, its input.
-
-    Args:
-        model: the network; its weights are copied, later training does not change a sample.
-        state: where to start, (L, B, H).
+    side in one array, its input. Weights and state, (L, B, H), are copied: later training does not
+    change a sample.
     """
 
     def __init__(self, model: CharRNN, state: Tensor) -> None:

@@ -3,8 +3,8 @@
 Shapes: B samples side by side, V vocabulary.
 """
 
-import contextlib
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -12,29 +12,23 @@ import numpy.typing as npt
 from charrnn.config import SamplingConfig
 
 Floats = npt.NDArray[np.float64]
-BLOCK = 256
-"""Random numbers that each stream draws at once."""
+BLOCK = 256  # random numbers that each stream draws at once
 SEEDS = 2**63
-NOTHING = contextlib.nullcontext()
 
 
 def weights(logits: Floats, config: SamplingConfig) -> Floats:
-    """Returns what the probabilities of the symbols to draw are proportional to, (B, V).
+    """Returns what the probabilities of the symbols are proportional to, (B, V), as the logits.
 
     The options apply in the field's usual order: temperature, top-k, top-p, min-p; each sees what
-    the ones before it kept, renormalised.
+    the ones before it left, renormalised.
     Source: Holtzman et al. 2020 (top-p), Nguyen et al. 2024 (min-p).
-
-    Args:
-        logits: (B, V).
-        config: temperature, top_k, top_p, min_p.
     """
     if config.temperature == 0 or config.top_k == 1:
-        certain = np.zeros_like(logits)
-        np.put_along_axis(certain, logits.argmax(-1, keepdims=True), 1.0, axis=-1)
-        return certain
+        one_hot = np.zeros_like(logits)
+        np.put_along_axis(one_hot, logits.argmax(-1, keepdims=True), 1.0, axis=-1)
+        return one_hot
     p = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
-    with np.errstate(over="ignore") if config.temperature < 1e-3 else NOTHING:
+    with np.errstate(over="ignore") if config.temperature < 1e-3 else nullcontext():
         p /= config.temperature  # near 0, all but the best become -inf
     np.exp(p, out=p)
     if not (config.top_k or config.top_p < 1 or config.min_p):
@@ -52,16 +46,7 @@ def weights(logits: Floats, config: SamplingConfig) -> Floats:
 
 
 def draw(logits: Floats, config: SamplingConfig, points: Floats) -> list[int]:
-    """Draws a symbol for each sample.
-
-    Args:
-        logits: (B, V).
-        config: the options.
-        points: random numbers from 0 to below 1, (B,).
-
-    Returns:
-        The ids, B of them.
-    """
+    """Draws an id for each of B samples, by logits, (B, V), and numbers of [0, 1), (B,)."""
     cumulative = weights(logits, config).cumsum(-1)
     last = cumulative.shape[-1] - 1
     if len(cumulative) == 1:  # the same, faster
@@ -72,7 +57,7 @@ def draw(logits: Floats, config: SamplingConfig, points: Floats) -> list[int]:
 
 
 class Points:
-    """Random numbers from 0 to below 1, a stream from each of B seeds."""
+    """Random numbers of [0, 1), a stream from each of B seeds."""
 
     def __init__(self, seeds: Iterable[int]) -> None:
         self._streams = [np.random.default_rng(seed) for seed in seeds]
@@ -94,6 +79,6 @@ class Points:
 
 
 def sample_seeds(config: SamplingConfig, count: int) -> list[int]:
-    """Returns the seeds of the first ``count`` samples: each makes its sample alone, too."""
+    """Returns the seeds of the first ``count`` samples; each makes its sample alone, too."""
     assert config.seed is not None, "the caller draws the seed, so that it can report it"
     return [(config.seed + i) % SEEDS for i in range(count)]

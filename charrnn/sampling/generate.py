@@ -19,21 +19,14 @@ from charrnn.sampling.decoding import Points, draw, sample_seeds
 from charrnn.sampling.prompts import prompt_state, prompt_states
 from charrnn.text.vocabulary import Vocabulary
 
-SIDE_BY_SIDE = 256
-"""Samples that are made at once; with more, the first are returned before the last begin."""
+SIDE_BY_SIDE = 256  # samples made at once; with more, the first are returned before the last begin
 
 
 class TextAssembler:
     """Symbols to text: whole UTF-8 characters only, and nothing of a stop text.
 
-    Characters that may become a stop text are held back until that is decided.
-
-    Args:
-        vocabulary: of the ids to come.
-        stop: texts that end it.
-
-    Attributes:
-        stopped: whether one of them has come; nothing is added after it.
+    Characters that may become a stop text are held back until that is decided. After a stop text
+    ``stopped`` is true, and nothing is added.
     """
 
     def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
@@ -50,9 +43,7 @@ class TextAssembler:
 
     def finish(self) -> str:
         """Returns what was held back, at the end of the text."""
-        rest = self._release(self._decoder.decode(b"", final=True))
-        held, self._held = self._held, ""
-        return rest + held
+        return self._release(self._decoder.decode(b"", final=True)) + self._held
 
     def _release(self, text: str) -> str:
         if self.stopped:
@@ -60,19 +51,16 @@ class TextAssembler:
         if not self._stop:
             return text
         text = self._held + text
-        ends = [start for stop in self._stop if (start := text.find(stop)) >= 0]
-        if ends:
+        starts = [start for stop in self._stop if (start := text.find(stop)) >= 0]
+        if starts:
             self.stopped, self._held = True, ""
-            return text[: min(ends)]
-        certain = len(text) - max(_overlap(text, stop) for stop in self._stop)
-        self._held = text[certain:]
-        return text[:certain]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Returns how many of the text's last characters may begin a stop text."""
-    longest = min(len(text), len(stop) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
+            return text[: min(starts)]
+        # where the longest end of the text starts that a stop text begins with; "" always does
+        undecided = next(
+            i for i in range(len(text) + 1) if any(stop.startswith(text[i:]) for stop in self._stop)
+        )
+        self._held = text[undecided:]
+        return text[:undecided]
 
 
 def generate(
@@ -82,17 +70,9 @@ def generate(
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
 ) -> Iterator[str]:
-    """Reads a prompt, and returns an iterator over the text that continues it.
+    """Reads a prompt, and returns the text after it, a few characters at a time as they are made.
 
-    Args:
-        model: the network, in evaluation mode.
-        vocabulary: its symbols.
-        prompt: what the sample continues; it is not part of the text.
-        config: the options; ``seed`` must be set, ``count`` is ignored.
-        on_unknown: what to do with characters of the prompt that the model does not know.
-
-    Returns:
-        The text, a few characters at a time, as they are made.
+    The model must be in evaluation mode; ``config.seed`` must be set, ``config.count`` is ignored.
 
     Raises:
         UnknownCharacterError: The prompt holds unknown characters; raised before the first text.
@@ -122,12 +102,10 @@ def generate_batch(
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
 ) -> list[str]:
-    """Makes a sample of each of B > 0 prompts, side by side; some prompts may be the same.
+    """Returns a text after each of B > 0 prompts, made side by side; some prompts may be the same.
 
-    Arguments and errors are those of :func:`generate`; ``length`` must be above 0.
-
-    Returns:
-        The texts. The i-th is what :func:`generate` makes of its prompt with seed + i.
+    The i-th text is what :func:`generate` makes of its prompt with seed + i; arguments and errors
+    are the same, but ``config.length`` must be above 0.
     """
     columns = {prompt: column for column, prompt in enumerate(dict.fromkeys(prompts))}
     ids = [vocabulary.encode(prompt, on_unknown) for prompt in columns]
@@ -156,17 +134,11 @@ def generate_batch(
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that a model made.
-
-    Attributes:
-        prompt: what it continues.
-        text: the characters after the prompt.
-        seed: makes this sample alone.
-    """
+    """A text that a model made."""
 
     prompt: str
-    text: str
-    seed: int
+    text: str  # the characters after the prompt
+    seed: int  # makes this sample alone
 
 
 def samples(

@@ -3,7 +3,6 @@
 Shapes: T time, B prompts side by side, L layers, H hidden.
 """
 
-import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -15,11 +14,9 @@ from charrnn.errors import UnknownCharacterError
 from charrnn.model.network import CharRNN
 from charrnn.text.vocabulary import Ids, Vocabulary
 
-READ_WHOLE = 4096
-"""Characters of a prompt up to which it is read whole; of a longer one, first its end."""
-WARM_UP = 256
-SAME_STATE = 1e-5
-"""Two states are the same if no number differs by more."""
+READ_WHOLE = 4096  # of a longer prompt, its last characters are read first, as many as this
+WARM_UP = 256  # characters
+SAME_STATE = 1e-5  # two states are the same if no number differs by more
 
 
 def check_prompts(
@@ -29,7 +26,7 @@ def check_prompts(
 
     Raises:
         UnknownCharacterError: A prompt holds unknown characters that are not to be skipped; the
-            message has the prompt's number if they are numbered.
+            message has the number of the prompt if ``numbered``.
     """
     left_out = 0
     for number, prompt in enumerate(prompts, start=1):
@@ -51,40 +48,38 @@ def prompt_state(model: CharRNN, vocabulary: Vocabulary, ids: Ids) -> Tensor:
     start, length = model.start_state(1, vocabulary.newline_id), READ_WHOLE
     with torch.inference_mode():
         while length + WARM_UP < len(ids):
-            warm = _read(model, ids[-length - WARM_UP : -length, None], model.zero_state(1))
+            warm = state_after(model, ids[-length - WARM_UP : -length, None], model.zero_state(1))
             end = np.repeat(ids[-length:, None], 2, axis=1)  # (T, 2)
-            states = _read(model, end, torch.cat([start, warm], dim=1))  # (L, 2, H)
-            if bool(((states[:, 0] - states[:, 1]).abs() < SAME_STATE).all()):
+            states = state_after(model, end, torch.cat([start, warm], dim=1))  # (L, 2, H)
+            if ((states[:, 0] - states[:, 1]).abs() < SAME_STATE).all():
                 return states[:, 1:]
             length *= 4
-        return _read(model, ids[:, None], start)
+        return state_after(model, ids[:, None], start)
 
 
 def prompt_states(model: CharRNN, vocabulary: Vocabulary, prompts: Sequence[Ids]) -> Tensor:
     """Returns the state after reading each of B > 0 prompts, (L, B, H), read side by side."""
-    states = {
-        i: prompt_state(model, vocabulary, ids)
-        for i, ids in enumerate(prompts)
-        if len(ids) > READ_WHOLE
-    }
-    short = sorted(set(range(len(prompts))) - set(states), key=lambda i: len(prompts[i]))
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    short = [i for i in by_length if len(prompts[i]) <= READ_WHOLE]
+    states = {i: prompt_state(model, vocabulary, prompts[i]) for i in by_length[len(short) :]}
     state = model.start_state(1, vocabulary.newline_id).repeat(1, len(short), 1)
-    lengths = sorted({len(prompts[i]) for i in short})
+    start = 0  # characters that were read of each
     with torch.inference_mode():
-        for start, end in itertools.pairwise([0, *lengths]):
+        for column, i in enumerate(short):
             # all that are not finished are read to the end of the shortest of them
-            rows = np.stack([prompts[i][start:end] for i in short], axis=1)  # (T, B)
-            state = _read(model, rows, state)
-            finished = sum(len(prompts[i]) == end for i in short)
-            for column, i in enumerate(short[:finished]):
-                states[i] = state[:, column : column + 1]
-            short, state = short[finished:], state[:, finished:].contiguous()
+            if (end := len(prompts[i])) > start:
+                rows = np.stack([prompts[j][start:end] for j in short[column:]], axis=1)  # (T, B)
+                state, start = state_after(model, rows, state), end
+            states[i], state = state[:, :1], state[:, 1:]
         return torch.cat([states[i] for i in range(len(prompts))], dim=1)
 
 
-def _read(model: CharRNN, ids: Ids, state: Tensor) -> Tensor:
-    """Returns the state after reading ids, (T, B), from a state, (L, B, H)."""
-    for start in range(0, len(ids), 2**12):  # bounds the memory
-        x = torch.from_numpy(ids[start : start + 2**12].astype(np.int64))
+def state_after(model: CharRNN, ids: Ids, state: Tensor, steps: int = 4096) -> Tensor:
+    """Returns the state after reading ids, (T, B), from a state, (L, B, H).
+
+    At most ``steps`` time steps run at once, which bounds the memory.
+    """
+    for start in range(0, len(ids), steps):
+        x = torch.from_numpy(ids[start : start + steps].astype(np.int64))
         state = model.hidden(x.to(state.device), state)[1]
     return state

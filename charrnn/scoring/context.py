@@ -18,40 +18,30 @@ from torch import nn
 from charrnn.config import OnUnknown
 from charrnn.errors import CorpusError
 from charrnn.model.network import CharRNN
+from charrnn.sampling.prompts import state_after
 from charrnn.text.chunks import Piece, Reader
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 CONTEXTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MAX_POSITIONS = 2000
-MAX_CHARS = 2**24
-"""Characters of a text that are read, from its start."""
+MAX_CHARS = 2**24  # characters of a text that are read, from its start
 
 
 @dataclass(frozen=True)
 class ContextScore:
-    """The surprise after one length of context.
+    """The surprise after one length of context."""
 
-    Attributes:
-        context: characters that the model has read.
-        bits_per_char: mean surprise of the next character.
-        standard_error: of that mean, bits.
-    """
-
-    context: int
-    bits_per_char: float
-    standard_error: float
+    context: int  # characters that the model has read
+    bits_per_char: float  # mean surprise of the next character
+    standard_error: float  # of that mean, bits
 
 
 def context_curve(model: CharRNN, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
-    """Measures the surprise for each length of context.
+    """Measures the surprise of a text, (n,), for each length of context.
 
-    The same characters, evenly spaced, are predicted from the last k before them, read from the
-    zero state: the model knows nothing before those k, not even that a text started.
-
-    Args:
-        model: the network, in evaluation mode.
-        ids: the text, (n,).
-        positions: P, how many characters to predict, at most.
+    The same characters, evenly spaced and P = ``positions`` of them at most, are predicted from the
+    last k before them, read from the zero state: the model knows nothing before those k, not even
+    that a text started.
 
     Raises:
         CorpusError: The text is too short for more than the shortest context.
@@ -66,15 +56,10 @@ def context_curve(model: CharRNN, ids: Ids, positions: int = MAX_POSITIONS) -> l
     curve = []
     with torch.inference_mode():
         for k in contexts:
-            state = model.zero_state(len(indices))  # (L, P, H)
-            h = state[-1]
-            if k:
-                windows = ids[indices[None, :] + np.arange(-k, 0)[:, None]]  # (k, P)
-                x = torch.from_numpy(windows.astype(np.int64))
-                for part in torch.split(x, 64):  # bounds the memory
-                    hs, state = model.hidden(part, state)
-                h = hs[-1]
-            nats = nn.functional.cross_entropy(model.output(h), targets, reduction="none")
+            windows = ids[indices + np.arange(-k, 0)[:, None]]  # (k, P)
+            state = state_after(model, windows, model.zero_state(len(indices)), steps=64)
+            logits = model.output(state[-1])  # (P, V)
+            nats = nn.functional.cross_entropy(logits, targets, reduction="none")
             bits = nats / math.log(2)
             error = float(bits.std()) / math.sqrt(len(indices)) if len(indices) > 1 else 0.0
             curve.append(ContextScore(k, float(bits.mean()), error))

@@ -16,31 +16,20 @@ from charrnn.scoring.scorer import Scorer, surprise_and_rank
 from charrnn.text.chunks import Piece, segments
 from charrnn.text.vocabulary import Ids, Vocabulary
 
-SEGMENT, SEGMENT_IN_ONE_PASS = 2**19, 2**14
-"""Characters that :func:`score` scores in one go."""
-MAX_LINES = 1024
-"""Lines that :func:`score_lines` scores in one go, and so holds back at most."""
-ROWS = 4096
-"""Characters whose scores :func:`score_chars` holds at once."""
+SEGMENT, SEGMENT_IN_ONE_PASS = 2**19, 2**14  # characters that :func:`score` scores at once
+MAX_LINES = 1024  # lines that :func:`score_lines` scores at once, and so holds back at most
+ROWS = 4096  # characters whose scores :func:`score_chars` holds at once
 
 
 @dataclass(frozen=True)
 class Score:
-    """A text's surprise.
+    """A text's surprise."""
 
-    Attributes:
-        chars: symbols scored (bytes if the model's unit is the byte).
-        bytes: their size as UTF-8.
-        nats: their surprise, summed.
-        unknown_chars: characters outside the vocabulary, left out or scored as one symbol.
-        seconds: how long scoring took.
-    """
-
-    chars: int
-    bytes: int
-    nats: float
-    unknown_chars: int = 0
-    seconds: float = 0.0
+    chars: int  # symbols scored (bytes if the model's unit is the byte)
+    bytes: int  # their size as UTF-8
+    nats: float  # their surprise, summed
+    unknown_chars: int = 0  # outside the vocabulary: left out, or scored as one symbol
+    seconds: float = 0.0  # how long scoring took
 
     def __add__(self, other: "Score") -> "Score":
         """Returns the score of both texts."""
@@ -68,7 +57,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """Among how many equally probable characters the model was in doubt, on average."""
+        """How many equally probable characters would be as surprising, on average."""
         return math.exp(min(self.nats_per_char, 700.0))
 
 
@@ -79,17 +68,9 @@ def score(
     on_unknown: OnUnknown = "error",
     watch: Callable[[Score], None] = lambda score: None,
 ) -> tuple[Score, Tensor]:
-    """Scores a text in constant memory.
+    """Scores a text in constant memory, from the state before it, (L, 1, H).
 
-    Args:
-        scorer: of the model.
-        pieces: the text, in order.
-        state: before the text, (L, 1, H).
-        on_unknown: ``"error"`` raises; ``"skip"`` leaves unknown characters out and counts them.
-        watch: called with the score so far.
-
-    Returns:
-        The score, and the state after the text.
+    ``watch`` is called with the score so far. Returns the score, and the state after the text.
 
     Raises:
         UnknownCharacterError: The text holds unknown characters.
@@ -112,21 +93,13 @@ def score(
 
 @dataclass(frozen=True)
 class CharScore:
-    """One symbol's surprise.
+    """One symbol's surprise."""
 
-    Attributes:
-        offset: symbols of the text before it.
-        symbol: the character (or byte) itself.
-        nats: its surprise.
-        rank: 1 if it was the most probable, 2 if one was more probable ...
-        most_probable: the symbol to which the model gave the highest probability.
-    """
-
-    offset: int
-    symbol: str | int
-    nats: float
-    rank: int
-    most_probable: str | int
+    offset: int  # symbols of the text before it
+    symbol: str | int  # the character (or byte) itself
+    nats: float  # its surprise
+    rank: int  # 1 if it was the most probable, 2 if one was more probable ...
+    most_probable: str | int  # the symbol to which the model gave the highest probability
 
 
 def score_chars(
@@ -141,17 +114,15 @@ def score_chars(
     symbols = vocabulary.symbols
     for text in pieces:
         ids = vocabulary.encode(text, on_unknown)
-        positions = _known_positions(vocabulary, text, ids)
+        positions = _positions(vocabulary, text, ids)
         if len(ids):
             figures, state = scorer.read(ids, state, surprise_and_rank)
         for start in range(0, len(ids), ROWS):
             rows = slice(start, start + ROWS)
-            columns = [ids[rows].tolist(), *(figure[rows].tolist() for figure in figures)]
+            columns = [positions[rows], *(column[rows].tolist() for column in (ids, *figures))]
             scores = [
                 CharScore(offset + position, symbols[symbol], nats, rank, symbols[likely])
-                for position, symbol, nats, rank, likely in zip(
-                    positions[rows], *columns, strict=True
-                )
+                for position, symbol, nats, rank, likely in zip(*columns, strict=True)
             ]
             yield scores, state
         chars += len(ids)
@@ -159,7 +130,7 @@ def score_chars(
     _require_scored(chars)
 
 
-def _known_positions(vocabulary: Vocabulary, text: Piece, ids: Ids) -> Sequence[int]:
+def _positions(vocabulary: Vocabulary, text: Piece, ids: Ids) -> Sequence[int]:
     """Returns the position in the text of each symbol that has an id."""
     if len(ids) == len(text) or vocabulary.unit == "byte":
         return range(len(ids))
@@ -182,15 +153,9 @@ def score_lines(
 ) -> Iterator[tuple[list[tuple[float, Piece]], Tensor]]:
     """Yields lists of (bits per character, line), at most :data:`MAX_LINES` long, and the state.
 
-    An empty line scores 0, a wholly unknown one NaN.
-
-    Args:
-        scorer: of the model.
-        groups: lines without their ends, in groups that arrive together.
-        state: before the first line, (L, 1, H).
-        on_unknown: as in :func:`score`.
-        carry: read each line after the ones before it; else each is a text of its own, and the
-            state stays.
+    Lines come without their ends, in groups that arrive together. If they ``carry``, each is read
+    after the ones before it, from the state before the first, (L, 1, H); else each is a text of
+    its own, and the state stays. An empty line scores 0, a wholly unknown one NaN.
 
     Raises:
         UnknownCharacterError: A line holds unknown characters; the message has its number. All
@@ -200,8 +165,14 @@ def score_lines(
     for group in groups:
         for start in range(0, len(group), MAX_LINES):
             lines = group[start : start + MAX_LINES]
-            ids, error = _encode_lines(scorer.vocabulary, lines, first, on_unknown)
-            if ids:
+            ids: list[Ids] = []
+            error: UnknownCharacterError | None = None
+            try:
+                for line in lines:
+                    ids.append(scorer.vocabulary.encode(line, on_unknown))
+            except UnknownCharacterError as unknown:
+                error = UnknownCharacterError(f"line {first + len(ids)}: {unknown}")
+            if ids:  # all lines before the one with unknown characters
                 means, state = (
                     scorer.carried_means(ids, state) if carry else (scorer.means(ids), state)
                 )
@@ -210,19 +181,6 @@ def score_lines(
             if error is not None:
                 raise error
             first += len(lines)
-
-
-def _encode_lines(
-    vocabulary: Vocabulary, lines: Sequence[Piece], first: int, on_unknown: OnUnknown
-) -> tuple[list[Ids], UnknownCharacterError | None]:
-    """Returns the ids of the lines before an unknown one, and the error that names its number."""
-    ids: list[Ids] = []
-    for line in lines:
-        try:
-            ids.append(vocabulary.encode(line, on_unknown))
-        except UnknownCharacterError as error:
-            return ids, UnknownCharacterError(f"line {first + len(ids)}: {error}")
-    return ids, None
 
 
 def continuation_bits(

@@ -24,18 +24,18 @@ from torch import Tensor, nn
 from charrnn.model.network import CharRNN
 from charrnn.text.vocabulary import Ids, Vocabulary
 
-WARM_UP = 256
-RESCORED = 64
+WARM_UP = 256  # characters
+RESCORED = 64  # characters
+# largest change in nats/char by rescoring: half of the 0.0005 bits/char that eval promises
 TOLERANCE = 0.00025 * math.log(2)
-"""Largest change in nats/char by rescoring: half of the 0.0005 bits/char that eval promises."""
 MAX_STREAMS = 128
-MAX_SIDE_BY_SIDE = 256
-MAX_PADDED = 2**16
-"""Characters of lines that run side by side, with the padding of the shorter ones."""
+MAX_SIDE_BY_SIDE = 256  # lines
+MAX_PADDED = 2**16  # characters of lines that run side by side, padding included
 
+Stop = Callable[[], bool]  # called several times a second; once it is true, scoring ends
 Nats = npt.NDArray[np.float32]
+# of logits, (S, K, V), and the ids that came, (S, K): some figures of each id, (S, K)
 Measure = Callable[[Tensor, Tensor], list[Tensor]]
-"""Of logits, (S, K, V), and the ids that came, (S, K): some figures of each id, (S, K)."""
 
 
 class _Stopped(Exception):
@@ -55,13 +55,7 @@ def surprise_and_rank(logits: Tensor, x: Tensor) -> list[Tensor]:
 
 
 class Scorer:
-    """Scores the characters of texts with one model.
-
-    Args:
-        model: the network, in evaluation mode.
-        vocabulary: its symbols.
-        exact: never run a text as parallel streams.
-        stop: called several times a second; once true, scoring ends with an exception.
+    """Scores texts with one model, in evaluation mode; if ``exact``, never as parallel streams.
 
     Attributes:
         start: the state in which every text starts, (L, 1, H).
@@ -74,7 +68,7 @@ class Scorer:
         vocabulary: Vocabulary,
         *,
         exact: bool = False,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Stop = lambda: False,
     ) -> None:
         self.vocabulary, self.exact = vocabulary, exact
         self._model, self._stop = model, stop
@@ -91,37 +85,22 @@ class Scorer:
     def read(
         self, ids: Ids, state: Tensor, measure: Measure
     ) -> tuple[list[npt.NDArray[Any]], Tensor]:
-        """Measures each character.
+        """Returns each figure of n > 0 characters, (n,), and the state after the last one.
 
-        Args:
-            ids: (n,), n > 0.
-            state: before the first of them, (L, 1, H).
-            measure: what to measure; its first figure is the surprise.
-
-        Returns:
-            Each figure of each character, (n,), and the state after the last one.
+        The state before the first is (L, 1, H); the first figure measured must be the surprise.
         """
         streams = 1 if self.exact else min(MAX_STREAMS, len(ids) // (4 * WARM_UP))  # K
         with torch.inference_mode():
             x = torch.from_numpy(ids.astype(np.int64)).to(state.device)
             result = self._in_streams(x, state, streams, measure) if streams > 1 else None
-            if result is None:
-                result = self._in_one_pass(x, state, measure)
-            else:
-                self.one_pass = False
-            figures, state = result
-            return [figure.cpu().numpy() for figure in figures], state
-
-    def _in_one_pass(
-        self, x: Tensor, state: Tensor, measure: Measure
-    ) -> tuple[list[Tensor], Tensor]:
-        figures, state = self._run(x[:, None], state, measure)
-        return [figure[:, 0] for figure in figures], state
+            self.one_pass &= result is None
+            figures, state = result or self._run(x[:, None], state, measure)
+            return [figure.flatten().cpu().numpy() for figure in figures], state
 
     def _in_streams(
         self, x: Tensor, state: Tensor, streams: int, measure: Measure
     ) -> tuple[list[Tensor], Tensor] | None:
-        """Returns what `read` does; None if it would not agree with one pass."""
+        """Returns each figure, (n,), and the state after; None if one pass would not agree."""
         length = len(x) // streams  # S
         warm_up = torch.stack([x[k * length - WARM_UP : k * length] for k in range(1, streams)], 1)
         zero = self._model.zero_state(streams - 1)
@@ -137,19 +116,18 @@ class Scorer:
             return None
         for figure, better in zip(figures, exact, strict=True):
             figure[:RESCORED, 1:] = better
-        flat = [figure.T.reshape(-1) for figure in figures]  # (S K,), in the order of the text
+        flat = [figure.T.flatten() for figure in figures]  # (S K,), in the order of the text
         state, rest = states[:, -1:], x[streams * length :]
         if len(rest):  # n - S K characters continue the last stream
-            last, state = self._in_one_pass(rest, state, measure)
-            flat = [torch.cat(parts) for parts in zip(flat, last, strict=True)]
+            last, state = self._run(rest[:, None], state, measure)
+            flat = [torch.cat([whole, part[:, 0]]) for whole, part in zip(flat, last, strict=True)]
         return flat, state
 
     def means(self, lines: Sequence[Ids]) -> Nats:
         """Returns the mean surprise of each line, a text of its own, (lines,); NaN if empty."""
         means = np.full(len(lines), np.nan, dtype=np.float32)
-        by_length = sorted(
-            (i for i in range(len(lines)) if len(lines[i])), key=lambda i: len(lines[i])
-        )
+        not_empty = (i for i, line in enumerate(lines) if len(line))
+        by_length = sorted(not_empty, key=lambda i: len(lines[i]))
         while by_length:
             longest = len(lines[by_length[-1]])
             count = max(1, min(MAX_SIDE_BY_SIDE, MAX_PADDED // longest))  # K
@@ -162,15 +140,12 @@ class Scorer:
         return means
 
     def _means_side_by_side(self, lines: Sequence[Ids]) -> npt.NDArray[np.float64]:
-        lengths = np.array([len(line) for line in lines])
-        ids = np.zeros((lengths.max(), len(lines)), dtype=np.int64)  # (S, K)
-        for k, line in enumerate(lines):
-            ids[: len(line), k] = line
+        x = nn.utils.rnn.pad_sequence([torch.from_numpy(line.astype(np.int64)) for line in lines])
         with torch.inference_mode():
-            x = torch.from_numpy(ids).to(self.start.device)
             start = self.start.expand(-1, len(lines), -1).contiguous()
-            (nats,), _ = self._run(x, start, surprise)
-        is_text = np.arange(len(ids))[:, None] < lengths  # (S, K), false for the padding
+            (nats,), _ = self._run(x.to(start.device), start, surprise)  # (S, K)
+        lengths = np.array([len(line) for line in lines])
+        is_text = np.arange(len(x))[:, None] < lengths  # (S, K), false for the padding
         sums = np.where(is_text, nats.cpu().numpy(), 0.0).sum(0, dtype=np.float64)
         means: npt.NDArray[np.float64] = sums / lengths
         return means
@@ -184,15 +159,13 @@ class Scorer:
         """
         newline = self.vocabulary.newline_id
         end = np.array([] if newline is None else [newline], dtype=self.vocabulary.dtype)
-        nats, state = self.nats(
-            np.concatenate([part for line in lines for part in (line, end)]), state
-        )
+        ids = np.concatenate([part for line in lines for part in (line, end)])
+        nats, state = self.nats(ids, state)
         sums = np.concatenate([[0.0], np.cumsum(nats, dtype=np.float64)])
         lengths = np.array([len(line) for line in lines])
         ends = np.cumsum(lengths + len(end)) - len(end)
         with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-            means: npt.NDArray[np.float64] = (sums[ends] - sums[ends - lengths]) / lengths
-        return means, state
+            return (sums[ends] - sums[ends - lengths]) / lengths, state
 
     def _run(self, x: Tensor, state: Tensor, measure: Measure) -> tuple[list[Tensor], Tensor]:
         """Returns each symbol's figures, (S, K), and the state after the last one, (L, K, H)."""
@@ -204,23 +177,19 @@ class Scorer:
             if self._stop():
                 raise _Stopped
             part = x[start : start + steps]
-            logits, state = self._logits(part, state)
-            part_figures = measure(logits, part)
+            h, state_after = self._model.hidden(part, state)
+            # x_1 is predicted from the state before it, the others from the h before them
+            logits = self._model.output(torch.cat([state[-1:], h[:-1]]))
+            part_figures, state = measure(logits, part), state_after
             # allocated once: small arrays that live until the end would fragment the memory
             figures = figures or [figure.new_empty(x.shape) for figure in part_figures]
             for whole, figure in zip(figures, part_figures, strict=True):
                 whole[start : start + len(part)] = figure
         return figures, state
 
-    def _logits(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns each symbol's logits, (S, K, V), before it is read, and the state after all."""
-        h, after = self._model.hidden(x, state)
-        # x_1 is predicted from the state before it, the others from the h before them
-        return self._model.output(torch.cat([state[-1:], h[:-1]])), after
-
 
 def nats_per_char(
-    model: CharRNN, vocabulary: Vocabulary, ids: Ids, stop: Callable[[], bool] = lambda: False
+    model: CharRNN, vocabulary: Vocabulary, ids: Ids, stop: Stop = lambda: False
 ) -> float | None:
     """Returns the mean surprise of ids, scored as a text of their own; None if stopped."""
     scorer = Scorer(model, vocabulary, stop=stop)

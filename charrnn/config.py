@@ -21,9 +21,11 @@ EncodingErrors = Literal["strict", "replace", "surrogateescape"]
 
 MODEL_FILE = "model.safetensors"  # a run's best model; marks the folder of a run
 
-# a training without any limit ends after this many epochs, and at least this many steps
+# a training without any limit ends after this many epochs, and at least this many steps, but
+# beyond so many epochs a model only overfits
 DEFAULT_EPOCHS = 20
 DEFAULT_MIN_STEPS = 3000
+ENOUGH_EPOCHS = 40
 
 Range = tuple[Callable[[Any], bool], str]  # whether a value is in range; the range in words
 
@@ -36,7 +38,7 @@ _SIZE: Range = (lambda n: 1 <= n <= 2**16, "1 to 65536")
 _ONE_OR_MORE: Range = (lambda n: n >= 1, "1 or more")
 _ABOVE_0: Range = (lambda x: 0 < x < math.inf, "above 0")
 _SHARE: Range = (lambda x: 0 <= x <= 1, "0 to 1")
-_LIMITS = ("epochs", "steps", "max_time")
+LIMITS = ("epochs", "steps", "max_time")
 
 # by field name, which means the same in every dataclass below
 _RANGES: dict[str, Range] = {
@@ -58,7 +60,7 @@ _RANGES: dict[str, Range] = {
     "warmup": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "grad_clip": (lambda x: 0 <= x < math.inf, "0 (no clipping) or more"),
     "weight_decay": (lambda x: 0 <= x < math.inf, "0 or more"),
-    **dict.fromkeys(_LIMITS, _ABOVE_0),
+    **dict.fromkeys(LIMITS, _ABOVE_0),
     "patience": (lambda n: n >= 0, "0 (never stop early) or more"),
     "eval_every": _ONE_OR_MORE,
     "max_val_chars": _ONE_OR_MORE,
@@ -71,7 +73,6 @@ _RANGES: dict[str, Range] = {
     "top_p": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
     "min_p": _SHARE,
     "length": (lambda n: n >= 0, "0 (endless) or more"),
-    "stop": (lambda texts: "" not in texts, "text that is not empty"),
     "count": _SIZE,
 }
 
@@ -95,12 +96,12 @@ def check(values: Mapping[str, Any]) -> None:
         in_range, words = _RANGES.get(name, (None, ""))
         if value is not None and in_range is not None and not in_range(value):
             raise OptionError(f"{option_name(name)}: {value} is out of range; it must be {words}")
-    limits = [option_name(name) for name in _LIMITS if values.get(name) is not None]
+    limits = [option_name(name) for name in LIMITS if values.get(name) is not None]
     if len(limits) > 1:
         raise OptionError(f"{' and '.join(limits)}: give one of them, not {len(limits)}")
-    encoding = values.get("encoding", DataConfig.encoding)
+    encoding = values.get("encoding")
     try:
-        "".encode(encoding)
+        "".encode("utf-8" if encoding is None else encoding)
     except (LookupError, ValueError):
         raise OptionError(
             f"--encoding: {encoding!r} is not an encoding that Python knows; "
@@ -204,5 +205,7 @@ class SamplingConfig(_Checked):
     def __post_init__(self) -> None:
         """Checks every field, and that an endless sample is the only one."""
         super().__post_init__()
+        if "" in self.stop:
+            raise OptionError("--stop: '' is out of range; it must be text that is not empty")
         if self.length == 0 and self.count > 1:
             raise OptionError("--count: an endless sample (--length 0) has no second one")

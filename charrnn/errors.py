@@ -1,12 +1,13 @@
 """The exception tree: every error a user can cause.
 
 Each message is one line that names what went wrong, where, and the remedy. The command line
-prints it and leaves with the class's exit code; nothing here is ever shown as a traceback.
+prints it and exits with the class's exit code; nothing here is ever shown as a traceback.
 
     CharrnnError                exit code 1
     ├── OptionError             exit code 2: an option's value is out of range
     ├── CorpusError             a source of text cannot be used
-    │   └── EncodingError       its bytes are not valid in the encoding
+    │   ├── EncodingError       its bytes are not valid in the encoding
+    │   └── NothingToScoreError it has no character that the model knows
     ├── UnknownCharacterError   a text holds characters that the model never saw
     ├── CheckpointError         a model or training file cannot be read or written
     │   ├── RunNotFoundError    there is no such run
@@ -33,6 +34,10 @@ class CorpusError(CharrnnError):
 
 class EncodingError(CorpusError):
     """Bytes that are not valid in the encoding; names the file and the byte offset."""
+
+
+class NothingToScoreError(CorpusError):
+    """A text is empty, too short or wholly unknown to the model."""
 
 
 class UnknownCharacterError(CharrnnError):

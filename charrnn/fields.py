@@ -11,12 +11,12 @@ def typed(kind: type[T], values: Any) -> T:
     """Returns a dataclass made of values that were read from a file, by field name.
 
     Raises:
-        TypeError: They are no such fields, or one is of another type.
+        TypeError: A field is missing or unknown, or a value has the wrong type.
         ValueError: A number is not finite, or negative.
         OptionError: One is out of its range.
     """
     if not isinstance(values, dict):
-        raise TypeError(f"no {kind.__name__}")
+        raise TypeError("not a JSON object")
     for name, wanted in get_type_hints(kind).items():
         if name not in values:
             continue

@@ -38,7 +38,10 @@ WINGS = [
 ]
 # outsiders, and the only rooms (or whole wings) that may know them
 GUESTS = {
-    "torch": {"model", "store/checkpoint", "store/transfer", "sampling", "scoring", "training"},
+    "torch": {
+        *("model", "training", "store/checkpoint", "store/transfer", "sampling/prompts"),
+        *("scoring/scorer", "scoring/reports", "scoring/context"),
+    },
     "rich": {"display", "cli"},
     "typer": {"cli"},
     "datasets": {"text/rows"},
@@ -111,6 +114,15 @@ def test_a_room_imports_only_wings_above_its_own(room: str) -> None:
 def test_no_circle_runs_through_the_rooms() -> None:
     order = list(TopologicalSorter({room: rooms_imported(room) for room in ROOMS}).static_order())
     assert set(ROOMS) <= set(order)
+
+
+# how a text is found and read, which only the dataset knows
+INNER = {f"text/{name}" for name in ("sources", "spool", "plain", "rows", "survey", "corpus")}
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if wing(room) in ("training", "store")])
+def test_training_knows_its_texts_by_their_dataset_only(room: str) -> None:
+    assert rooms_imported(room) & INNER == set()
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith("__init__")])

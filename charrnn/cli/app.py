@@ -8,7 +8,7 @@ import typer
 import charrnn
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.sample import sample
-from charrnn.cli.shell import end_on_broken_pipe, leave_at_once
+from charrnn.cli.shell import end_if_arrow_was_used, end_on_broken_pipe
 from charrnn.cli.train import train
 
 app = typer.Typer(
@@ -41,4 +41,4 @@ def main() -> None:
     try:
         app(prog_name="charrnn")
     finally:
-        leave_at_once()
+        end_if_arrow_was_used()

@@ -2,25 +2,30 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from charrnn.cli import options
-from charrnn.cli.shell import named_errors, set_threads, write
+from charrnn.cli.shell import named_errors, write
+from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import DataConfig, OnUnknown, check
 from charrnn.display import scores
 from charrnn.display.console import has_colours, note
 from charrnn.display.heatmap import HeatMap, heat_legend
 from charrnn.display.progress import Bar
-from charrnn.errors import CorpusError, OptionError, UnknownCharacterError
+from charrnn.errors import NothingToScoreError, OptionError, UnknownCharacterError
 from charrnn.store.folder import find_run
 
 if TYPE_CHECKING:
     from charrnn.scoring.reports import Score
     from charrnn.store.checkpoint import Checkpoint
     from charrnn.text.corpus import Corpus
+    from charrnn.text.vocabulary import Ids
+
+R = TypeVar("R")
+S = TypeVar("S")
 
 
 @named_errors("close other programs, or name a smaller --model")
@@ -58,7 +63,7 @@ def evaluate(
     data |= set_options(column=column, separator=separator, split=split)
     data |= set_options(encoding=encoding, encoding_errors=encoding_errors)
     check(data)
-    set_threads(threads)  # the first import of torch: wrong usage has shown before it
+    set_threads(threads)
     from charrnn.scoring.reports import score, score_chars, score_lines
     from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
@@ -83,50 +88,61 @@ def evaluate(
         with _naming(corpus.name):
             if per_line:
                 lines = score_lines(scorer, split_lines(pieces), state, on_unknown, carry=carry)
-                for rows, after in lines:
-                    write(scores.line_rows(rows, as_json=as_json))
-                    state = after
-            elif per_char or heatmap:
+                state = _write_all(lines, partial(scores.line_rows, as_json=as_json), state)
+            elif per_char:
+                chars = score_chars(scorer, pieces, state, on_unknown)
+                state = _write_all(chars, partial(scores.char_rows, as_json=as_json), state)
+            elif heatmap:
                 heat_map = HeatMap()
-                render = heat_map.draw if heatmap else partial(scores.char_rows, as_json=as_json)
-                for chars, after in score_chars(scorer, pieces, state, on_unknown):
-                    write(render(chars))
-                    state = after
+                chars = score_chars(scorer, pieces, state, on_unknown)
+                state = _write_all(chars, heat_map.draw, state)
                 write(heat_map.end())  # the line that no newline ended
             else:
                 with Bar() as bar:
-                    watch = partial(_show, bar, corpus)
+                    watch = partial(_show, bar, corpus.name, corpus.size_bytes())
                     total, state = score(scorer, pieces, state, on_unknown, watch)
                 whole_texts.append((corpus.name, total))
     if heatmap:
         write(heat_legend())
     elif whole_texts:
-        render_scores = scores.score_json if as_json else scores.score_table
-        write(render_scores(whole_texts, str(loaded.path), one_pass=scorer.one_pass) + "\n")
+        render = scores.score_json if as_json else scores.score_table
+        write(render(whole_texts, str(loaded.path), one_pass=scorer.one_pass) + "\n")
 
 
-def _show(bar: Bar, corpus: "Corpus", score: "Score") -> None:
-    bar.show(corpus.name, score.bytes, corpus.size_bytes, scores.score_so_far(score))
+def _write_all(scored: Iterable[tuple[R, S]], render: Callable[[R], str | bytes], state: S) -> S:
+    """Writes scores as they are made; returns the state after the last of them."""
+    for rows, after in scored:
+        write(render(rows))
+        state = after
+    return state
+
+
+def _show(bar: Bar, name: str, size_bytes: int | None, score: "Score") -> None:
+    bar.show(name, score.bytes, lambda: size_bytes, scores.score_so_far(score))
 
 
 def _write_context_curve(
     loaded: "Checkpoint", corpora: "Sequence[Corpus]", on_unknown: OnUnknown, as_json: bool
 ) -> None:
-    from charrnn.scoring import context
+    from charrnn.scoring.context import context_curve, enough_context, first_ids
 
-    pieces = (piece for corpus in corpora for piece in corpus.pieces())
-    ids = context.read_ids(loaded.vocabulary, pieces, on_unknown)
-    curve = context.context_curve(loaded.model, ids)
+    def ids() -> "Iterator[Ids]":
+        for corpus in corpora:
+            with _naming(corpus.name):
+                for piece in corpus.pieces():
+                    yield loaded.vocabulary.encode(piece, on_unknown)
+
+    text = first_ids(ids())
+    with _naming(", ".join(corpus.name for corpus in corpora)):
+        curve = context_curve(loaded.model, text)
     render = scores.context_json if as_json else scores.context_table
-    write(render(curve, context.enough_context(curve)) + "\n")
+    write(render(curve, enough_context(curve)) + "\n")
 
 
 @contextlib.contextmanager
 def _naming(source: str) -> Iterator[None]:
-    """Names the source in an error that its text causes."""
+    """Names the source in an error that its text causes; other errors of it name it themselves."""
     try:
         yield
-    except (UnknownCharacterError, CorpusError) as error:
-        if str(error).startswith(source):
-            raise
+    except (UnknownCharacterError, NothingToScoreError) as error:
         raise type(error)(f"{source}: {error}") from None

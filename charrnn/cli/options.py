@@ -59,7 +59,7 @@ InvalidBytes = Annotated[
 ]
 EvalInvalidBytes = Annotated[
     Literal["strict", "replace"] | None,
-    option(TEXT, STRICT_OR_REPLACE, f"{D.encoding_errors}; with --on-unknown skip left out"),
+    option(TEXT, STRICT_OR_REPLACE, f"{D.encoding_errors}; left out with --on-unknown skip"),
 ]
 Column = Annotated[
     str | None, option(TEXT, "Text column of a structured source.", "the only text column")
@@ -115,10 +115,10 @@ SeqLen = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    option(TRAINING, "Peak of its schedule; lower for a long training.", T.learning_rate),
+    option(TRAINING, "Peak learning rate; chosen lower for a long training.", T.learning_rate),
 ]
 GradClip = Annotated[
-    float | None, option(TRAINING, "Largest norm of the gradient; 0: any.", T.grad_clip)
+    float | None, option(TRAINING, "Clip the gradient to this norm; 0: no clipping.", T.grad_clip)
 ]
 WeightDecay = Annotated[
     float | None, option(TRAINING, "AdamW's weight decay, of matrices only.", T.weight_decay)
@@ -134,10 +134,13 @@ MaxTime = Annotated[
     float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")
 ]
 Steps = Annotated[int | None, counting(STOP, "Stop after N updates.")]
-UNLIMITED = f"{config.DEFAULT_EPOCHS}, or {config.DEFAULT_MIN_STEPS:,} steps if that is more"
-Epochs = Annotated[float | None, option(STOP, "Stop after N passes over the text.", UNLIMITED)]
+MORE_EPOCHS = f"up to {config.ENOUGH_EPOCHS} to reach {config.DEFAULT_MIN_STEPS:,} steps"
+Epochs = Annotated[
+    float | None,
+    option(STOP, "Stop after N passes over the text.", f"{config.DEFAULT_EPOCHS}; {MORE_EPOCHS}"),
+]
 Patience = Annotated[
-    int | None, option(STOP, "Stop after N evaluations without a new best; 0: never.", T.patience)
+    int | None, counting(STOP, "Stop after N evaluations without a new best; 0: never.", T.patience)
 ]
 
 # of a run
@@ -169,14 +172,14 @@ Prompts = Annotated[
 Length = Annotated[int | None, counting(TEXT, "Characters after the prompt; 0: endless.", S.length)]
 Stop = Annotated[
     list[str] | None,
-    option(TEXT, "End a sample before this text; may be given again.", parser=utf8),
+    option(TEXT, "End a sample before this text; may be given again.", parser=utf8, metavar="TEXT"),
 ]
 Temperature = Annotated[
     float | None,
     option(DRAWING, "Below 1 more cautious, above bolder; 0: the most probable.", S.temperature),
 ]
 TopK = Annotated[
-    int | None, option(DRAWING, "Draw from the k most probable; 0: from all.", S.top_k)
+    int | None, counting(DRAWING, "Draw from the k most probable; 0: from all.", S.top_k)
 ]
 TopP = Annotated[
     float | None, option(DRAWING, "Draw from the fewest that reach probability p.", S.top_p)
@@ -189,7 +192,7 @@ SampleSeed = Annotated[
     int | None,
     option(DRAWING, "The same seed draws the same text.", "a random one, which is reported"),
 ]
-SampleCount = Annotated[int | None, option(OUTPUT, "Samples of each prompt.", S.count)]
+SampleCount = Annotated[int | None, counting(OUTPUT, "Samples per prompt.", S.count)]
 SampleSeparator = Annotated[
     str | None,
     option(OUTPUT, "Between samples; with --prompts after each.", "a newline", parser=utf8),
@@ -217,7 +220,12 @@ Carry = Annotated[
     bool, flag(SCORING, "carry", "Carry the hidden state from line to line and source to source.")
 ]
 Exact = Annotated[
-    bool, flag(SCORING, "exact", "One pass; parallel streams agree with it to 0.0005 bits.")
+    bool,
+    flag(
+        SCORING,
+        "exact",
+        "Score in one pass, not in parallel streams, which agree to 0.0005 bits.",
+    ),
 ]
 
 # arguments

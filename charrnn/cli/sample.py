@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from charrnn.cli import options
-from charrnn.cli.shell import named_errors, set_threads, stdin_bytes, write
+from charrnn.cli.shell import named_errors, stdin_bytes, write
+from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import SamplingConfig
 from charrnn.display.console import note
@@ -49,7 +50,7 @@ def sample(
     if prompt == "-":
         prompt = stdin_bytes().decode("utf-8", "surrogateescape")
     texts = [prompt or ""] if prompts is None else _prompts(prompts)
-    set_threads(threads)  # the first import of torch: wrong usage has shown before it
+    set_threads(threads)
     from charrnn.sampling.generate import generate, samples
     from charrnn.sampling.prompts import check_prompts
     from charrnn.scoring.reports import continuation_bits

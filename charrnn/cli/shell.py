@@ -1,4 +1,4 @@
-"""How the program behaves in a shell: exit codes, signals, standard input and output, its end.
+"""How the program behaves in a shell: exit codes, signals, standard input and output, the end.
 
 Exit codes: 0 done; 1 a named error; 2 wrong usage; 128 + n after signal n (130 for Ctrl-C, 141 if
 the reader of a pipe went away).
@@ -15,7 +15,6 @@ from typing import Any
 
 import typer
 
-from charrnn.config import check
 from charrnn.display.console import note
 from charrnn.errors import CharrnnError, CorpusError, reason
 
@@ -52,8 +51,8 @@ def _failed(message: str, exit_code: int = 1) -> typer.Exit:
 class Signals:
     """Catches the signals that ask to stop; a context manager.
 
-    Until ``saving`` is set, there is nothing to save, and they end the program, which cleans up.
-    Then the first one is only noted, so that training can save; a second Ctrl-C ends it at once.
+    Until ``saving`` is set, a signal ends the program at once, with clean-up. From then on the
+    first signal is only noted, so that training can save; a second Ctrl-C ends the program at once.
 
     Attributes:
         received: number of the first signal noted; 0 if none was.
@@ -83,7 +82,7 @@ class Signals:
         if not self.saving:
             raise SystemExit(128 + number)
         self.received = self.received or number
-        # only a second Ctrl-C is meant as a second one: some programs send SIGTERM twice
+        # a second Ctrl-C ends the program; a second SIGTERM does not, as some programs send two
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -126,28 +125,13 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def set_threads(threads: int | None) -> None:
-    """Sets the threads of torch and NumPy; None leaves their own choice.
-
-    Raises:
-        OptionError: The number is out of range.
-    """
-    check({"threads": threads})
-    if threads is not None:
-        # NumPy's products, in sampling, have threads of their own; it reads this when it is loaded
-        os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
-        from charrnn.model.device import set_torch_threads
-
-        set_torch_threads(threads)
-
-
 def end_on_broken_pipe() -> None:
     """Lets the process end quietly when the reader of its output goes away, as any filter does."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def leave_at_once() -> None:
+def end_if_arrow_was_used() -> None:
     """Ends the process if Arrow was used: its threads may wait for each other forever."""
     error = sys.exception()
     if "pyarrow" in sys.modules and isinstance(error, SystemExit):

@@ -1,7 +1,7 @@
 """``charrnn train``: starts or resumes a run, and shows it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from charrnn.cli import options
-from charrnn.cli.shell import Signals, named_errors, set_threads, write
+from charrnn.cli.shell import Signals, named_errors, write
+from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import DataConfig, SamplingConfig, check
 from charrnn.display.console import note
@@ -20,7 +21,6 @@ from charrnn.store.folder import TRAINING_FILE, find_run
 from charrnn.training.events import Evaluated, Finished
 
 if TYPE_CHECKING:
-    from charrnn.text.corpus import Corpus
     from charrnn.training.trainer import Trainer
 
 
@@ -87,7 +87,7 @@ def train(
         _check_resume(sources or [], name, init_from, val_source)
     elif not sources:
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
-    set_threads(threads)  # the first import of torch: wrong usage has shown before it
+    set_threads(threads)
     from charrnn.store import checkpoint
     from charrnn.training.resume import resume as resume_run
     from charrnn.training.start import Request, start
@@ -95,8 +95,8 @@ def train(
     with Signals() as signals:
         with Bar(shown=not quiet) as bar:
 
-            def watch(corpus: "Corpus", size: int) -> None:
-                bar.show(f"reading {corpus.name}", size, corpus.size_bytes, f"{size / 1e6:,.0f} MB")
+            def watch(name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
+                bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
 
             if resume:
                 run = name or (sources[0] if sources else None)

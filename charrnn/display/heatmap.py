@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from charrnn.display.console import LN_2, escaped
+from charrnn.display.console import escaped
 
 if TYPE_CHECKING:
     from charrnn.scoring.reports import CharScore
@@ -53,7 +53,7 @@ class HeatMap:
     def _characters(self, scores: Iterable["CharScore"]) -> Iterator[tuple[str, float]]:
         """Yields characters and their bits; those of a character's bytes are added up."""
         for score in scores:
-            self._bits += score.nats / LN_2
+            self._bits += score.bits
             symbol = score.symbol
             text = symbol if isinstance(symbol, str) else self._decoder.decode(bytes([symbol]))
             if text:

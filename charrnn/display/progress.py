@@ -10,9 +10,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from charrnn.display.console import REFRESH_S, is_drawable, printable
 
+LONGEST_LABEL = 30  # columns; a longer one would push the bar out of a narrow terminal
+
 
 class Bar:
-    """Shows how far some work is, only on a terminal; a context manager, which erases it again."""
+    """A progress bar, on a terminal only; erased at the end of the ``with`` block."""
 
     def __init__(self, *, shown: bool = True) -> None:
         console = Console(stderr=True)
@@ -51,6 +53,7 @@ class Bar:
             return
         self._drawn_s = time.monotonic()
         (task,) = self._progress.tasks
+        label = label if len(label) <= LONGEST_LABEL else "…" + label[1 - LONGEST_LABEL :]
         task.description, task.completed, task.total = printable(label), done, total()
         task.fields["figures"] = printable(figures)
         try:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.config import SamplingConfig
-from charrnn.display.console import LN_2, escaped, printable
+from charrnn.display.console import escaped, printable
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample
@@ -131,9 +131,9 @@ def char_rows(scores: Sequence["CharScore"], *, as_json: bool) -> str:
 
 
 def _char_row(score: "CharScore", as_json: bool) -> str:
-    bits = score.nats / LN_2
     if as_json:
-        fields = {"offset": score.offset, "char": score.symbol, "bits": bits, "rank": score.rank}
+        fields: dict[str, Any] = {"offset": score.offset, "char": score.symbol}
+        fields |= {"bits": score.bits, "rank": score.rank}
         return json.dumps(fields | {"most_probable": score.most_probable})
     symbol, most_probable = escaped(score.symbol), escaped(score.most_probable)
-    return f"{score.offset}\t{symbol}\t{bits:.4f}\t{score.rank}\t{most_probable}"
+    return f"{score.offset}\t{symbol}\t{score.bits:.4f}\t{score.rank}\t{most_probable}"

@@ -8,11 +8,13 @@ Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden
 The state of all layers, (L, B, H), is an argument and a result; the model keeps none.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.model.cell import rnn
+from charrnn.text.vocabulary import Ids
 
 # standard deviation of layer 1's W_x at the start
 CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
@@ -92,6 +94,16 @@ class CharRNN(nn.Module):
             The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
         """
         return self._run(x, state, self.config.dropout if self.training else 0.0)
+
+    def state_after(self, ids: Ids, state: Tensor, steps: int = 4096) -> Tensor:
+        """Returns the state after reading ids, (T, B), from a state, (L, B, H).
+
+        At most ``steps`` time steps run at once, which bounds the memory.
+        """
+        for start in range(0, len(ids), steps):
+            x = torch.from_numpy(ids[start : start + steps].astype(np.int64))
+            state = self.hidden(x.to(state.device), state)[1]
+        return state
 
     def _run(self, x: Tensor, state: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
         h, last = x, []

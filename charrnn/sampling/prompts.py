@@ -16,7 +16,7 @@ from charrnn.text.vocabulary import Ids, Vocabulary
 
 READ_WHOLE = 4096  # of a longer prompt, its last characters are read first, as many as this
 WARM_UP = 256  # characters
-SAME_STATE = 1e-5  # two states are the same if no number differs by more
+SAME_STATE = 1e-5  # two states are the same if all values differ by less
 
 
 def check_prompts(
@@ -43,18 +43,18 @@ def prompt_state(model: CharRNN, vocabulary: Vocabulary, ids: Ids) -> Tensor:
     """Returns the state after reading a prompt, (L, 1, H), from the state where texts start.
 
     Of a long prompt only the end is read, from two different states at once. If both converge, no
-    earlier text can matter; if not, a longer end is read. (1 MB is read in 0.3 s, not in 40.)
+    earlier text can matter; if not, a longer end is read.
     """
     start, length = model.start_state(1, vocabulary.newline_id), READ_WHOLE
     with torch.inference_mode():
         while length + WARM_UP < len(ids):
-            warm = state_after(model, ids[-length - WARM_UP : -length, None], model.zero_state(1))
+            warm = model.state_after(ids[-length - WARM_UP : -length, None], model.zero_state(1))
             end = np.repeat(ids[-length:, None], 2, axis=1)  # (T, 2)
-            states = state_after(model, end, torch.cat([start, warm], dim=1))  # (L, 2, H)
+            states = model.state_after(end, torch.cat([start, warm], dim=1))  # (L, 2, H)
             if ((states[:, 0] - states[:, 1]).abs() < SAME_STATE).all():
                 return states[:, 1:]
             length *= 4
-        return state_after(model, ids[:, None], start)
+        return model.state_after(ids[:, None], start)
 
 
 def prompt_states(model: CharRNN, vocabulary: Vocabulary, prompts: Sequence[Ids]) -> Tensor:
@@ -69,17 +69,6 @@ def prompt_states(model: CharRNN, vocabulary: Vocabulary, prompts: Sequence[Ids]
             # all that are not finished are read to the end of the shortest of them
             if (end := len(prompts[i])) > start:
                 rows = np.stack([prompts[j][start:end] for j in short[column:]], axis=1)  # (T, B)
-                state, start = state_after(model, rows, state), end
+                state, start = model.state_after(rows, state), end
             states[i], state = state[:, :1], state[:, 1:]
         return torch.cat([states[i] for i in range(len(prompts))], dim=1)
-
-
-def state_after(model: CharRNN, ids: Ids, state: Tensor, steps: int = 4096) -> Tensor:
-    """Returns the state after reading ids, (T, B), from a state, (L, B, H).
-
-    At most ``steps`` time steps run at once, which bounds the memory.
-    """
-    for start in range(0, len(ids), steps):
-        x = torch.from_numpy(ids[start : start + steps].astype(np.int64))
-        state = model.hidden(x.to(state.device), state)[1]
-    return state

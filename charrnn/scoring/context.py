@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from charrnn.config import OnUnknown
-from charrnn.errors import CorpusError
+from charrnn.errors import NothingToScoreError
 from charrnn.model.network import CharRNN
-from charrnn.sampling.prompts import state_after
-from charrnn.text.chunks import Piece, Reader
-from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.text.chunks import Reader
+from charrnn.text.vocabulary import Ids
 
 CONTEXTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MAX_POSITIONS = 2000
@@ -44,11 +42,11 @@ def context_curve(model: CharRNN, ids: Ids, positions: int = MAX_POSITIONS) -> l
     that a text started.
 
     Raises:
-        CorpusError: The text is too short for more than the shortest context.
+        NothingToScoreError: The text is too short for more than the shortest context.
     """
     contexts = [k for k in CONTEXTS if 2 * k < len(ids)]
     if len(contexts) < 2:
-        raise CorpusError(f"{len(ids)} characters: a context curve needs at least 3")
+        raise NothingToScoreError(f"{len(ids)} characters: a context curve needs at least 3")
     longest = contexts[-1]
     count = min(positions, len(ids) - longest)
     indices = np.unique(np.linspace(longest, len(ids) - 1, count).astype(np.int64))  # (P,)
@@ -57,7 +55,7 @@ def context_curve(model: CharRNN, ids: Ids, positions: int = MAX_POSITIONS) -> l
     with torch.inference_mode():
         for k in contexts:
             windows = ids[indices + np.arange(-k, 0)[:, None]]  # (k, P)
-            state = state_after(model, windows, model.zero_state(len(indices)), steps=64)
+            state = model.state_after(windows, model.zero_state(len(indices)), steps=64)
             logits = model.output(state[-1])  # (P, V)
             nats = nn.functional.cross_entropy(logits, targets, reduction="none")
             bits = nats / math.log(2)
@@ -72,12 +70,6 @@ def enough_context(curve: Sequence[ContextScore]) -> int:
     return next(point.context for point in curve if point.bits_per_char <= 1.01 * best)
 
 
-def read_ids(
-    vocabulary: Vocabulary, pieces: Iterable[Piece], on_unknown: OnUnknown = "error"
-) -> Ids:
-    """Returns the ids of a text's first :data:`MAX_CHARS` characters.
-
-    Raises:
-        UnknownCharacterError: The text holds unknown characters that are not to be skipped.
-    """
-    return Reader(vocabulary.encode(piece, on_unknown) for piece in pieces).read(MAX_CHARS)
+def first_ids(pieces: Iterable[Ids]) -> Ids:
+    """Returns the first :data:`MAX_CHARS` ids of a text that comes in pieces."""
+    return Reader(iter(pieces)).read(MAX_CHARS)

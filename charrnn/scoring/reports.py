@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from charrnn.config import OnUnknown
-from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.errors import NothingToScoreError, UnknownCharacterError
 from charrnn.sampling.generate import Sample
 from charrnn.scoring.scorer import Scorer, surprise_and_rank
 from charrnn.text.chunks import Piece, segments
@@ -74,7 +74,7 @@ def score(
 
     Raises:
         UnknownCharacterError: The text holds unknown characters.
-        CorpusError: The text has no character that the model knows.
+        NothingToScoreError: The text has no character that the model knows.
     """
     vocabulary, start_s = scorer.vocabulary, time.perf_counter()
     total = Score(0, 0, 0.0)
@@ -101,14 +101,19 @@ class CharScore:
     rank: int  # 1 if it was the most probable, 2 if one was more probable ...
     most_probable: str | int  # the symbol to which the model gave the highest probability
 
+    @property
+    def bits(self) -> float:
+        """The surprise, logarithm to base 2."""
+        return self.nats / math.log(2)
+
 
 def score_chars(
     scorer: Scorer, pieces: Iterable[Piece], state: Tensor, on_unknown: OnUnknown = "error"
 ) -> Iterator[tuple[list[CharScore], Tensor]]:
     """Yields each character's score, in order, in lists of at most :data:`ROWS`.
 
-    Arguments and errors are those of :func:`score`. With each list comes the state after the piece
-    that its characters are of.
+    Arguments and errors are those of :func:`score`. Each list comes with the state after its whole
+    piece; a long piece gives several lists.
     """
     vocabulary, chars, offset = scorer.vocabulary, 0, 0
     symbols = vocabulary.symbols
@@ -140,7 +145,9 @@ def _positions(vocabulary: Vocabulary, text: Piece, ids: Ids) -> Sequence[int]:
 
 def _require_scored(chars: int) -> None:
     if chars == 0:
-        raise CorpusError("nothing to score: the text is empty or wholly unknown to the model")
+        raise NothingToScoreError(
+            "nothing to score: the text is empty or wholly unknown to the model"
+        )
 
 
 def score_lines(
@@ -153,9 +160,9 @@ def score_lines(
 ) -> Iterator[tuple[list[tuple[float, Piece]], Tensor]]:
     """Yields lists of (bits per character, line), at most :data:`MAX_LINES` long, and the state.
 
-    Lines come without their ends, in groups that arrive together. If they ``carry``, each is read
-    after the ones before it, from the state before the first, (L, 1, H); else each is a text of
-    its own, and the state stays. An empty line scores 0, a wholly unknown one NaN.
+    Lines come without their ends, in groups that arrive together. If ``carry``, each is read after
+    the ones before it, from the state before the first, (L, 1, H); else each is a text of its own,
+    and the state stays. An empty line scores 0, a wholly unknown one NaN.
 
     Raises:
         UnknownCharacterError: A line holds unknown characters; the message has its number. All

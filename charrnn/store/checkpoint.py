@@ -97,10 +97,11 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         with path.open("rb") as stream:  # once: a training may replace the file at any moment
-            header, metadata, shapes = _read_header(stream)
+            metadata, shapes = _read_header(stream)
             config = _read_config(metadata)
             _check_shapes(config, shapes, extra="training_state" in metadata)
-            tensors = safetensors.torch.load(header + stream.read())
+            stream.seek(0)
+            tensors = safetensors.torch.load(stream.read())
         if metadata.pop("checksum", None) != _checksum(metadata, tensors):
             raise CheckpointError("it is not as it was saved (checksum)")
         symbols, unknown = metadata.get("vocabulary", ""), metadata.get("unknown")
@@ -116,15 +117,16 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: no such file: check the path") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {reason(error)}: check the path") from None
-    except (CharrnnError, safetensors.SafetensorError) as error:
+    except (CharrnnError, safetensors.SafetensorError, KeyError) as error:
+        # safetensors' KeyError is a type of tensor that torch lacks
         why = reason(error) if isinstance(error, CharrnnError) else _NOT_SAFETENSORS
         raise CheckpointError(
             f"{path}: not a charrnn model: {why}: name a run, or a file that charrnn wrote"
         ) from None
 
 
-def _read_header(stream: BinaryIO) -> tuple[bytes, dict[str, str], dict[str, tuple[int, ...]]]:
-    """Returns a safetensors file's first bytes, its metadata, and the shape of each tensor.
+def _read_header(stream: BinaryIO) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Returns a safetensors file's metadata, and the shape of each tensor.
 
     The file begins with the size of a JSON object, 8 bytes, little-endian, and the object.
     """
@@ -132,16 +134,15 @@ def _read_header(stream: BinaryIO) -> tuple[bytes, dict[str, str], dict[str, tup
     size = int.from_bytes(prefix, "little")
     if len(prefix) < 8 or size > os.fstat(stream.fileno()).st_size:
         raise CheckpointError(_NOT_SAFETENSORS)
-    data = stream.read(size)
     try:
-        header = json.loads(data)
+        header = json.loads(stream.read(size))
         metadata = header.pop("__metadata__", {})
         shapes = {name: tuple(tensor["shape"]) for name, tensor in header.items()}
         if not all(isinstance(text, str) for text in metadata.values()):
-            raise TypeError("metadata that are no strings")
+            raise TypeError("metadata that are not strings")
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         raise CheckpointError(_NOT_SAFETENSORS) from None
-    return prefix + data, metadata, shapes
+    return metadata, shapes
 
 
 def _read_config(metadata: Mapping[str, str]) -> ModelConfig:

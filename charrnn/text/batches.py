@@ -137,9 +137,9 @@ class Batches:
     def _blocks(self, first: int) -> Iterator[Ids]:
         """Yields each block's ids from a block on: the first input, then all targets."""
         ids = Reader(self._dataset.read(sum(self._targets[:first])))
-        block = ids.read(1)
+        block: Ids | None = None
         for targets in self._targets[first:]:
-            block = np.concatenate([block[-1:], ids.read(targets)])
+            block = _next_block(ids, targets, block)
             if len(block) < targets + 1:
                 raise CorpusError(
                     f"{self._dataset.name}: the text has changed, it is shorter than when training "
@@ -169,9 +169,9 @@ class OpenEnded(Batches):
     def _blocks(self, first: int) -> Iterator[Ids]:
         targets = self._block_targets
         ids = Reader(self._dataset.read(first * targets))
-        block = ids.read(1)
+        block: Ids | None = None
         for number in itertools.count(first):
-            block = np.concatenate([block[-1:], ids.read(targets)])
+            block = _next_block(ids, targets, block)
             if len(block) > self.batch_size:
                 yield block
             elif number == 0:
@@ -181,6 +181,13 @@ class OpenEnded(Batches):
                 )
             if len(block) < targets + 1:
                 return
+
+
+def _next_block(ids: Reader, targets: int, last: Ids | None) -> Ids:
+    """Returns a block's first input, which is the last target of the block before, and targets."""
+    if last is None:
+        return ids.read(targets + 1)
+    return np.concatenate([last[-1:], ids.read(targets)])
 
 
 def batches_of(dataset: Dataset, batch_size: int, seq_len: int) -> Batches:

@@ -9,9 +9,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,15 +18,27 @@ from charrnn.errors import CorpusError
 from charrnn.text.chunks import Piece, Reader
 from charrnn.text.corpus import Corpus
 from charrnn.text.origin import Origin
-from charrnn.text.sources import absolute, is_stream
+from charrnn.text.sources import absolute, is_stream, plain_name
 from charrnn.text.spool import Spool
-from charrnn.text.survey import Survey, Watch, ignore, survey, survey_start
+from charrnn.text.survey import Survey, survey, survey_start
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 STDIN_FILE = "stdin.txt"  # keeps standard input, in a run's folder
 
 # standard input longer than this is trained on while it arrives, if its vocabulary is known
 SPOOL_BYTES = 2**26
+
+# called with a text's name, the bytes of UTF-8 read so far, and what tells how many there are
+Watch = Callable[[str, int, Callable[[], int | None]], None]
+
+
+def ignore(name: str, done_bytes: int, size_bytes: Callable[[], int | None]) -> None:
+    """Does nothing: the watch of those who do not watch."""
+
+
+def run_name(sources: Sequence[str]) -> str:
+    """Returns a run's name for its sources: the first one's, without folder and suffixes."""
+    return "stdin" if is_stream(sources[0]) else plain_name(sources[0])
 
 
 class Dataset:
@@ -91,7 +101,7 @@ class Dataset:
         Args:
             sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``.
             config: how to read and cut them.
-            keep_in: returns the folder to keep a source in that can be read only once.
+            keep_in: returns the folder for copies of sources that can be read only once.
             val_source: another text to validate on, instead of the tail of this one.
             extra: symbols to know besides those of the text.
             watch: called while the text is read.
@@ -103,7 +113,7 @@ class Dataset:
             copies = _keep_streams(sources, config, keep_in, on_error)
             corpus = Corpus(sources, config, copies)
             ended = all(copy.ended for copy in copies.values())
-            first_pass = survey(corpus, watch) if ended else survey_start(corpus)
+            first_pass = _survey(corpus, watch) if ended else survey_start(corpus)
             vocabulary, notes = first_pass.vocabulary, _notes(corpus, first_pass)
             if extra is not None:
                 vocabulary = vocabulary.union(extra)
@@ -119,8 +129,8 @@ class Dataset:
             again = [
                 copies[i].path.name if i in copies else absolute(s) for i, s in enumerate(sources)
             ]
-            origin = Origin(again, first_pass.chars, first_pass.sha256, val_source, val_sha256)
-            text = first_pass.text
+            chars, sha256, text = first_pass.chars, first_pass.sha256, first_pass.text
+            origin = Origin(config, again, chars, sha256, val_source, val_sha256)
             dataset = cls(corpus, vocabulary, origin, text=text, validation=validation, notes=notes)
             on_error.pop_all()
             return dataset
@@ -129,7 +139,6 @@ class Dataset:
     def reopen(
         cls,
         origin: Origin,
-        config: DataConfig,
         vocabulary: Vocabulary,
         folder: Path,
         watch: Watch = ignore,
@@ -144,10 +153,9 @@ class Dataset:
             copy if os.path.exists(copy) else source
             for copy, source in zip(copies, origin.sources, strict=True)
         ]
-        corpus = Corpus(sources, config)
-        text = None
+        corpus, text = Corpus(sources, origin.data_config), None
         if origin.corpus_chars is not None:
-            now = survey(corpus, watch)
+            now = _survey(corpus, watch)
             if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
                 same_size = now.chars == origin.corpus_chars
                 raise CorpusError(
@@ -159,7 +167,9 @@ class Dataset:
             text = now.text
         validation = None
         if origin.val_source is not None:
-            validation, sha256, _ = _read_validation(origin.val_source, config, vocabulary)
+            validation, sha256, _ = _read_validation(
+                origin.val_source, origin.data_config, vocabulary
+            )
             if sha256 != origin.val_sha256:
                 raise CorpusError(
                     f"{origin.val_source}: the text has changed since the run began: "
@@ -189,10 +199,6 @@ class Dataset:
             return np.zeros(0, dtype=self.vocabulary.dtype)
         return Reader(self.read(int(self.train_chars))).read(min(self.val_chars, limit))
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns what a training file keeps: how to find the texts again, and how to cut them."""
-        return {"data_config": asdict(self.config), **asdict(self.origin)}
-
     def close(self) -> None:
         """Closes a source that may still send text."""
         self._corpus.close()
@@ -206,14 +212,18 @@ def _keep_streams(
 ) -> dict[int, Spool]:
     """Returns what keeps each source that can be read only once, by the source's number."""
     copies = {}
-    # a text can be trained on before it has ended if its symbols are known before
-    may_not_end = len(sources) == 1 and (config.unit == "byte" or config.vocabulary_from)
+    # training can start before the text has ended if all symbols are already known
+    can_start_early = len(sources) == 1 and (config.unit == "byte" or config.vocabulary_from)
     for i, source in enumerate(sources):
         if is_stream(source):
             copies[i] = Spool(source, keep_in() / f"{i or ''}{STDIN_FILE}")
             on_error.callback(copies[i].close)
-            copies[i].fill(SPOOL_BYTES if may_not_end else math.inf)
+            copies[i].fill(SPOOL_BYTES if can_start_early else math.inf)
     return copies
+
+
+def _survey(corpus: Corpus, watch: Watch) -> Survey:
+    return survey(corpus, lambda size_bytes: watch(corpus.name, size_bytes, corpus.size_bytes))
 
 
 def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
@@ -239,7 +249,7 @@ def _read_validation(
 ) -> tuple[Ids, str, int]:
     """Returns the ids of another text, their hash, and how many unknown characters it has."""
     if is_stream(source):
-        raise CorpusError(f"{source}: --val-source is read again at a resume: name a file")
+        raise CorpusError(f"{source}: --val-source must be readable again at a resume: name a file")
     missing = TrainingConfig.max_val_chars
     parts, unknown = [np.zeros(0, dtype=vocabulary.dtype)], 0
     for piece in Corpus([source], config).pieces():
@@ -250,5 +260,8 @@ def _read_validation(
             break
     ids = np.concatenate(parts)
     if len(ids) < 2:
-        raise CorpusError(f"{source}: {len(ids)} known characters; validation needs at least 2")
+        raise CorpusError(
+            f"{source}: {len(ids)} known characters; validation needs at least 2: "
+            "name a longer text"
+        )
     return ids, hashlib.sha256(ids.tobytes()).hexdigest(), unknown

@@ -1,16 +1,18 @@
-"""Where the texts of a training come from: what a training file keeps to find them again."""
+"""Where the texts of a training come from, and how they are read: kept to open them again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charrnn.config import DataConfig
 from charrnn.fields import typed
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The texts' sources and hashes."""
+    """The texts' sources and hashes, and how they are read and cut."""
 
+    data_config: DataConfig
     sources: list[str]  # as the user named them, but absolute; a copy is relative to the run
     corpus_chars: int | None  # characters of the text; None if it had not ended
     corpus_sha256: str
@@ -24,8 +26,11 @@ class Origin:
         Raises:
             TypeError: A field is missing, or of another type.
             ValueError: A number is negative.
+            OptionError: A setting is out of range.
         """
-        origin = typed(cls, {k: state[k] for k in cls.__annotations__ if k in state})
+        values = {key: state[key] for key in cls.__annotations__ if key in state}
+        data_config = typed(DataConfig, values.get("data_config"))
+        origin = typed(cls, {**values, "data_config": data_config})
         if not all(isinstance(source, str) for source in origin.sources):
             raise TypeError("a source that is not a string")
         return origin

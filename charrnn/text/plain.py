@@ -24,12 +24,12 @@ def byte_blocks(file: str, name: str) -> Iterator[bytes]:
     Raises:
         CorpusError: It cannot be read, or is damaged.
     """
-    if file == STDIN:
-        # read1 returns what has come; read would wait for a whole block
-        yield from iter(functools.partial(standard_input().read1, READ_BYTES), b"")
-        return
     opener = COMPRESSED.get(Path(file).suffix.lower())
     try:
+        if file == STDIN:
+            # read1 returns what has come; read would wait for a whole block
+            yield from iter(functools.partial(standard_input().read1, READ_BYTES), b"")
+            return
         with opener(file) if opener else Path(file).open("rb") as stream:
             yield from iter(functools.partial(stream.read, READ_BYTES), b"")
     except (OSError, ValueError, *_DAMAGED) as error:

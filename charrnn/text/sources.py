@@ -8,7 +8,7 @@ import lzma
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,7 +66,7 @@ def find_files(source: str, *, ascii_based: bool = True) -> tuple[list[str], lis
             raise CorpusError(
                 f"{source or 'an empty name'}: no such file or folder: check the path"
             )
-        # what lies in a run's folder was learnt already: it is no text to learn
+        # a run's own files are the output of a training, not text to train on
         files = sorted(p for p in paths if p.is_file() and not p.with_name(MODEL_FILE).exists())
     except (OSError, ValueError) as error:
         raise CorpusError(f"{source}: {reason(error)}: check the path") from None
@@ -129,12 +129,9 @@ def shown(source: str) -> str:
     return "standard input" if source == STDIN else source
 
 
-def run_name(sources: Sequence[str]) -> str:
-    """Returns a run's name for its sources: the first one's, without folder and suffixes."""
-    first = sources[0]
-    if is_stream(first):
-        return "stdin"
-    stem = Path(first.removeprefix(HUB_PREFIX)).resolve().name.split(".")[0]
+def plain_name(source: str) -> str:
+    """Returns a source's name without folder and suffixes, as a name for a folder."""
+    stem = Path(source.removeprefix(HUB_PREFIX)).resolve().name.split(".")[0]
     return re.sub(r"[^\w-]+", "-", stem).strip("-") or "corpus"
 
 

@@ -12,12 +12,6 @@ from charrnn.text.vocabulary import CharacterSet, Vocabulary
 
 MIN_CORPUS_CHARS = 32  # below that, there is nothing to learn and nothing to validate on
 
-Watch = Callable[[Corpus, int], None]  # called with a corpus and the UTF-8 bytes read so far
-
-
-def ignore(corpus: Corpus, size_bytes: int) -> None:
-    """Does nothing: the watch of those who do not watch."""
-
 
 @dataclass(frozen=True)
 class Survey:
@@ -30,8 +24,10 @@ class Survey:
     unknown_chars: int = 0  # characters of the text that are none of the symbols
 
 
-def survey(corpus: Corpus, watch: Watch = ignore) -> Survey:
+def survey(corpus: Corpus, watch: Callable[[int], None] = lambda size_bytes: None) -> Survey:
     """Reads a whole corpus once: counts it, hashes it and collects its vocabulary.
+
+    ``watch`` is called with the bytes of UTF-8 read so far.
 
     Raises:
         CorpusError: It is empty, too small, or has only one distinct character.
@@ -60,7 +56,7 @@ def survey(corpus: Corpus, watch: Watch = ignore) -> Survey:
             text.append(piece)
             if chars > config.block_chars:
                 text = None
-        watch(corpus, size)
+        watch(size)
     if chars == 0:
         raise CorpusError(f"{corpus.name}: it is empty: name a source that holds text")
     if chars < MIN_CORPUS_CHARS:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from charrnn.model.network import CharRNN
+
+Reason = Literal["done", "patience", "interrupted"]  # why a training ended
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class SaveFailed:
 class Finished:
     """Training has ended, and everything is saved."""
 
-    reason: str  # "done", "patience" or "interrupted"
+    reason: Reason
     step: int
     elapsed_s: float
     val_nats_per_char: float | None  # the best model's; None if none was scored

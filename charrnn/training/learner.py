@@ -27,7 +27,7 @@ class Diverged(TrainingError):
 
 
 class Learner:
-    """The weights while they are learnt, and all that an update needs besides the batch.
+    """The weights in training, and all that an update needs besides the batch.
 
     Attributes:
         model: the network that is updated.
@@ -93,8 +93,8 @@ class Learner:
             "optimizer.{}.exp_avg_sq": self.optimizer.exp_avg_sq,
         }
         tensors = {"state": self.state}
-        for kind, kept in kinds.items():
-            tensors |= {kind.format(name): t for name, t in zip(names, kept, strict=True)}
+        for kind, of_kind in kinds.items():
+            tensors |= {kind.format(name): t for name, t in zip(names, of_kind, strict=True)}
         return tensors
 
     def restore(self, model: CharRNN, tensors: Mapping[str, Tensor], step: int) -> None:
@@ -108,8 +108,8 @@ class Learner:
         for name, tensor in self.tensors().items():
             saved = tensors[name]
             if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
-                shapes = f"{tuple(saved.shape)}, not {tuple(tensor.shape)}"
-                raise ValueError(f"tensor {name} has shape {shapes}")
+                wanted = f"{tensor.dtype} {tuple(tensor.shape)}"
+                raise ValueError(f"tensor {name}: {saved.dtype} {tuple(saved.shape)}, not {wanted}")
             tensor.copy_(saved)
         self.optimizer.updates = step
         self.optimizer.zero_grad()

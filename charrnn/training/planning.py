@@ -4,6 +4,7 @@ The experiments behind the figures here are in ``tests/bench/README.md``.
 """
 
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Container, Mapping
@@ -13,17 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
 from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
-from charrnn.training.schedule import ENOUGH_EPOCHS, enough_steps, total_steps
+from charrnn.training.schedule import enough_steps, total_steps
 
 # the hidden size from this many characters on that are read in all
 HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
 
-# a hidden size above the default: for texts from so many characters on; with more dropout, more
-# epochs pay
+# a hidden size above the default, for texts of at least this many characters; its larger dropout
+# makes more epochs worthwhile
 LARGE_MODEL_TEXT = 500_000
 LARGE_MODEL_BATCH = 64
 LARGE_MODEL_DROPOUT = 0.15
@@ -33,7 +34,7 @@ LARGE_MODEL_EPOCHS = 60
 LONG_CHARS = 8e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
 
-DROPOUT_EPOCHS = 8.0  # from here on, a text is learnt with dropout
+DROPOUT_EPOCHS = 8.0  # dropout is used from this many epochs on
 
 Clock = Callable[[], float]
 
@@ -80,7 +81,8 @@ def plan(
             f"instead of {asked.batch_size} and {asked.seq_len}"
         )
     chars_per_step = training.batch_size * training.seq_len
-    steps_per_epoch = max(1, train_chars // chars_per_step)
+    endless = math.isinf(train_chars)  # then no number of epochs is enough
+    steps_per_epoch = math.inf if endless else max(1, train_chars // chars_per_step)
     if training.max_time is None:
         steps = total_steps(training, steps_per_epoch)
         assert steps is not None
@@ -155,7 +157,7 @@ def fitted_hidden_size(chars: float, train_chars: float) -> int:
 
 
 def fitted_schedule(chars: float) -> dict[str, Any]:
-    """Returns settings that suit a training of so many characters better than the defaults."""
+    """Returns settings that suit a training of ``chars`` characters better than the defaults."""
     return LONG_SCHEDULE if chars >= LONG_CHARS else {}
 
 

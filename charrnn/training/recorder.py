@@ -4,8 +4,9 @@ A disk that refuses a file ends no training. What could not be written waits: th
 the next save, the history's lines until the next flush.
 """
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,6 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.events import Evaluated, Stepped
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Progress
-
-
-def refusal(write: Callable[..., None], *args: Any) -> str | None:
-    """Writes something; returns why the disk refused it, or None."""
-    try:
-        write(*args)
-    except CheckpointError as error:
-        return str(error)
-    return None
 
 
 class Recorder:
@@ -153,7 +145,8 @@ class Recorder:
 
     def close(self) -> None:
         """Writes what can be written of the history, and lets the next training in."""
-        refusal(self.flush)
+        with contextlib.suppress(CheckpointError):
+            self.flush()
         self._lock.release()
 
 
@@ -170,7 +163,10 @@ def restore(saved: Checkpoint, learner: Learner) -> Progress:
         learner.restore(saved.model, saved.tensors, restored.step)
         torch.set_rng_state(saved.tensors["random_state"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{saved.path}: not a whole training file ({error}): start a new run"
-        ) from None
+        raise not_whole(saved.path, error) from None
     return restored
+
+
+def not_whole(path: Path, why: object) -> CheckpointError:
+    """Returns the error for a training file in which something is missing or wrong."""
+    return CheckpointError(f"{path}: not a whole training file ({why}): start a new run")

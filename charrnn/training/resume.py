@@ -1,4 +1,4 @@
-"""An old run: from its training file to a trainer that is exactly where the file says."""
+"""Resumes a run: from its training file to a trainer in exactly that state."""
 
 import contextlib
 import math
@@ -8,21 +8,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import MODEL_FILE, DataConfig, TrainingConfig
+from charrnn.config import LIMITS, MODEL_FILE, TrainingConfig, option_name
 from charrnn.errors import CheckpointError, OptionError
 from charrnn.fields import typed
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import RunLock
-from charrnn.text.dataset import Dataset
+from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
-from charrnn.text.survey import Watch, ignore
 from charrnn.training.learner import Learner
-from charrnn.training.recorder import Recorder, restore
+from charrnn.training.recorder import Recorder, not_whole, restore
 from charrnn.training.trainer import Trainer
 
-LIMITS = {"epochs", "steps", "max_time"}
-RESUMABLE = LIMITS | {"patience", "eval_every", "save_every", "save_every_s", "threads", "device"}
+RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s", "threads", "device"}
 """Settings that a resumed run may change."""
 
 
@@ -49,11 +47,11 @@ def resume(
         lock = RunLock(path.parent)
         on_error.callback(lock.release)
         saved = checkpoint.load(path)
-        data, config, origin = _settings(saved)
+        config, origin = _settings(saved)
         asked = saved.training_state.get("asked", {})
-        _check_changes(saved, {**asdict(data), **asdict(config)}, asked, changes)
+        _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
         as_before, config = config, _changed(config, changes)
-        dataset = Dataset.reopen(origin, data, saved.vocabulary, path.parent, watch)
+        dataset = Dataset.reopen(origin, saved.vocabulary, path.parent, watch)
         on_error.callback(dataset.close)
         # a replay of the same steps finds the same best model again; other steps may not
         replayed = config == as_before and config.max_time is None
@@ -66,34 +64,29 @@ def resume(
             lock,
             dataset.vocabulary,
             config,
-            origin={**dataset.to_json(), "asked": asked},
+            origin={**asdict(origin), "asked": asked},
             provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
         )
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
         if not trainer.batches.holds(progress.position):
-            raise _not_whole(path, f"there is no {progress.position}")
+            raise not_whole(path, f"there is no {progress.position}")
         trainer.notes.append(f"resumed at step {progress.step:,}")
         on_error.pop_all()
         return trainer
 
 
-def _not_whole(path: Path, why: object) -> CheckpointError:
-    return CheckpointError(f"{path}: not a whole training file ({why}): start a new run")
-
-
-def _settings(saved: Checkpoint) -> tuple[DataConfig, TrainingConfig, Origin]:
+def _settings(saved: Checkpoint) -> tuple[TrainingConfig, Origin]:
     """Returns a training's settings and where its text is."""
     state = saved.training_state
     if not state:
         raise CheckpointError(f"{saved.path}: a model, not a saved training: name the run's folder")
     try:
-        data = typed(DataConfig, state["data_config"])
         config = typed(TrainingConfig, state["training_config"])
         if not isinstance(state.get("asked", {}), dict):
             raise TypeError("asked")
-        return data, config, Origin.read(state)
+        return config, Origin.read(state)
     except (KeyError, TypeError, ValueError, OptionError) as error:
-        raise _not_whole(saved.path, error) from None
+        raise not_whole(saved.path, error) from None
 
 
 def _check_changes(
@@ -108,7 +101,7 @@ def _check_changes(
         free = key not in fixed or key in RESUMABLE
         # a small text may have shrunk what was asked for
         if not free and value not in (fixed[key], asked.get(key)):
-            option = "--" + key.replace("_", "-")
+            option = option_name(key)
             raise CheckpointError(
                 f"{saved.path}: trained with {option} {fixed[key]}, not {value}: "
                 f"leave {option} out, or start a new run"
@@ -117,7 +110,7 @@ def _check_changes(
 
 def _changed(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
     new = {key: changes[key] for key in RESUMABLE if key in changes}
-    if new.keys() & LIMITS:
+    if new.keys() & set(LIMITS):
         new = dict.fromkeys(LIMITS) | new
     return replace(config, **new)
 

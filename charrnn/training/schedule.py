@@ -9,14 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from charrnn.config import DEFAULT_EPOCHS, DEFAULT_MIN_STEPS, TrainingConfig
+from charrnn.config import DEFAULT_EPOCHS, DEFAULT_MIN_STEPS, ENOUGH_EPOCHS, TrainingConfig
 from charrnn.errors import OptionError
 from charrnn.text.batches import Batch, Position
 
-# beyond this many epochs, and at least this many steps, a model only overfits
-ENOUGH_EPOCHS = 40
-ENOUGH_STEPS = 200
-
+ENOUGH_STEPS = 200  # a model may make this many, however small its text is
 LOG_AFTER_S = 2.0  # then a line is logged, however few updates were made
 EARLY_FROM_S = 20.0  # a time budget from here on can afford an early evaluation
 SAVES_SHARE = 0.02  # of the time, that saves by the clock may take
@@ -38,7 +35,7 @@ class Progress:
     evaluated_step: int = 0  # the step of the last evaluation
     evaluated_s: float = 0.0  # when it ended
     eval_s: float = 0.0  # how long it took
-    setbacks: int = 0  # rollbacks; each one halves the learning rate
+    setbacks: int = 0  # rollbacks (version 1 names them so); each halves the learning rate
     done_max_time: float | None = None  # the time budget that was used up, if one was
     log_nats: float = 0.0  # surprise of the characters read since the last log line, summed
     log_chars: int = 0  # how many they are
@@ -110,7 +107,7 @@ class Schedule:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config, self.steps, self.progress = config, steps, progress
-        self.eval_every = config.eval_every or eval_every
+        self.eval_every = eval_every
         self._clock = clock
         self._start_s = 0.0  # what the clock would have shown at the start of training
         self._saved_s = 0.0  # when the last save ended, in seconds of training
@@ -152,6 +149,11 @@ class Schedule:
         progress.log_nats += nats * batch.x.size
         progress.log_chars += batch.x.size
 
+    def logged(self, now_s: float) -> None:
+        """Starts a new log line at ``now_s`` seconds of training."""
+        progress = self.progress
+        progress.log_nats, progress.log_chars, progress.log_start_s = 0.0, 0, now_s
+
     def exclude_since(self, before_s: float) -> float:
         """Leaves the time since then out of the speed; returns how long it was, in seconds."""
         took_s = self.elapsed() - before_s
@@ -164,15 +166,27 @@ class Schedule:
         used_up = budget is not None and budget == self.progress.done_max_time
         return used_up or self.share_done() >= 1
 
+    def finish(self) -> None:
+        """Notes that the budget, if there is one, is used up."""
+        self.progress.done_max_time = self.config.max_time
+
+    def roll_back(self, saved: Progress) -> None:
+        """Returns to a save; the time that has passed, and a better model found since, stay."""
+        wrong, self.progress = self.progress, saved
+        if wrong.best_nats != saved.best_nats:
+            saved.best_nats, saved.evaluations_since_best = wrong.best_nats, 0
+        saved.elapsed_s = saved.log_start_s = self._saved_s = wrong.elapsed_s
+        saved.setbacks = wrong.setbacks + 1
+
     def log_is_due(self) -> bool:
-        """Every ten steps, less often in long runs so that the file stays small; or after 2 s."""
+        """Returns whether a log line is due: every ten steps, later less often; or after 2 s."""
         progress = self.progress
-        interval = max(10, int(10 ** (len(str(progress.step)) - 3)))
+        interval = max(10, int(10 ** (len(str(progress.step)) - 3)))  # so that the file stays small
         too_long = progress.elapsed_s - progress.log_start_s >= LOG_AFTER_S
         return progress.step % interval == 0 or too_long
 
     def evaluation_is_due(self) -> bool:
-        """By the steps, or by the clock if the clock ends the training."""
+        """Returns whether one is due by the steps, or by the clock if that ends the training."""
         progress, config = self.progress, self.config
         if config.max_time is None or config.eval_every is not None:
             return progress.step % self.eval_every == 0
@@ -207,7 +221,7 @@ class Schedule:
         return patience > 0 and self.progress.evaluations_since_best >= patience
 
     def save_is_due(self) -> bool:
-        """By the steps or by the clock, but saves never take more than 2 % of the time."""
+        """Returns whether one is due by the steps, or by the clock; then they take 2 % at most."""
         if self.config.save_every is not None:
             return self.progress.step % self.config.save_every == 0
         interval_s = max(self.config.save_every_s, self._save_took_s / SAVES_SHARE)

@@ -3,21 +3,19 @@
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from charrnn.config import DataConfig, ModelConfig
+from charrnn.config import DataConfig, ModelConfig, option_name
 from charrnn.errors import OptionError
 from charrnn.model.network import CharRNN
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import NewRun
 from charrnn.store.transfer import transfer
-from charrnn.text.dataset import Dataset
-from charrnn.text.sources import run_name
-from charrnn.text.survey import Watch, ignore
+from charrnn.text.dataset import Dataset, Watch, ignore, run_name
 from charrnn.training.learner import Learner
 from charrnn.training.planning import plan
 from charrnn.training.recorder import Recorder
@@ -81,7 +79,7 @@ def start(
             dataset.vocabulary,
             config,
             origin={
-                **dataset.to_json(),
+                **asdict(dataset.origin),
                 "asked": {key: request.training[key] for key in FITTED if key in request.training},
             },
             provenance={"sources": list(request.sources), "chars": dataset.origin.corpus_chars},
@@ -105,6 +103,6 @@ def _shape_of(other: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:
     shape = {key: getattr(other, key) for key in ("hidden_size", "num_layers", "nonlinearity")}
     for key, value in shape.items():
         if options.get(key, value) != value:
-            option = "--" + key.replace("_", "-")
+            option = option_name(key)
             raise OptionError(f"{option}: --init-from's model has {value}: leave {option} out")
     return shape

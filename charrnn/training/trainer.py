@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 from charrnn.config import TrainingConfig
 from charrnn.errors import CheckpointError, TrainingError
@@ -14,16 +15,17 @@ from charrnn.training.events import (
     Evaluated,
     Event,
     Finished,
+    Reason,
     RolledBack,
     RunSummary,
     SaveFailed,
     Stepped,
 )
 from charrnn.training.learner import Diverged, Learner
-from charrnn.training.recorder import Recorder, refusal, restore
+from charrnn.training.recorder import Recorder, restore
 from charrnn.training.schedule import Progress, Schedule, default_eval_every, total_steps
 
-MAX_SETBACKS = 5
+MAX_ROLLBACKS = 5
 """How often a training may be rolled back; each time its learning rate is halved."""
 
 Stop = Callable[[], bool]
@@ -39,7 +41,7 @@ class Trainer:
         config: the settings, fitted to the text.
         batches: the training text.
         schedule: when, and how fast.
-        score: scores a model on the validation text, nats/char; None if told to stop.
+        score: scores a model on the validation text, nats/char; None if it was stopped.
         notes: what the user should know before it starts, a line each.
     """
 
@@ -60,7 +62,9 @@ class Trainer:
         self._val_ids = dataset.validation(config.max_val_chars)
         steps = total_steps(config, batches.steps_per_epoch)
         chars_per_step = config.batch_size * config.seq_len
-        eval_every = default_eval_every(steps, len(self._val_ids), chars_per_step)
+        eval_every = config.eval_every or default_eval_every(
+            steps, len(self._val_ids), chars_per_step
+        )
         self.schedule = Schedule(config, steps, eval_every, progress, clock)
         model = learner.model.config
         self.summary = RunSummary(
@@ -86,7 +90,7 @@ class Trainer:
         return self._dataset.vocabulary
 
     def events(self, stop: Stop = lambda: False) -> Iterator[Event]:
-        """Trains to the end, or until told to stop, saving as it goes.
+        """Trains to the end, or until ``stop`` returns true, saving on the way.
 
         Yields:
             What happened, as it happens; :class:`Finished` last.
@@ -109,7 +113,7 @@ class Trainer:
             # from the first moment on there is something to resume and to sample from
             self.recorder.save_model(self.learner, self.schedule.progress, None)
             self.save()
-        reason = None
+        reason: Reason | None = None
         while reason is None:
             try:
                 reason = yield from self._train(stop)
@@ -126,10 +130,10 @@ class Trainer:
             self.recorder.model_path,
         )
 
-    def _train(self, stop: Stop) -> Generator[Event, None, str]:
-        """Makes updates from the place in the text on; returns why it ended."""
+    def _train(self, stop: Stop) -> Generator[Event, None, Reason]:
+        """Makes updates from the current position on; returns why training ended."""
         schedule, learner = self.schedule, self.learner
-        if schedule.progress.step and (reason := (yield from self._due(stop))):
+        if schedule.progress.step and (reason := (yield from self._evaluate_if_due(stop))):
             return reason  # training had stopped between a step and what was due after it
         for batch in self.batches.batches(schedule.progress.position):
             lr = schedule.learning_rate()
@@ -140,16 +144,16 @@ class Trainer:
                 yield self._log(lr, now_s)
             if stopping:
                 return self._interrupted()
-            if reason := (yield from self._due(stop)):
+            if reason := (yield from self._evaluate_if_due(stop)):
                 return reason
             if schedule.save_is_due():
                 before_s = schedule.elapsed()
-                yield from self._refused(refusal(self.save))
+                yield from self._attempt(self.save)
                 schedule.saved(schedule.exclude_since(before_s))
         raise AssertionError("batches never end")
 
-    def _due(self, stop: Stop) -> Generator[Event, None, str | None]:
-        """Evaluates if it is time to; returns why training ends here, or None if it goes on."""
+    def _evaluate_if_due(self, stop: Stop) -> Generator[Event, None, Reason | None]:
+        """Evaluates if that is due; returns why training ends, or None if it continues."""
         schedule, progress = self.schedule, self.schedule.progress
         ending = schedule.is_done()
         if (ending or schedule.evaluation_is_due()) and progress.evaluated_step != progress.step:
@@ -160,7 +164,7 @@ class Trainer:
         if schedule.out_of_patience():
             return "patience"
         if ending:
-            progress.done_max_time = self.config.max_time
+            schedule.finish()
             return "done"
         return None
 
@@ -175,17 +179,15 @@ class Trainer:
             if nats is None:
                 return False
         if best := schedule.judge(nats):
-            yield from self._refused(
-                refusal(self.recorder.save_model, self.learner, progress, nats)
-            )
+            yield from self._attempt(self.recorder.save_model, self.learner, progress, nats)
         schedule.evaluated(before_s)
         event = Evaluated(progress.step, progress.chars, progress.elapsed_s, nats, best, average)
         self.recorder.log(event)
-        yield from self._refused(refusal(self.recorder.flush))
+        yield from self._attempt(self.recorder.flush)
         yield event
         return True
 
-    def _interrupted(self) -> str:
+    def _interrupted(self) -> Reason:
         """Keeps the newest model, which is better than the untrained one, if none was scored."""
         progress = self.schedule.progress
         if progress.evaluated_step == 0 or not len(self._val_ids):
@@ -204,7 +206,7 @@ class Trainer:
             progress=min(schedule.share_done(), 1.0),
             total_steps=schedule.steps,
         )
-        progress.log_nats, progress.log_chars, progress.log_start_s = 0.0, 0, now_s
+        schedule.logged(now_s)
         self.recorder.log(event)
         return event
 
@@ -215,21 +217,16 @@ class Trainer:
             TrainingError: It was rolled back too often.
         """
         wrong = self.schedule.progress
-        if wrong.setbacks == MAX_SETBACKS:
+        if wrong.setbacks == MAX_ROLLBACKS:
             raise TrainingError(
-                f"step {wrong.step + 1}: {reason}, after {MAX_SETBACKS} rollbacks: "
+                f"step {wrong.step + 1}: {reason}, after {MAX_ROLLBACKS} rollbacks: "
                 f"the best model so far is kept in {self.folder}; "
                 "train again with a lower --learning-rate, or --grad-clip 1"
             )
         progress = restore(self.recorder.load(), self.learner)
-        if wrong.best_nats != progress.best_nats:
-            # a better model that was saved since then stays the best
-            progress.best_nats, progress.evaluations_since_best = wrong.best_nats, 0
-        progress.elapsed_s = progress.log_start_s = wrong.elapsed_s  # time has passed
-        progress.setbacks = wrong.setbacks + 1
-        self.schedule.progress = progress
-        yield from self._refused(refusal(self.recorder.open_history, progress))
-        yield from self._refused(refusal(self.save))
+        self.schedule.roll_back(progress)
+        yield from self._attempt(self.recorder.open_history, progress)
+        yield from self._attempt(self.save)
         lr = self.schedule.peak_learning_rate()
         yield RolledBack(progress.step, wrong.step, self.schedule.elapsed(), reason, lr)
 
@@ -242,12 +239,16 @@ class Trainer:
         self.recorder.save(self.learner, self.schedule.progress)
 
     def _save_at_end(self) -> None:
-        if reason := refusal(self.save):
+        try:
+            self.save()
+        except CheckpointError as error:
             raise CheckpointError(
-                f"{reason}; what was saved before is whole: charrnn train --resume continues it"
-            )
+                f"{error}; what was saved before is whole: charrnn train --resume continues it"
+            ) from None
 
-    def _refused(self, reason: str | None) -> Iterator[SaveFailed]:
-        """Reports what the disk refused, if it did."""
-        if reason is not None:
-            yield SaveFailed(self.schedule.progress.step, self.schedule.elapsed(), reason)
+    def _attempt(self, write: Callable[..., None], *args: Any) -> Iterator[SaveFailed]:
+        """Writes something; reports it if the disk refuses."""
+        try:
+            write(*args)
+        except CheckpointError as error:
+            yield SaveFailed(self.schedule.progress.step, self.schedule.elapsed(), str(error))

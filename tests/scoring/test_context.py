@@ -11,9 +11,9 @@ from scored import chars_of
 from small_models import model_of
 from texts import COFFEE
 
-from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.errors import CorpusError
 from charrnn.scoring import context
-from charrnn.scoring.context import ContextScore, context_curve, enough_context, read_ids
+from charrnn.scoring.context import ContextScore, context_curve, enough_context, first_ids
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint, save
 from charrnn.text.vocabulary import Vocabulary
@@ -63,23 +63,16 @@ def test_a_context_curve_needs_a_text(text: str) -> None:
         context_curve(model_of(vocabulary), vocabulary.encode(text))
 
 
-def test_read_ids_joins_pieces() -> None:
+def test_first_ids_joins_pieces() -> None:
     vocabulary = Vocabulary.of_text("abc")
-    assert read_ids(vocabulary, ["ab", "c", "a"]).tolist() == [0, 1, 2, 0]
-    assert read_ids(vocabulary, []).tolist() == []
+    assert first_ids(map(vocabulary.encode, ["ab", "c", "a"])).tolist() == [0, 1, 2, 0]
+    assert first_ids([]).tolist() == []
 
 
 def test_of_an_endless_text_the_start_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "MAX_CHARS", 5)
     vocabulary = Vocabulary.of_text("abc")
-    assert read_ids(vocabulary, itertools.repeat("abc")).tolist() == [0, 1, 2, 0, 1]
-
-
-def test_unknown_characters_are_an_error_or_left_out() -> None:
-    vocabulary = Vocabulary.of_text("abc")
-    with pytest.raises(UnknownCharacterError, match="'X'"):
-        read_ids(vocabulary, ["ab", "cX"])
-    assert read_ids(vocabulary, ["ab", "cXb"], "skip").tolist() == [0, 1, 2, 1]
+    assert first_ids(map(vocabulary.encode, itertools.repeat("abc"))).tolist() == [0, 1, 2, 0, 1]
 
 
 def test_enough_is_the_shortest_context_within_1_percent_of_the_best() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from charrnn.errors import CharrnnError, CheckpointError, RunBusyError, RunNotFoundError
-from charrnn.store.folder import TRAINING_FILE, RunLock, create_run, find_run, write_whole
+from charrnn.store.folder import TRAINING_FILE, NewRun, RunLock, create_run, find_run, write_whole
 
 # --- whole or not at all
 
@@ -190,3 +190,33 @@ def test_a_file_system_without_locks_will_do(
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     assert RunLock(tmp_path) and RunLock(tmp_path)
+
+
+# --- a new run
+
+
+def test_a_new_run_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+    with NewRun(tmp_path / "runs", "a") as run:
+        assert not (tmp_path / "runs").exists()
+        assert run.folder() == run.folder() == tmp_path / "runs" / "a"
+        with pytest.raises(RunBusyError):
+            RunLock(run.folder())
+    assert run.folder().is_dir()
+    run.lock().release()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("other", [False, True])
+def test_a_new_run_that_fails_leaves_nothing(
+    tmp_path: Path, error: type[BaseException], other: bool
+) -> None:
+    runs = tmp_path / "runs"
+    if other:
+        (runs / "other").mkdir(parents=True)
+    with pytest.raises(error), NewRun(runs, "a") as run:
+        (run.folder() / "stdin.txt").write_text("half")
+        raise error
+    assert not (runs / "a").exists()
+    assert runs.exists() == other
+    with NewRun(runs, "a") as run:
+        run.lock().release()

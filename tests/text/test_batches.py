@@ -286,7 +286,7 @@ def test_bytes_are_batched_too(tmp_path: Path, block_chars: int) -> None:
 def open_ended(folder: Path, chars: int, batch_size: int = 4) -> Batches:
     (folder / "kept.txt").write_text(ALPHABET[:chars], encoding="utf-8")
     corpus = Corpus([folder / "kept.txt"])
-    origin = Origin([str(folder / "kept.txt")], None, "")
+    origin = Origin(DataConfig(), [str(folder / "kept.txt")], None, "")
     dataset = Dataset(corpus, survey(corpus).vocabulary, origin)
     assert (dataset.train_chars, dataset.val_chars) == (math.inf, 0)
     assert len(dataset.validation(ALL)) == 0

@@ -4,8 +4,10 @@ import bz2
 import gzip
 import lzma
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -115,3 +117,11 @@ def test_a_file_that_is_gone_when_it_is_read(tmp_path: Path) -> None:
 def test_pieces_are_small(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "a" * 3 * READ_BYTES)
     assert max(map(len, Corpus([path]).pieces())) <= READ_BYTES
+
+
+def test_standard_input_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=fail)))
+    assert error_of("-") == "standard input: cannot be read: Input/output error"

@@ -12,7 +12,7 @@ from texts import error_of, read, write
 
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus
-from charrnn.text.sources import run_name
+from charrnn.text.dataset import run_name
 
 few = settings(max_examples=40, deadline=None)
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import COFFEE, MODEL_FIELDS, after, resume, run, start
 
-from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
+from charrnn.errors import OptionError
 from charrnn.training import planning
 from charrnn.training import start as starting
 from charrnn.training.events import Finished
@@ -24,7 +25,6 @@ from charrnn.training.planning import (
     fitted_hidden_size,
     training_speed,
 )
-from charrnn.training.schedule import ENOUGH_EPOCHS
 from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
 
@@ -78,6 +78,9 @@ def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
     assert (plan.model.hidden_size, plan.training.batch_size) == (256, 32)
     plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, math.inf)
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
+    assert plan.training.max_time == 1800.0 and not plan.notes
+    with pytest.raises(OptionError, match="--steps or --max-time"):
+        planning.plan({"vocab_size": 60}, {}, math.inf)
 
 
 def test_the_oftener_a_text_is_read_the_more_dropout(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from clocks import Clock
 from numpy_model import NumpyModel
 from small_runs import COFFEE, after, history, kept, resume, run, same, scores, start
 from texts import SENTENCE
@@ -248,3 +249,25 @@ def test_a_loss_that_stays_nan_keeps_the_best_model(tmp_path: Path) -> None:
     assert backs == 5
     model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors").model
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
+def test_after_a_rollback_the_next_save_waits_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """A training that has just diverged does not overwrite its last good save at once."""
+    losses_gone(monkeypatch, 40)
+    trainer = start(tmp_path, clock=clock, steps=200, save_every_s=30.0, hidden_size=4)
+    saved_s, rolled_back_s = [], 0.0
+    save = trainer.save
+
+    def noted_save() -> None:
+        save()
+        saved_s.append(trainer.schedule.elapsed())
+
+    trainer.save = noted_save  # type: ignore[method-assign]
+    for event in trainer.events():
+        if isinstance(event, RolledBack):
+            rolled_back_s = event.elapsed_s
+    assert 0 < rolled_back_s < 30
+    later = [moment for moment in saved_s if moment > rolled_back_s]
+    assert later[0] - rolled_back_s >= 29

@@ -1,4 +1,4 @@
-"""The house: who imports whom, how large a room may be, what is loaded when, what is explained."""
+"""The architecture: what imports what, how large files are, what is loaded when, what has help."""
 
 import ast
 import inspect
@@ -36,8 +36,8 @@ WINGS = [
     "display",
     "cli",
 ]
-# outsiders, and the only rooms (or whole wings) that may know them
-GUESTS = {
+# libraries, and the only files (or whole wings) that may import them
+LIBRARIES = {
     "torch": {
         *("model", "training", "store/checkpoint", "store/transfer", "sampling/prompts"),
         *("scoring/scorer", "scoring/reports", "scoring/context"),
@@ -56,16 +56,16 @@ CONFIGS: dict[str, tuple[type, ...]] = {
     "sample": (SamplingConfig,),
     "eval": (DataConfig,),
 }
-FILES = {
+PATHS = {
     path.relative_to(PACKAGE).with_suffix("").as_posix(): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-ROOMS = [name for name in FILES if not name.endswith(("__init__", "__main__"))]
+FILES = [name for name in PATHS if not name.endswith(("__init__", "__main__"))]
 
 
-def tree(room: str) -> ast.Module:
-    """Returns a room's source, parsed."""
-    return ast.parse(FILES[room].read_text(encoding="utf-8"))
+def tree(file: str) -> ast.Module:
+    """Returns a file's source, parsed."""
+    return ast.parse(PATHS[file].read_text(encoding="utf-8"))
 
 
 def imported(nodes: Iterable[ast.AST]) -> set[str]:
@@ -80,80 +80,82 @@ def imported(nodes: Iterable[ast.AST]) -> set[str]:
     return names
 
 
-def imports(room: str) -> set[str]:
-    """Returns the full names of all that a room imports, wherever in the file."""
-    return imported(ast.walk(tree(room)))
+def imports(file: str) -> set[str]:
+    """Returns the full names of all that a file imports, anywhere in it."""
+    return imported(ast.walk(tree(file)))
 
 
-def rooms_imported(room: str) -> set[str]:
-    """Returns the rooms that a room imports."""
+def files_imported(file: str) -> set[str]:
+    """Returns the files that a file imports."""
     paths = (
-        name.removeprefix("charrnn.").split(".") for name in imports(room) if "charrnn." in name
+        name.removeprefix("charrnn.").split(".") for name in imports(file) if "charrnn." in name
     )
-    return {"/".join(path[:2]) if "/".join(path[:2]) in FILES else path[0] for path in paths}
+    return {"/".join(path[:2]) if "/".join(path[:2]) in PATHS else path[0] for path in paths}
 
 
-def wing(room: str) -> str:
-    return room.split("/")[0]
+def wing(file: str) -> str:
+    return file.split("/")[0]
 
 
-# --- wings and rooms
+# --- wings, files, libraries
 
 
-def test_every_room_stands_in_a_wing() -> None:
-    assert {wing(room) for room in ROOMS} == set(WINGS)
-    assert all(room.count("/") <= 1 for room in ROOMS)
+def test_every_file_is_in_a_wing() -> None:
+    assert {wing(file) for file in FILES} == set(WINGS)
+    assert all(file.count("/") <= 1 for file in FILES)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_wings_above_its_own(room: str) -> None:
-    above = set(WINGS[: WINGS.index(wing(room)) + 1])
-    assert {wing(other) for other in rooms_imported(room)} - {"__init__"} <= above
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_imports_only_wings_above_its_own(file: str) -> None:
+    above = set(WINGS[: WINGS.index(wing(file)) + 1])
+    assert {wing(other) for other in files_imported(file)} - {"__init__"} <= above
 
 
-def test_no_circle_runs_through_the_rooms() -> None:
-    order = list(TopologicalSorter({room: rooms_imported(room) for room in ROOMS}).static_order())
-    assert set(ROOMS) <= set(order)
+def test_no_imports_form_a_cycle() -> None:
+    order = list(TopologicalSorter({file: files_imported(file) for file in FILES}).static_order())
+    assert set(FILES) <= set(order)
 
 
-# how a text is found and read, which only the dataset knows
+# how a text is found and read, which only the dataset imports
 INNER = {f"text/{name}" for name in ("sources", "spool", "plain", "rows", "survey", "corpus")}
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if wing(room) in ("training", "store")])
-def test_training_knows_its_texts_by_their_dataset_only(room: str) -> None:
-    assert rooms_imported(room) & INNER == set()
+@pytest.mark.parametrize("file", [file for file in FILES if wing(file) in ("training", "store")])
+def test_training_knows_its_texts_by_their_dataset_only(file: str) -> None:
+    assert files_imported(file) & INNER == set()
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith("__init__")])
+@pytest.mark.parametrize("name", [name for name in PATHS if name.endswith("__init__")])
 def test_a_wing_itself_imports_nothing(name: str) -> None:
     assert imports(name) == set()
 
 
-@pytest.mark.parametrize("guest", GUESTS)
-def test_an_outsider_is_known_to_its_rooms_only(guest: str) -> None:
-    knowing = {room for room in ROOMS if guest in {name.split(".")[0] for name in imports(room)}}
-    assert knowing
-    assert {room for room in knowing if not {room, wing(room)} & GUESTS[guest]} == set()
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_is_imported_by_its_files_only(library: str) -> None:
+    importing = {
+        file for file in FILES if library in {name.split(".")[0] for name in imports(file)}
+    }
+    assert importing
+    assert {file for file in importing if not {file, wing(file)} & LIBRARIES[library]} == set()
 
 
 # --- sizes
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_is_not_too_large(room: str) -> None:
-    assert len(FILES[room].read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_is_not_too_large(file: str) -> None:
+    assert len(PATHS[file].read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
 
 
-def functions(room: str) -> Iterator[ast.FunctionDef]:
-    yield from (node for node in ast.walk(tree(room)) if isinstance(node, ast.FunctionDef))
+def functions(file: str) -> Iterator[ast.FunctionDef]:
+    yield from (node for node in ast.walk(tree(file)) if isinstance(node, ast.FunctionDef))
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_function_is_not_too_long_and_takes_not_too_much(room: str) -> None:
+@pytest.mark.parametrize("file", FILES)
+def test_a_function_is_not_too_long_and_takes_not_too_much(file: str) -> None:
     """The declarations of a command's options aside."""
-    for function in functions(room):
-        is_command = room.startswith("cli/") and function.name in CALLBACKS
+    for function in functions(file):
+        is_command = file.startswith("cli/") and function.name in CALLBACKS
         start = function.body[0].lineno if is_command else function.lineno
         assert (function.end_lineno or 0) - start < LONGEST_FUNCTION, function.name
         args = function.args
@@ -171,8 +173,8 @@ from charrnn.cli.app import app
 for args in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, args, input="I had coffee")
     assert result.exit_code == {code}, (args, result.stderr, result.exception)
-heavy = ("torch", "datasets", "pyarrow", "pandas")
-print(json.dumps([name for name in heavy if name in sys.modules]))
+large = ("torch", "numpy", "datasets", "pyarrow", "pandas", "safetensors")
+print(json.dumps([name for name in large if name in sys.modules]))
 """
 
 
@@ -197,7 +199,18 @@ def test_help_and_version_load_nothing_large() -> None:
 
 
 def test_wrong_usage_shows_before_anything_large_is_loaded() -> None:
-    wrong = ["train", "x", "--hidden-size", "0"], ["sample", "--count", "0"], ["train"]
+    wrong = [
+        ["train"],
+        ["train", "x", "--hidden-size", "0"],
+        ["train", "x", "--unit", "word"],
+        ["train", "x", "--encoding", "klingon"],
+        ["train", "x", "--steps", "1", "--max-time", "1s"],
+        ["train", "--resume", "a", "b"],
+        ["sample", "--count", "0"],
+        ["sample", "--prompt", "a", "--prompts", "b"],
+        ["eval", "--encoding", "klingon"],
+        ["eval", "--per-line", "--per-char"],
+    ]
     assert loaded(*wrong, code=2) == []
 
 
@@ -205,7 +218,8 @@ def test_sample_and_eval_load_torch_but_not_datasets(story: Path, tmp_path: Path
     tiny = ["--hidden-size", "8", "--num-layers", "1", "--steps", "1"]
     train = ["train", str(story), "--runs", str(tmp_path / "runs"), *tiny]
     one = ["--runs", str(tmp_path / "runs")]
-    assert loaded(train, ["sample", *one], ["eval", *one], ["eval", *one, str(story)]) == ["torch"]
+    names = loaded(train, ["sample", *one], ["eval", *one], ["eval", *one, str(story)])
+    assert names == ["torch", "numpy", "safetensors"]
 
 
 # --- everything is explained
@@ -222,7 +236,7 @@ def public(node: ast.AST, path: str) -> Iterator[tuple[str, str | None]]:
                 yield from public(child, f"{path}.{child.name}")
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", PATHS)
 def test_every_public_name_has_a_docstring(name: str) -> None:
     assert [path for path, text in public(tree(name), name) if not text] == []
 
@@ -236,7 +250,7 @@ def test_every_command_and_every_option_has_help(command: str) -> None:
 
 
 def shown_defaults(command: str) -> dict[str, str]:
-    """Returns what ``--help`` says of each option's default."""
+    """Returns each option's default as ``--help`` prints it."""
     wide = {"COLUMNS": "400", "TERMINAL_WIDTH": "400"}
     text = CliRunner().invoke(app, [command, "--help"], env=wide).stdout
     rows = re.findall(r"--([a-z-]+) .*\[default: (.*?)\]", text)

@@ -1,7 +1,7 @@
 """Reads hundreds of broken model or training files: ``python fuzzed.py FILE SEED COUNT``.
 
 The memory of this process is bounded, and each file has a second of its work. Prints as JSON how
-many were refused by name, how many were read (a sound model, or a training that goes on), and what
+many were refused by name, how many were read (a sound model, or a training that resumes), and what
 else happened.
 """
 
@@ -38,7 +38,7 @@ def body_of(data: bytes) -> tuple[Any, bytes]:
 
 
 def with_header(header: Any, body: bytes) -> bytes:
-    """Returns a file, with a checksum that fits it where it has one that can be computed."""
+    """Returns a file, with a checksum that fits it if it has one that can be computed."""
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         metadata = {k: v for k, v in header["__metadata__"].items() if k != "checksum"}
         digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
@@ -155,8 +155,8 @@ def too_slow(*_: object) -> None:
     raise TooSlowError
 
 
-def goes_on(path: Path) -> dict[str, Any]:
-    """Goes on with a training for a moment; returns its weights."""
+def resumed(path: Path) -> dict[str, Any]:
+    """Resumes a training for a moment; returns its weights."""
     trainer = resume(path, {})
     for _ in trainer.events(stop=lambda: True):
         pass
@@ -177,14 +177,14 @@ def main(path: Path, seed: int, count: int) -> dict[str, Any]:
         path.write_bytes(mutation(data, dice))
         signal.setitimer(signal.ITIMER_PROF, 1.0)
         try:
-            found = goes_on(path) if training else load(path).model.state_dict()
+            weights = resumed(path) if training else load(path).model.state_dict()
             read += 1
-            if any(not torch.equal(found[k], v) for k, v in whole.items()) and not training:
+            if any(not torch.equal(weights[k], v) for k, v in whole.items()) and not training:
                 other.append(f"{i} {mutation.__name__}: other weights were believed")
         except CharrnnError as error:
             refused += 1
             if "\n" in str(error) or (str(path) not in str(error) and not training):
-                other.append(f"{i} {mutation.__name__}: says {error}")
+                other.append(f"{i} {mutation.__name__}: reports {error}")
         except BaseException:
             other.append(f"{i} {mutation.__name__}: {traceback.format_exc()}")
         finally:

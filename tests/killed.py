@@ -144,7 +144,7 @@ MOMENTS = {
 
 def deaths(path: Path) -> dict[str, object]:
     """Returns, by moment, the status of a process that ended within a save, and what was left."""
-    found = {}
+    outcomes = {}
     content = path.read_bytes()
     changed = checkpoint.load(path)
     changed.provenance["step"] = 77
@@ -159,17 +159,17 @@ def deaths(path: Path) -> dict[str, object]:
         child, pipe = in_a_child(partial(save, moment))
         os.close(pipe)
         _, status = os.waitpid(child, 0)
-        left = checkpoint.load(path).provenance["step"]
-        found[moment] = {
+        step = checkpoint.load(path).provenance["step"]
+        outcomes[moment] = {
             "status": os.waitstatus_to_exitcode(status),
-            "left": "new" if left == 77 else "old",
+            "left": "new" if step == 77 else "old",
             "files": len(list(path.parent.iterdir())),
         }
-    return found
+    return outcomes
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    what, where, *numbers = sys.argv[1:]
-    path = Path(where)
+    what, name, *numbers = sys.argv[1:]
+    path = Path(name)
     print(json.dumps(deaths(path) if what == "deaths" else storm(path, *map(int, numbers))))

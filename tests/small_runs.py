@@ -37,7 +37,7 @@ MODEL_FIELDS = {"hidden_size", "num_layers", "nonlinearity", "dropout"}
 
 
 def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
-    """Returns the trainer of a new run: unless told otherwise, small, and by a clock of its own."""
+    """Returns the trainer of a new run: by default small, and by a clock of its own."""
     source = folder / "text.txt"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_bytes(text.encode("utf-8"))
@@ -77,7 +77,8 @@ def run(trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> list[Even
     return list(trainer.events(stop))
 
 
-def kept(folder: Path, file: str = "training") -> dict[str, npt.NDArray[Any]]:
+def saved_tensors(folder: Path, file: str = "training") -> dict[str, npt.NDArray[Any]]:
+    """Returns the tensors of a run's training or model file."""
     return parse((folder / "runs" / "text" / f"{file}.safetensors").read_bytes())[1]
 
 
@@ -116,6 +117,6 @@ def twice(folder: Path, stops: Sequence[int], **options: Any) -> tuple[Path, Pat
 
 
 def scores(*values: float) -> Callable[..., float]:
-    """Returns a validation that says what it is told."""
+    """Returns a validation that returns these scores, one a call."""
     rest = iter(values)
     return lambda *_: next(rest)

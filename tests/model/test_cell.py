@@ -35,7 +35,7 @@ def make_inputs(
 
 
 def gradients(hs: Tensor, inputs: Inputs, dhs: Tensor) -> list[Tensor]:
-    """Returns dE/d(input) of each floating-point input, where dE/dh is given."""
+    """Returns dE/d(input) of each floating-point input for a given dE/dh."""
     return list(torch.autograd.grad(hs, [t for t in inputs if t.is_floating_point()], dhs))
 
 

@@ -100,7 +100,7 @@ def test_at_the_start_all_characters_are_about_equally_probable(
 
 
 @both
-def test_at_the_start_the_memory_is_relayed_at_its_length(f: Nonlinearity) -> None:
+def test_at_the_start_the_hidden_state_is_passed_on_at_its_length(f: Nonlinearity) -> None:
     for layer in CharRNN(ModelConfig(V, hidden_size=H, nonlinearity=f, num_layers=3)).layers:
         torch.testing.assert_close(layer.W_h @ layer.W_h.T, torch.eye(H), rtol=0, atol=1e-5)
 
@@ -214,7 +214,7 @@ def test_a_text_starts_after_a_newline(L: int, newline_id: int) -> None:
     assert not start.requires_grad
 
 
-def test_a_text_starts_from_zero_where_there_is_no_newline() -> None:
+def test_a_text_starts_from_zero_if_there_is_no_newline() -> None:
     model = make_model(num_layers=2)
     start = model.start_state(B, newline_id=None)
     assert torch.equal(start, torch.zeros(2, B, H).double())

@@ -1,4 +1,4 @@
-"""The network, step by step: it says what the model says."""
+"""The network, step by step: it computes what the model computes."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,9 @@ from charrnn.model.stepper import Stepper
 @pytest.mark.parametrize("B", [1, 3])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_the_stepper_says_what_the_model_says(nonlinearity: str, num_layers: int, B: int) -> None:
+def test_the_stepper_computes_the_logits_of_the_model(
+    nonlinearity: str, num_layers: int, B: int
+) -> None:
     model = model_of(LETTERS, nonlinearity=nonlinearity, num_layers=num_layers)
     x = torch.randint(len(LETTERS), (8, B))
     state = torch.rand(num_layers, B, 12)
@@ -25,19 +27,19 @@ def test_the_stepper_says_what_the_model_says(nonlinearity: str, num_layers: int
 
 
 @pytest.mark.parametrize("B", [1, 2])
-def test_going_on_from_a_kept_state(B: int) -> None:
+def test_resuming_from_a_saved_state(B: int) -> None:
     model = model_of(LETTERS)
     whole = Stepper(model, model.start_state(B, LETTERS.newline_id))
     for symbol in (3, 4, 5):
         whole.read([symbol] * B)
-    kept = whole.state
-    rest = Stepper(model, kept)
+    saved_state = whole.state
+    rest = Stepper(model, saved_state)
     for symbol in (6, 7):
         whole.read([symbol] * B)
         rest.read([symbol] * B)
         np.testing.assert_array_equal(whole.logits(), rest.logits())
-    assert not torch.equal(kept, rest.state), "the state that was handed in stays as it was"
-    assert torch.equal(kept, Stepper(model, kept).state)
+    assert not torch.equal(saved_state, rest.state), "the state that was handed in stays as it was"
+    assert torch.equal(saved_state, Stepper(model, saved_state).state)
 
 
 @pytest.mark.parametrize("B", [1, 2])

@@ -45,7 +45,7 @@ def model_file(tmp_path: Path) -> Path:
 
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
-    """Tells whether two checkpoints are the same model of the same origin, bit for bit."""
+    """Returns whether two checkpoints are the same model of the same origin, bit for bit."""
     ours, theirs = one.model.state_dict(), other.model.state_dict()
     return (
         list(ours) == list(theirs)
@@ -312,7 +312,7 @@ def test_missing_metadata_are_refused(model_file: Path, key: str) -> None:
 
 
 def test_an_unchanged_rewrite_is_read(model_file: Path) -> None:
-    """The tests above damage what they say, and nothing else."""
+    """The tests above damage what they name, and nothing else."""
     original = load(model_file)
     rewrite(model_file, change_metadata=with_metadata("model_config", json.dumps(CONFIG)))
     assert same(load(model_file), original)
@@ -373,7 +373,7 @@ def test_a_thousand_broken_files_are_refused_by_name(model_file: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory as Linux does")
 def test_hundreds_of_broken_training_files_are_refused_by_name(story: Path, tmp_path: Path) -> None:
-    """Or gone on with, where what was changed does not matter."""
+    """Or resumed, if what was changed does not matter."""
     tiny = {"hidden_size": 8, "num_layers": 2, "dropout": 0.0}
     steps = {"steps": 3, "batch_size": 4, "seq_len": 8}
     trainer = start(Request([str(story)], tmp_path, training=steps, model=tiny))

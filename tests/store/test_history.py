@@ -75,9 +75,9 @@ def test_a_history_that_is_no_file_is_a_named_error(tmp_path: Path) -> None:
         History(tmp_path)
 
 
-@pytest.mark.parametrize("room", [0, 1, 20])
+@pytest.mark.parametrize("spare_bytes", [0, 1, 20])
 def test_lines_that_a_full_disk_refuses_are_written_later_and_once(
-    tmp_path: Path, room: int
+    tmp_path: Path, spare_bytes: int
 ) -> None:
     history = History(tmp_path)
     history.append({"step": 1})
@@ -85,7 +85,7 @@ def test_lines_that_a_full_disk_refuses_are_written_later_and_once(
     size = (tmp_path / "history.jsonl").stat().st_size
     history.append({"step": 2})
     history.append({"step": 3})
-    with files_no_larger_than(size + room):
+    with files_no_larger_than(size + spare_bytes):
         for _ in range(2):
             with pytest.raises(CheckpointError, match=r"history.jsonl: cannot be written: File"):
                 history.flush()

@@ -23,16 +23,16 @@ def test_characters_are_transferred_by_name() -> None:
     fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     message = transfer(old, model, new)
     assert message == "old: 3 characters taken over, 3 new, 1 dropped"
-    given, now = old.model.state_dict(), model.state_dict()
+    old_tensors, new_tensors = old.model.state_dict(), model.state_dict()
     for i, symbol in enumerate(new.symbols):
-        known = symbol in old.vocabulary.symbols
-        source = given if known else fresh
-        j = old.vocabulary.symbols.index(symbol) if known else i
-        assert torch.equal(now["layers.0.W_x"][:, i], source["layers.0.W_x"][:, j])
-        assert torch.equal(now["output.W_y"][i], source["output.W_y"][j])
-        assert torch.equal(now["output.b_y"][i], source["output.b_y"][j])
+        in_old = symbol in old.vocabulary.symbols
+        source = old_tensors if in_old else fresh
+        j = old.vocabulary.symbols.index(symbol) if in_old else i
+        assert torch.equal(new_tensors["layers.0.W_x"][:, i], source["layers.0.W_x"][:, j])
+        assert torch.equal(new_tensors["output.W_y"][i], source["output.W_y"][j])
+        assert torch.equal(new_tensors["output.b_y"][i], source["output.b_y"][j])
     for name in ("layers.0.W_h", "layers.0.b", "layers.1.W_x", "layers.1.W_h", "layers.1.b"):
-        assert torch.equal(now[name], given[name])
+        assert torch.equal(new_tensors[name], old_tensors[name])
 
 
 def test_a_transfer_between_equal_vocabularies_copies_the_model() -> None:

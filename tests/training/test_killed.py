@@ -29,8 +29,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-def told(*arguments: object) -> dict[str, Any]:
-    """Returns what ``killed.py`` says."""
+def run_killed(*arguments: object) -> dict[str, Any]:
+    """Runs ``killed.py`` with some arguments; returns what it prints."""
     command = [sys.executable, str(HERE / "killed.py"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -39,10 +39,10 @@ def told(*arguments: object) -> dict[str, Any]:
 
 
 def storm(folder: Path, kills: int) -> list[int]:
-    """Trains in a folder, killed so many times; returns the step of the save found each time."""
+    """Trains in a folder, killed N times; returns the step of the last save at each kill."""
     folder.mkdir()
     (folder / "text.txt").write_text((DATA / "coffee.txt").read_text()[:6000])
-    result = told("storm", folder / "runs", 0, kills)
+    result = run_killed("storm", folder / "runs", 0, kills)
     assert result["status"] == 0
     steps: list[int] = result["steps_at_kills"]
     return steps
@@ -71,8 +71,8 @@ def test_a_storm_of_kills_changes_nothing(tmp_path: Path) -> None:
     assert calm["tensors"].keys() == killed["tensors"].keys()
     for name, tensor in calm["tensors"].items():
         assert np.array_equal(tensor, killed["tensors"][name]), name
-    left = {path.name for path in (tmp_path / "killed" / "runs" / "text").iterdir()}
-    assert left == {"model.safetensors", "training.safetensors", "history.jsonl"}
+    names = {path.name for path in (tmp_path / "killed" / "runs" / "text").iterdir()}
+    assert names == {"model.safetensors", "training.safetensors", "history.jsonl"}
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors"])
@@ -82,12 +82,12 @@ def test_a_death_within_a_save_leaves_the_old_file_or_the_new(
     """At every call that reaches the system; the next training clears the rest away."""
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
-    found = told("deaths", folder / file)
-    assert len(found) == 7
-    for moment, death in found.items():
+    deaths = run_killed("deaths", folder / file)
+    assert len(deaths) == 7
+    for moment, death in deaths.items():
         assert death["status"] == 9, moment
         assert death["left"] == ("new" if moment == "once it is renamed" else "old"), moment
-    assert any(death["files"] > 3 for death in found.values()), "nothing was being written"
+    assert any(death["files"] > 3 for death in deaths.values()), "nothing was being written"
     RunLock(folder).release()
     assert len(list(folder.iterdir())) == 3
 
@@ -115,7 +115,7 @@ def hear_hang_ups() -> None:
 
 @contextmanager
 def begun(text: Path, runs: Path, *options: str) -> "Iterator[subprocess.Popen[str]]":
-    """Starts an endless training, well under way; kills what goes on at the end."""
+    """Starts an endless training, well under way; kills it at the end."""
     command = [sys.executable, "-m", "charrnn", "train", str(text), "--runs", str(runs), *ENDLESS]
     with subprocess.Popen(
         [*command, *options],
@@ -140,7 +140,7 @@ def begun(text: Path, runs: Path, *options: str) -> "Iterator[subprocess.Popen[s
 def test_a_long_evaluation_does_not_hold_a_signal_up(
     number: signal.Signals, story: Path, tmp_path: Path
 ) -> None:
-    """Half the text validates after every step, so that the signal finds an evaluation going on."""
+    """Half the text validates after every step, so that the signal comes during an evaluation."""
     slow = ("--eval-every", "1", "--val-fraction", "0.5")
     with begun(story, tmp_path / "runs", *slow) as process:
         process.send_signal(number)
@@ -161,7 +161,7 @@ def test_a_second_signal_breaks_nothing(
         process.send_signal(second)
         _, err = process.communicate(timeout=60)
     if process.returncode != -signal.SIGINT or second != signal.SIGINT:
-        # where both come at once, the system decides which is the first
+        # if both come at once, the system decides which is the first
         assert process.returncode in (130, 143)
         assert err.splitlines()[-1].startswith("resume with: charrnn train --resume ")
     assert "Traceback" not in err

@@ -47,7 +47,7 @@ def test_an_update_forgets_its_gradients() -> None:
     assert all(parameter.grad is None for parameter in parameters)
 
 
-def test_the_average_begins_with_the_first_weights_and_wanders_less() -> None:
+def test_the_average_begins_with_the_first_weights_and_varies_less() -> None:
     average, weights = [torch.zeros(1000)], [torch.randn(1000) + 5]
     update_average(average, weights, 0)
     assert torch.equal(average[0], weights[0])

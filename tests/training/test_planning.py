@@ -30,7 +30,7 @@ from charrnn.training.trainer import Trainer
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, speed: float, **options: Any) -> Trainer:
-    """Returns the trainer of a machine that learns so many characters a second."""
+    """Returns the trainer of a machine that learns N characters a second."""
 
     def training_speed(config: ModelConfig, *_: object) -> float:
         return speed * 256 / config.hidden_size
@@ -60,7 +60,7 @@ def test_a_very_short_time_gets_a_smaller_model(
 def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read 60 times at most, in larger batches, with more dropout; options go before."""
+    """Read 60 times at most, in larger batches, more dropout; options you set take precedence."""
     monkeypatch.setattr(
         planning, "training_speed", lambda model, *_: 50_000 * 256 / model.hidden_size
     )
@@ -86,18 +86,18 @@ def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
 def test_the_oftener_a_text_is_read_the_more_dropout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """5,400 characters train, 84 updates are a pass."""
+    """5,400 characters train, 84 updates are an epoch."""
 
     def dropout(**options: Any) -> float:
         return planned(monkeypatch, tmp_path, 1000, **options).learner.model.config.dropout
 
-    passes = [1, 3, 10, 30, 100]
-    chosen = [fitted_dropout(n, 5400.0 * n) for n in passes]
+    epochs = [1, 3, 10, 30, 100]
+    chosen = [fitted_dropout(n, 5400.0 * n) for n in epochs]
     assert chosen[0] == 0 < chosen[-1]
     assert chosen == sorted(chosen)
-    assert [dropout(epochs=float(n)) for n in passes] == chosen
-    assert [dropout(steps=84 * n, batch_size=4, seq_len=16) for n in passes] == chosen
-    assert [dropout(max_time=5.4 * n, hidden_size=256) for n in passes] == chosen
+    assert [dropout(epochs=float(n)) for n in epochs] == chosen
+    assert [dropout(steps=84 * n, batch_size=4, seq_len=16) for n in epochs] == chosen
+    assert [dropout(max_time=5.4 * n, hidden_size=256) for n in epochs] == chosen
     assert dropout(epochs=1000.0, dropout=0.0) == 0
     assert dropout() == fitted_dropout(ENOUGH_EPOCHS, 5400.0 * ENOUGH_EPOCHS)
 
@@ -118,13 +118,13 @@ def test_a_long_training_takes_smaller_steps(
 
 
 def test_a_small_text_needs_no_long_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 passes of 84 updates of 64 characters, 1,000 a second, take 215 s: there it ends."""
+    """40 epochs of 84 updates of 64 characters, 1,000 a second, take 215 s: there it ends."""
     sizes = {"batch_size": 4, "seq_len": 16, "hidden_size": 256}
     for max_time, wanted in ((100.0, 100.0), (3600.0, 40 * 84 * 64 / 1000)):
         trainer = planned(monkeypatch, tmp_path, 1000, max_time=max_time, **sizes)
         assert trainer.config.max_time == pytest.approx(wanted, abs=0.1)
-        said = any("only overfits" in note for note in trainer.notes)
-        assert said == (wanted < max_time)
+        reported = any("only overfits" in note for note in trainer.notes)
+        assert reported == (wanted < max_time)
 
 
 def test_the_smallest_text_is_trained_on_for_some_time(
@@ -138,7 +138,9 @@ def test_the_smallest_text_is_trained_on_for_some_time(
     assert trainer.config.max_time == pytest.approx(wanted_s, abs=0.1) and wanted_s < 20
 
 
-def test_a_fitted_dropout_is_said_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fitted_dropout_is_reported_and_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = planned(monkeypatch, tmp_path, 1000, steps=2000, hidden_size=8)
     assert any("epochs: dropout 0." in note for note in trainer.notes)
     run(trainer, after(3))
@@ -148,7 +150,7 @@ def test_a_fitted_dropout_is_said_and_kept(tmp_path: Path, monkeypatch: pytest.M
 def test_an_evaluation_takes_a_small_part_of_a_short_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scoring is about thrice as fast as learning."""
+    """Scoring is about three times as fast as learning."""
     limits = {"steps": None, "batch_size": 4, "seq_len": 16}
     monkeypatch.setattr(planning, "training_speed", lambda *_: 800.0)
     for max_time, wanted in ((10.0, 1200), (1e-3, 1000), (60.0, 7200)):
@@ -237,7 +239,7 @@ def test_more_to_read_never_means_a_smaller_model_or_less_dropout() -> None:
     for fitted, least, most in (
         (lambda chars: fitted_hidden_size(chars, 400_000), 128, ModelConfig.hidden_size),
         (lambda chars: fitted_hidden_size(chars, 600_000), 128, 384),
-        (lambda passes: fitted_dropout(passes, 1000.0), 0.0, 0.1),
+        (lambda epochs: fitted_dropout(epochs, 1000.0), 0.0, 0.1),
     ):
         chosen = [fitted(amount) for amount in amounts]
         assert chosen == sorted(chosen)

@@ -10,11 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy_model import NumpyModel
-from small_runs import COFFEE, after, history, kept, resume, run, same, scores, start, twice
+from small_runs import (
+    COFFEE,
+    after,
+    history,
+    resume,
+    run,
+    same,
+    saved_tensors,
+    scores,
+    start,
+    twice,
+)
 
 from charrnn.errors import CheckpointError, TrainingError
 from charrnn.store import checkpoint
-from charrnn.store import history as history_room
+from charrnn.store import history as history_module
 from charrnn.training.events import Evaluated, Finished, SaveFailed
 from charrnn.training.optimizer import AdamW
 
@@ -43,17 +54,17 @@ def test_the_history_is_on_the_disk_before_the_moment_that_it_leads_to(
 def test_a_training_file_is_everything(tmp_path: Path) -> None:
     """Weights, their averages, both moments of the optimiser, hidden state and random state."""
     run(start(tmp_path))
-    names = {name for name in kept(tmp_path) if name.startswith(("layers.", "output."))}
+    names = {name for name in saved_tensors(tmp_path) if name.startswith(("layers.", "output."))}
     further = {f"average.{name}" for name in names} | {"state", "random_state"}
     for key in ("exp_avg", "exp_avg_sq"):
         further |= {f"optimizer.{name}.{key}" for name in names}
-    assert kept(tmp_path).keys() == names | further
-    assert kept(tmp_path)["state"].shape == (3, 4, 12)
-    assert np.abs(kept(tmp_path)["state"]).min() > 0
+    assert saved_tensors(tmp_path).keys() == names | further
+    assert saved_tensors(tmp_path)["state"].shape == (3, 4, 12)
+    assert np.abs(saved_tensors(tmp_path)["state"]).min() > 0
 
 
 def test_a_line_of_history_is_of_all_steps_since_the_last_one(tmp_path: Path) -> None:
-    """Also where training was stopped between them."""
+    """Also if training was stopped between them."""
     one, cut = twice(tmp_path, (15, 23), steps=40, eval_every=20)
     sums, steps = [], []
     for folder in (one, cut):
@@ -72,8 +83,8 @@ def test_a_line_of_history_is_of_all_steps_since_the_last_one(tmp_path: Path) ->
 
 def test_a_stop_before_the_first_evaluation_keeps_what_was_learnt(tmp_path: Path) -> None:
     run(start(tmp_path, steps=100, eval_every=50), after(20))
-    kept_model = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
-    assert kept_model.provenance["step"] == 20
+    saved = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
+    assert saved.provenance["step"] == 20
 
 
 def test_history_has_the_documented_keys(tmp_path: Path) -> None:
@@ -104,7 +115,7 @@ def test_the_figures_of_history_are_of_the_text_since_the_last_line(tmp_path: Pa
     assert together["chars"] == chars.sum()
 
 
-def test_what_is_told_of_the_best_model_is_true_of_its_file(tmp_path: Path) -> None:
+def test_what_is_reported_of_the_best_model_is_true_of_its_file(tmp_path: Path) -> None:
     trainer = start(tmp_path, steps=60, eval_every=20)
     path = tmp_path / "runs" / "text" / "model.safetensors"
     validation = COFFEE[int(0.9 * len(COFFEE)) :]
@@ -126,12 +137,12 @@ def test_without_validation_the_newest_model_is_kept(tmp_path: Path) -> None:
     events = run(start(tmp_path, val_fraction=0.0, eval_every=10))
     evaluated = [event for event in events if isinstance(event, Evaluated)]
     assert [(event.val_nats_per_char, event.best) for event in evaluated] == [(None, True)] * 2
-    training_file, model = kept(tmp_path), kept(tmp_path, "model")
+    training_file, model = saved_tensors(tmp_path), saved_tensors(tmp_path, "model")
     assert all(np.array_equal(model[name], training_file[f"average.{name}"]) for name in model)
 
 
 @pytest.mark.parametrize("limit", ["max_time", "steps", "more steps"])
-def test_a_better_model_kept_after_the_last_save_is_kept_still(tmp_path: Path, limit: str) -> None:
+def test_a_better_model_kept_after_the_last_save_is_still_kept(tmp_path: Path, limit: str) -> None:
     """A kill comes after it; the steps that follow are others, unless nothing has changed."""
     options: dict[str, Any] = {"eval_every": 10, "save_every": 15, "steps": 40}
     if limit == "max_time":
@@ -145,8 +156,8 @@ def test_a_better_model_kept_after_the_last_save_is_kept_still(tmp_path: Path, l
     trainer = resume(tmp_path, score=scores(1.5, 1.5, 1.5, 1.5), **changes)
     run(trainer, after(10))
     path = tmp_path / "runs" / "text" / "model.safetensors"
-    kept_nats = checkpoint.load(path).provenance["val_nats_per_char"]
-    assert kept_nats == (1.5 if limit == "steps" else 1.0)
+    saved_nats = checkpoint.load(path).provenance["val_nats_per_char"]
+    assert saved_nats == (1.5 if limit == "steps" else 1.0)
 
 
 # --- what goes wrong
@@ -165,12 +176,12 @@ class Disk:
                 raise CheckpointError(f"{path}: cannot be written: No space left on device")
             write(path, data)
 
-        for room in (checkpoint, history_room):
-            monkeypatch.setattr(room, "write_whole", write_whole)
+        for module in (checkpoint, history_module):
+            monkeypatch.setattr(module, "write_whole", write_whole)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors"])
-def test_a_full_disk_is_said_and_tried_again(
+def test_a_full_disk_is_reported_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     options: dict[str, Any] = {"steps": 40, "eval_every": 20, "save_every": 10}
@@ -180,8 +191,8 @@ def test_a_full_disk_is_said_and_tried_again(
     failed = [event for event in events if isinstance(event, SaveFailed)]
     assert failed and all(f"{file}: cannot be written" in event.reason for event in failed)
     assert events[-1].step == 40
-    assert same(kept(tmp_path), kept(tmp_path / "one"))
-    assert same(kept(tmp_path, "model"), kept(tmp_path / "one", "model"))
+    assert same(saved_tensors(tmp_path), saved_tensors(tmp_path / "one"))
+    assert same(saved_tensors(tmp_path, "model"), saved_tensors(tmp_path / "one", "model"))
 
 
 def test_the_best_model_is_kept_for_the_next_save(
@@ -218,18 +229,18 @@ def test_a_disk_that_is_full_from_the_start_is_a_named_error(
         next(start(tmp_path).events())
 
 
-def test_a_folder_that_is_gone_is_said_and_comes_back(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_is_reported_and_comes_back(tmp_path: Path) -> None:
     folder, away = tmp_path / "runs" / "text", tmp_path / "away"
-    said = []
+    reasons = []
     for event in start(tmp_path, steps=40, eval_every=10, save_every=5).events():
         if event.step == 10 and isinstance(event, Evaluated):
             folder.rename(away)
         elif isinstance(event, SaveFailed):
-            said.append(event.reason)
+            reasons.append(event.reason)
         elif event.step == 30 and isinstance(event, Evaluated):
             away.rename(folder)
-    assert said and all("No such file or directory" in reason for reason in said)
-    assert kept(tmp_path)["state"].size
+    assert reasons and all("No such file or directory" in reason for reason in reasons)
+    assert saved_tensors(tmp_path)["state"].size
     assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20, 30, 40]
 
 

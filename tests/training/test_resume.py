@@ -1,4 +1,4 @@
-"""Going on is as if it had never stopped."""
+"""Resuming is as if the run had never stopped."""
 
 import csv
 import gzip
@@ -17,10 +17,10 @@ from small_runs import (
     COFFEE,
     after,
     history,
-    kept,
     resume,
     run,
     same,
+    saved_tensors,
     start,
     twice,
     untimed,
@@ -37,7 +37,7 @@ from charrnn.training.events import Evaluated, Finished
 from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
 
-# --- going on
+# --- resumed runs
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ from charrnn.training.trainer import Trainer
         "ends of blocks",
     ],
 )
-def test_going_on_is_as_if_never_stopped(
+def test_resuming_is_as_if_never_stopped(
     tmp_path: Path, steps: int, stops: Sequence[int], options: dict[str, Any]
 ) -> None:
     one, cut = twice(tmp_path, stops, steps=steps, eval_every=27, **options)
-    assert same(kept(one), kept(cut))
-    assert same(kept(one, "model"), kept(cut, "model"))
+    assert same(saved_tensors(one), saved_tensors(cut))
+    assert same(saved_tensors(one, "model"), saved_tensors(cut, "model"))
     assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
 
 
-def test_large_layers_go_on_as_if_never_stopped(tmp_path: Path) -> None:
+def test_large_layers_resume_as_if_never_stopped(tmp_path: Path) -> None:
     """As large as those whose products another library makes."""
     options = {"hidden_size": 512, "num_layers": 2, "batch_size": 20, "seq_len": 4}
     assert options["batch_size"] * options["hidden_size"] ** 2 > products.WORTH_IT
     one, cut = twice(tmp_path, (3,), steps=6, **options)
-    assert same(kept(one), kept(cut))
+    assert same(saved_tensors(one), saved_tensors(cut))
 
 
 def test_the_stops_above_are_where_they_should_be(tmp_path: Path) -> None:
@@ -102,19 +102,19 @@ def test_the_state_is_zero_at_the_start_of_a_block_only(
     checkpoint.save(path, other)
     for name in ("a", "b"):
         run(resume(tmp_path / name))
-    assert same(kept(tmp_path / "a"), kept(tmp_path / "b")) != matters
+    assert same(saved_tensors(tmp_path / "a"), saved_tensors(tmp_path / "b")) != matters
 
 
 @pytest.mark.parametrize("stop", [10, 20, 40])
 def test_a_stop_at_an_evaluation_skips_none(tmp_path: Path, stop: int) -> None:
     one, cut = twice(tmp_path, [stop], steps=40, eval_every=10)
     assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
-    assert same(kept(one, "model"), kept(cut, "model"))
+    assert same(saved_tensors(one, "model"), saved_tensors(cut, "model"))
 
 
 @pytest.mark.parametrize("options", [{"eval_every": 10}, {"eval_every": 1000}], ids=["due", "last"])
 def test_a_stop_within_an_evaluation_puts_it_off(tmp_path: Path, options: dict[str, Any]) -> None:
-    """It ends at once; going on makes up for it, and all is as if it had never been stopped."""
+    """It ends at once; resuming makes up for it, and all is as if it had never been stopped."""
     one, cut = tmp_path / "one", tmp_path / "cut"
     run(start(one, **options))
     asked = itertools.count(1)
@@ -130,7 +130,7 @@ def test_a_stop_within_an_evaluation_puts_it_off(tmp_path: Path, options: dict[s
     assert history(cut, "eval") == []
     run(resume(cut))
     assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
-    assert same(kept(one, "model"), kept(cut, "model"))
+    assert same(saved_tensors(one, "model"), saved_tensors(cut, "model"))
 
 
 @pytest.mark.parametrize("options", [{"eval_every": 10}, {"eval_every": 1000}], ids=["due", "last"])
@@ -148,7 +148,7 @@ def test_a_stop_within_the_evaluation_that_was_put_off_puts_it_off_again(
         assert (finished.reason, finished.step) == ("interrupted", step)
     run(resume(cut))
     assert untimed(history(one)) == untimed(history(cut))
-    assert same(kept(one, "model"), kept(cut, "model"))
+    assert same(saved_tensors(one, "model"), saved_tensors(cut, "model"))
 
 
 def test_an_evaluation_after_which_a_kill_comes_is_there_once(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_an_evaluation_after_which_a_kill_comes_is_there_once(tmp_path: Path) ->
     assert [entry["step"] for entry in history(tmp_path, "eval")] == [10, 20, 30, 40]
 
 
-def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_resumes_from_its_last_save(tmp_path: Path) -> None:
     one, cut = tmp_path / "one", tmp_path / "cut"
     options = {"steps": 60, "eval_every": 20, "save_every": 25, "dropout": 0.2}
     run(start(one, **options))
@@ -176,11 +176,11 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(tmp_path: Path) -> Non
     run(resume(cut))
     steps = [entry["step"] for entry in history(cut) if entry["event"] == "step"]
     assert steps == sorted(set(steps))  # none is there twice
-    assert same(kept(one), kept(cut))
+    assert same(saved_tensors(one), saved_tensors(cut))
     assert untimed(history(one, "eval")) == untimed(history(cut, "eval"))
 
 
-def test_a_raised_limit_goes_on(tmp_path: Path) -> None:
+def test_a_raised_limit_continues_the_run(tmp_path: Path) -> None:
     run(start(tmp_path, steps=10))
     assert run(resume(tmp_path))[-1].step == 10
     events = run(resume(tmp_path, steps=30))
@@ -212,16 +212,16 @@ def test_a_raised_limit_goes_on(tmp_path: Path) -> None:
 )
 def test_other_settings_are_a_named_error(tmp_path: Path, name: str, value: object) -> None:
     run(start(tmp_path, steps=1))
-    before = kept(tmp_path)
+    before = saved_tensors(tmp_path)
     option = "--" + name.replace("_", "-")
     with pytest.raises(CheckpointError, match=f"trained with {option} .*, not {value}"):
         resume(tmp_path, **{name: value})
-    assert same(kept(tmp_path), before)
+    assert same(saved_tensors(tmp_path), before)
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 4}, {"batch_size": 32, "seq_len": 64}])
 def test_the_same_settings_again_are_none(tmp_path: Path, options: dict[str, Any]) -> None:
-    """The command of before with --resume goes on, also where a small text shrank its settings."""
+    """The earlier command and --resume resume the run, also if a small text shrank its settings."""
     options = {"seed": 0, "val_fraction": 0.1, **options}
     run(start(tmp_path, COFFEE[:500], **options), after(3))
     assert run(resume(tmp_path, hidden_size=12, **options))[-1].step == 20
@@ -248,18 +248,22 @@ def test_a_second_training_of_a_run_is_refused(tmp_path: Path) -> None:
 def test_what_a_killed_training_left_half_written_is_cleared_away(tmp_path: Path) -> None:
     run(start(tmp_path), after(5))
     folder = tmp_path / "runs" / "text"
-    left = [".model.safetensors.12.tmp", ".training.safetensors.999.tmp", ".history.jsonl.1.tmp"]
+    leftovers = [
+        ".model.safetensors.12.tmp",
+        ".training.safetensors.999.tmp",
+        ".history.jsonl.1.tmp",
+    ]
     others = [".mine.tmp", "model.safetensors.12.tmp", ".model.safetensors.x.tmp"]
-    for name in (*left, *others):
+    for name in (*leftovers, *others):
         (folder / name).write_text("half")
     resume(tmp_path)
     assert {path.name for path in folder.glob("*tmp")} == set(others)
 
 
-# --- every kind of source goes on exactly
+# --- every kind of source resumes exactly
 
 
-ROWS = [COFFEE[at : at + 60].replace("\n", " ") for at in range(0, 5400, 60)]
+ROWS = [COFFEE[offset : offset + 60].replace("\n", " ") for offset in range(0, 5400, 60)]
 
 
 def csv_of(rows: list[str]) -> bytes:
@@ -308,10 +312,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "folder"])
-def test_each_kind_of_source_goes_on_twice_as_the_plain_text_in_one_go(
+def test_each_kind_of_source_resumed_twice_is_as_the_plain_text_in_one_go(
     tmp_path: Path, kind: str, undisturbed: dict[str, Any]
 ) -> None:
-    """In the middle of a block, and in the second pass."""
+    """In the middle of a block, and in the second epoch."""
     source = tmp_path / "text" / ("a.txt" if kind == "folder" else kind)
     source.parent.mkdir()
     source.write_bytes(KINDS[source.name])
@@ -327,7 +331,7 @@ def test_each_kind_of_source_goes_on_twice_as_the_plain_text_in_one_go(
 
 
 @pytest.mark.parametrize("kind", ["a.txt", "a.txt.gz", "a.jsonl"])
-def test_a_source_that_fails_half_way_is_named_and_the_run_goes_on_after_repair(
+def test_a_source_that_fails_half_way_is_named_and_the_run_resumes_after_repair(
     tmp_path: Path, kind: str, undisturbed: dict[str, Any]
 ) -> None:
     source = tmp_path / kind

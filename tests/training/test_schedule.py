@@ -11,7 +11,7 @@ from clocks import Clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_model import NumpyModel
-from small_runs import after, kept, resume, run, same, scores, start
+from small_runs import after, resume, run, same, saved_tensors, scores, start
 
 from charrnn.config import TrainingConfig
 from charrnn.errors import OptionError
@@ -144,11 +144,11 @@ def test_a_budget_that_is_spent_is_spent(tmp_path: Path, clock: Clock) -> None:
     finished = run(start(tmp_path, clock=clock, score=score, **options))[-1]
     assert isinstance(finished, Finished) and finished.reason == "done"
     assert finished.elapsed_s < 28  # the last evaluation might have taken six seconds, too
-    before = kept(tmp_path)
+    before = saved_tensors(tmp_path)
     again = run(resume(tmp_path, clock=clock, score=score))[-1]
     assert isinstance(again, Finished)
     assert (again.reason, again.step) == ("done", finished.step)
-    assert same(kept(tmp_path), before)
+    assert same(saved_tensors(tmp_path), before)
     assert run(resume(tmp_path, clock=clock, score=score, max_time=60.0))[-1].step > finished.step
 
 

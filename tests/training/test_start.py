@@ -36,7 +36,7 @@ def test_what_cannot_be_trained_leaves_no_run(
 # --- another model's weights
 
 
-def test_a_model_goes_on_with_another_text(tmp_path: Path) -> None:
+def test_a_model_continues_with_another_text(tmp_path: Path) -> None:
     run(start(tmp_path / "old", hidden_size=10, num_layers=3, steps=40))
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
     trainer = start(tmp_path / "new", COFFEE[:3000] + "ü", init_from=old)
@@ -60,9 +60,9 @@ def test_characters_that_only_the_old_model_has_are_kept_or_dropped(
     assert any(f"0 new, {dropped} dropped" in note for note in trainer.notes)
     run(trainer, after(5))
     run(resume(tmp_path / "new"))
-    kept = checkpoint.load(tmp_path / "new" / "runs" / "text" / "model.safetensors")
-    assert len(kept.vocabulary) == len(old.vocabulary) - dropped
-    assert set(kept.vocabulary.symbols) == set(old.vocabulary.symbols) - ({*"üß"} - {*"üß" * keep})
+    new = checkpoint.load(tmp_path / "new" / "runs" / "text" / "model.safetensors")
+    assert len(new.vocabulary) == len(old.vocabulary) - dropped
+    assert set(new.vocabulary.symbols) == set(old.vocabulary.symbols) - ({*"üß"} - {*"üß" * keep})
 
 
 def test_bytes_are_all_known(tmp_path: Path) -> None:

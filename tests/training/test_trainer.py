@@ -1,4 +1,4 @@
-"""The loop: it learns, says what it does, and goes back where it went wrong."""
+"""The loop: it learns, reports what it does, and rolls back if the loss is NaN."""
 
 import itertools
 import json
@@ -11,13 +11,13 @@ import pytest
 import torch
 from clocks import Clock
 from numpy_model import NumpyModel
-from small_runs import COFFEE, after, history, kept, resume, run, same, scores, start
+from small_runs import COFFEE, after, history, resume, run, same, saved_tensors, scores, start
 from texts import SENTENCE
 from torch import nn
 
 from charrnn.errors import TrainingError
 from charrnn.store import checkpoint
-from charrnn.training import learner as room
+from charrnn.training import learner
 from charrnn.training.events import Finished, RolledBack, Stepped
 from charrnn.training.optimizer import AdamW
 from charrnn.training.schedule import learning_rate
@@ -31,8 +31,8 @@ def test_a_short_text_is_overfitted(tmp_path: Path, text: str) -> None:
     stepped = [event for event in run(trainer) if isinstance(event, Stepped)]
     assert stepped[0].train_nats_per_char > 1.5
     assert stepped[-1].train_nats_per_char < 0.1
-    kept_model = NumpyModel.read(tmp_path / "runs" / "text" / "model.safetensors")
-    assert kept_model.nats(text[:200])[1:].mean() < 0.2
+    model = NumpyModel.read(tmp_path / "runs" / "text" / "model.safetensors")
+    assert model.nats(text[:200])[1:].mean() < 0.2
 
 
 @pytest.mark.parametrize("unit", ["char", "byte"])
@@ -44,7 +44,7 @@ def test_the_first_loss_is_that_of_a_guess(tmp_path: Path, unit: str) -> None:
 
 
 class Spy:
-    """What each update of the optimiser is given."""
+    """The gradients' norm and the rate of each update of the optimiser."""
 
     def __init__(self) -> None:
         self.norms: list[float] = []
@@ -90,8 +90,8 @@ def test_each_update_follows_the_schedule(tmp_path: Path, spy: Spy) -> None:
     events = run(trainer)
     wanted = [learning_rate(trainer.config, step / 50) for step in range(50)]
     assert spy.rates == pytest.approx(wanted)
-    told = [event.learning_rate for event in events if isinstance(event, Stepped)]
-    assert told == pytest.approx(wanted[9::10])
+    reported_rates = [event.learning_rate for event in events if isinstance(event, Stepped)]
+    assert reported_rates == pytest.approx(wanted[9::10])
 
 
 def test_validation_text_is_never_trained_on(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_validation_text_is_never_trained_on(tmp_path: Path) -> None:
     other = COFFEE[:split] + COFFEE[split:][::-1]
     run(start(tmp_path / "a", COFFEE, steps=100, eval_every=7))
     run(start(tmp_path / "b", other, steps=100, eval_every=7))
-    assert same(kept(tmp_path / "a"), kept(tmp_path / "b"))
+    assert same(saved_tensors(tmp_path / "a"), saved_tensors(tmp_path / "b"))
     scores = [
         [entry["val_nats_per_char"] for entry in history(tmp_path / name, "eval")] for name in "ab"
     ]
@@ -112,25 +112,25 @@ def test_training_text_is_trained_on(tmp_path: Path) -> None:
     other = COFFEE[: split - 40] + COFFEE[split - 40 : split][::-1] + COFFEE[split:]
     run(start(tmp_path / "a", COFFEE, steps=90))
     run(start(tmp_path / "b", other, steps=90))
-    assert not same(kept(tmp_path / "a"), kept(tmp_path / "b"))
+    assert not same(saved_tensors(tmp_path / "a"), saved_tensors(tmp_path / "b"))
 
 
 def test_a_seed_decides_everything(tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         torch.manual_seed(len(name))
         run(start(tmp_path / name, seed=seed, dropout=0.3))
-    assert same(kept(tmp_path / "a"), kept(tmp_path / "b"))
-    assert same(kept(tmp_path / "a", "model"), kept(tmp_path / "b", "model"))
-    assert not same(kept(tmp_path / "a", "model"), kept(tmp_path / "c", "model"))
+    assert same(saved_tensors(tmp_path / "a"), saved_tensors(tmp_path / "b"))
+    assert same(saved_tensors(tmp_path / "a", "model"), saved_tensors(tmp_path / "b", "model"))
+    assert not same(saved_tensors(tmp_path / "a", "model"), saved_tensors(tmp_path / "c", "model"))
 
 
-# --- what is told
+# --- what is reported
 
 
 def test_events_come_in_order(tmp_path: Path) -> None:
     events = run(start(tmp_path, steps=45, eval_every=20))
-    told = [(type(event).__name__, event.step) for event in events]
-    assert told == [
+    steps = [(type(event).__name__, event.step) for event in events]
+    assert steps == [
         ("Stepped", 10),
         ("Stepped", 20),
         ("Evaluated", 20),
@@ -159,7 +159,7 @@ def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
         return right(logits, targets) * (math.nan if next(count) in calls else 1.0)
 
     functional = SimpleNamespace(cross_entropy=wrong)
-    monkeypatch.setattr(room, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
+    monkeypatch.setattr(learner, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
 
 
 def test_a_nan_loss_rolls_back_to_the_last_save(
@@ -201,8 +201,8 @@ def test_a_rollback_is_as_if_the_save_had_been_slower(
 
     losses_gone(monkeypatch, 17)
     run(start(tmp_path / "two", **options))
-    assert same(kept(tmp_path / "one"), kept(tmp_path / "two"))
-    assert same(kept(tmp_path / "one", "model"), kept(tmp_path / "two", "model"))
+    assert same(saved_tensors(tmp_path / "one"), saved_tensors(tmp_path / "two"))
+    assert same(saved_tensors(tmp_path / "one", "model"), saved_tensors(tmp_path / "two", "model"))
 
 
 def test_a_rollback_before_the_first_save_begins_again(
@@ -226,7 +226,7 @@ def test_a_run_that_was_rolled_back_stays_slower_when_resumed(
     run(start(cut, **options), after(16))
     run(resume(cut))
     assert spy.rates[12:] == rates
-    assert same(kept(one), kept(cut))
+    assert same(saved_tensors(one), saved_tensors(cut))
 
 
 def test_a_better_model_is_kept_over_a_rollback(

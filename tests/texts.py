@@ -22,9 +22,9 @@ COFFEE = (DATA / "coffee.txt").read_text()
 
 
 def read_in_blocks(patch: pytest.MonkeyPatch, size: int) -> None:
-    """Lets every text be read so many bytes at a time."""
-    for room in (rows, plain, spool):
-        patch.setattr(room, "READ_BYTES", size)
+    """Lets every text be read N bytes at a time."""
+    for module in (rows, plain, spool):
+        patch.setattr(module, "READ_BYTES", size)
 
 
 ODD = "a\r\nb\rc\n\nd\u2028e\x85f\0g\tcafe\u0301 \u00e9\u4e2d\U0001f600\ufeff\x1a end"
@@ -61,7 +61,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def error_of(*sources: str | Path, **config: Any) -> str:
-    """Returns the one line that says why sources cannot be used."""
+    """Returns the one line of error that refuses sources."""
     with pytest.raises(CorpusError) as raised:
         survey(Corpus(sources, DataConfig(**config)))
     message = str(raised.value)

@@ -1,7 +1,7 @@
 """Laws of the batches: all of the training text, once, in order, in every stream.
 
 The texts here have no character twice and rise by code point, so that an id is its own place in the
-text: whatever a batch holds tells where it came from.
+text: whatever a batch holds shows where it came from.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from texts import dataset_of, read_in_blocks
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
-from charrnn.text import batches as room
+from charrnn.text import batches as batches_module
 from charrnn.text.batches import (
     Batch,
     Batches,
@@ -98,7 +98,7 @@ def make_batches(folder: Path, layout: Layout) -> Batches:
 
 
 def read_epoch(batches: Batches) -> list[Batch]:
-    """Returns the batches of the first pass over the training text."""
+    """Returns the batches of the first epoch."""
     return list(itertools.islice(batches.batches(), int(batches.steps_per_epoch)))
 
 
@@ -110,7 +110,7 @@ def by_block(epoch: list[Batch]) -> Iterator[list[Batch]]:
 
 
 def same(a: Batch, b: Batch) -> bool:
-    """Tells whether two batches are equal in all their parts."""
+    """Returns whether two batches are equal in all their parts."""
     return np.array_equal(a.x, b.x) and np.array_equal(a.y, b.y) and a[2:] == b[2:]
 
 
@@ -193,7 +193,7 @@ def test_the_state_is_zero_where_a_block_starts(folder: Path, layout: Layout) ->
 
 @few
 @given(layouts(), st.data())
-def test_going_on_from_a_position_gives_the_same_batches(
+def test_resuming_from_a_position_gives_the_same_batches(
     folder: Path, layout: Layout, data: st.DataObject
 ) -> None:
     """Also across the end of an epoch, and of a block."""
@@ -208,12 +208,14 @@ def test_going_on_from_a_position_gives_the_same_batches(
 @few
 @given(layouts())
 def test_a_text_read_again_gives_the_batches_of_a_text_kept(folder: Path, layout: Layout) -> None:
-    kept = make_dataset(folder, layout)
-    again = Dataset(Corpus(kept.origin.sources, layout.data), kept.vocabulary, kept.origin)
-    one, other = (Batches(d, layout.batch_size, layout.seq_len) for d in (kept, again))
+    in_memory = make_dataset(folder, layout)
+    again = Dataset(
+        Corpus(in_memory.origin.sources, layout.data), in_memory.vocabulary, in_memory.origin
+    )
+    one, other = (Batches(d, layout.batch_size, layout.seq_len) for d in (in_memory, again))
     assert one.steps_per_epoch == other.steps_per_epoch
     assert all(same(a, b) for a, b in zip(read_epoch(one), read_epoch(other), strict=True))
-    assert np.array_equal(again.validation(ALL), kept.validation(ALL))
+    assert np.array_equal(again.validation(ALL), in_memory.validation(ALL))
 
 
 @few
@@ -299,8 +301,8 @@ def open_ended(folder: Path, chars: int, batch_size: int = 4) -> Batches:
 def test_a_text_without_an_end_is_read_block_after_block(
     tmp_path: Path, chars: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When it ends all the same, it begins again; every position goes on as it did."""
-    monkeypatch.setattr(room, "OPEN_ENDED_BLOCK_CHARS", 1000)
+    """When it ends all the same, it begins again; every position can be resumed from."""
+    monkeypatch.setattr(batches_module, "OPEN_ENDED_BLOCK_CHARS", 1000)
     batches = open_ended(tmp_path, chars)
     two = list(itertools.islice(batches.batches(), 120))
     again = next(i for i, batch in enumerate(two) if i and batch.x[0, 0] == 0)

@@ -1,4 +1,4 @@
-"""Laws of the corpus: text arrives as it is, wherever it comes from, or an error says why not."""
+"""Laws of the corpus: text arrives as it is, wherever it comes from, or there is a named error."""
 
 from pathlib import Path
 

@@ -128,15 +128,15 @@ def test_an_unusable_standard_input_leaves_no_run(
 
 
 def test_another_text_may_validate(tmp_path: Path) -> None:
-    """Then all of the first one trains; what it does not know is left out, and said."""
+    """Then all of the first one trains; what it does not know is left out, and reported."""
     other = tmp_path / "other.txt"
     other.write_text("She said so. ☃☃\n" * 20)
     trainer = start(tmp_path, val_source=str(other), steps=4, eval_every=2)
     assert trainer.summary.chars == 6000 + 14 * 20
     whole = dataset_of(tmp_path / "text.txt", val_fraction=0.0)
     assert trainer.batches.steps_per_epoch == Batches(whole, 4, 16).steps_per_epoch
-    said = "40 characters unknown to the model left out"
-    assert any(note.endswith(said) for note in trainer.notes)
+    ending = "40 characters unknown to the model left out"
+    assert any(note.endswith(ending) for note in trainer.notes)
     run(trainer)
     assert resume(tmp_path, steps=6).summary.chars == 6000 + 14 * 20
     other.write_text("She said no.\n" * 20)
@@ -155,11 +155,11 @@ def test_rare_characters_are_unknown_to_the_model(tmp_path: Path) -> None:
     trainer = start(tmp_path, COFFEE + "☃漢", min_count=2, steps=2, hidden_size=4)
     assert any("characters of the text are unknown to the model" in n for n in trainer.notes)
     run(trainer)
-    kept = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
-    assert kept.vocabulary.unknown == UNKNOWN
-    scored = score_of(Scorer(kept.model, kept.vocabulary), ["I had ☃ and 漢."])
+    saved = checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
+    assert saved.vocabulary.unknown == UNKNOWN
+    scored = score_of(Scorer(saved.model, saved.vocabulary), ["I had ☃ and 漢."])
     assert (scored.chars, scored.unknown_chars) == (14, 2)
-    scored = score_of(Scorer(kept.model, kept.vocabulary), ["I had ☃ and 漢."], "skip")
+    scored = score_of(Scorer(saved.model, saved.vocabulary), ["I had ☃ and 漢."], "skip")
     assert (scored.chars, scored.unknown_chars) == (12, 2)
     assert run(resume(tmp_path, steps=4))[-1].step == 4
 
@@ -168,7 +168,7 @@ def test_rare_characters_are_unknown_to_the_model(tmp_path: Path) -> None:
 
 
 class Endless:
-    """Standard input that goes on and on; counts what was taken."""
+    """Standard input without an end; counts what was taken."""
 
     def __init__(self, text: str) -> None:
         self._text = text.encode()
@@ -184,7 +184,7 @@ class Endless:
 def test_a_text_without_end_is_trained_on_as_it_comes(
     tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No more is taken than a block ahead; what was taken is kept, so that the run can go on."""
+    """No more is taken than a block ahead; what was taken is kept, so that the run can resume."""
     monkeypatch.setattr(dataset, "SPOOL_BYTES", 20_000)
     read_in_blocks(monkeypatch, 5000)
     monkeypatch.setattr(batches, "OPEN_ENDED_BLOCK_CHARS", 4096)
@@ -198,8 +198,8 @@ def test_a_text_without_end_is_trained_on_as_it_comes(
     assert trainer.summary.chars == math.inf
     run(trainer, after(500))
     assert 500 * 64 < endless.taken < 500 * 64 + 3 * 4096 + 5000
-    kept = (tmp_path / "run" / "stdin.txt").read_bytes()
-    assert kept == Endless(COFFEE + "☃").read1(len(kept))
+    copy = (tmp_path / "run" / "stdin.txt").read_bytes()
+    assert copy == Endless(COFFEE + "☃").read1(len(copy))
     monkeypatch.setattr(sys, "stdin", None)
     again = resuming.resume(tmp_path / "run" / "training.safetensors", {})
     assert run(again)[-1].step == 600

@@ -1,4 +1,4 @@
-"""Plain and compressed files and standard input: their bytes arrive, or an error says why not."""
+"""Plain and compressed files and standard input: their bytes arrive, or a named error."""
 
 import bz2
 import gzip

@@ -38,14 +38,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @few
 @given(text=texts, rare=st.integers(1, 12))
 def test_rare_characters_are_one_that_is_unknown(folder: Path, text: str, rare: int) -> None:
-    found = surveyed(folder, text, min_count=rare)
-    kept = {c for c in text if text.count(c) >= rare}
-    lost = sum(c not in kept for c in text)
-    assert found.unknown_chars == lost
-    assert set(found.vocabulary.symbols) == kept | ({UNKNOWN} if lost else set())
-    assert found.vocabulary.unknown == (UNKNOWN if lost else None)
-    ids = found.vocabulary.encode(text)
-    assert found.vocabulary.decode(ids) == "".join(c if c in kept else UNKNOWN for c in text)
+    result = surveyed(folder, text, min_count=rare)
+    frequent = {c for c in text if text.count(c) >= rare}
+    lost = sum(c not in frequent for c in text)
+    assert result.unknown_chars == lost
+    assert set(result.vocabulary.symbols) == frequent | ({UNKNOWN} if lost else set())
+    assert result.vocabulary.unknown == (UNKNOWN if lost else None)
+    ids = result.vocabulary.encode(text)
+    assert result.vocabulary.decode(ids) == "".join(c if c in frequent else UNKNOWN for c in text)
 
 
 @few
@@ -56,22 +56,24 @@ def test_the_vocabulary_may_be_that_of_the_start(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         read_in_blocks(patch, read_bytes)
-        found = surveyed(folder, text, vocabulary_from=first)
+        result = surveyed(folder, text, vocabulary_from=first)
         early = survey_start(Corpus([folder / "t.txt"], DataConfig(vocabulary_from=first)))
-    known = set(text[:first])
-    assert set(found.vocabulary.symbols) == known | {UNKNOWN} == set(early.vocabulary.symbols)
-    assert found.unknown_chars == sum(c not in known for c in text)
-    assert found.chars == len(text)
+    symbols = set(text[:first])
+    assert set(result.vocabulary.symbols) == symbols | {UNKNOWN} == set(early.vocabulary.symbols)
+    assert result.unknown_chars == sum(c not in symbols for c in text)
+    assert result.chars == len(text)
 
 
-def test_what_watches_is_told_the_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callback_is_called_with_the_bytes_read_so_far(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read_in_blocks(monkeypatch, 10)
-    told: list[int] = []
+    sizes: list[int] = []
     text = "é漢 coffee " * 9
     (folder / "t.txt").write_bytes(text.encode())
-    found = survey(Corpus([folder / "t.txt"]), told.append)
-    assert told == sorted(told) and told[-1] == len(text.encode())
-    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    result = survey(Corpus([folder / "t.txt"]), sizes.append)
+    assert sizes == sorted(sizes) and sizes[-1] == len(text.encode())
+    assert result.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 # Texts with nothing to learn.
@@ -122,25 +124,27 @@ def test_the_survey_counts_hashes_and_keeps_the_text(tmp_path: Path, unit: Any, 
     text, cut = ODD * 50, len(ODD) * 25
     parts = [text] if files == 1 else [text[:cut], "", text[cut:]]
     paths = [write(tmp_path / f"{i}.txt", part) for i, part in enumerate(parts)]
-    found = survey(Corpus(paths, DataConfig(unit=unit)))
+    result = survey(Corpus(paths, DataConfig(unit=unit)))
     whole: Any = text if unit == "char" else text.encode()
-    assert found.chars == len(whole)
-    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()
-    assert found.text is not None
-    assert whole[:0].join(found.text) == whole
+    assert result.chars == len(whole)
+    assert result.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert result.text is not None
+    assert whole[:0].join(result.text) == whole
     wanted = sorted(set(text)) if unit == "char" else range(256)
-    assert found.vocabulary.symbols == tuple(wanted)
+    assert result.vocabulary.symbols == tuple(wanted)
 
 
-@pytest.mark.parametrize(("chars", "kept"), [(1023, True), (1024, True), (1025, False)])
-def test_a_text_of_more_than_a_block_is_not_kept(tmp_path: Path, chars: int, kept: bool) -> None:
+@pytest.mark.parametrize(("chars", "in_memory"), [(1023, True), (1024, True), (1025, False)])
+def test_a_text_of_more_than_a_block_is_not_kept(
+    tmp_path: Path, chars: int, in_memory: bool
+) -> None:
     path = write(tmp_path / "a.txt", ("ab" * chars)[:chars])
-    found = survey(Corpus([path], DataConfig(block_chars=1024)))
-    assert found.chars == chars
-    assert (found.text is not None) == kept
+    result = survey(Corpus([path], DataConfig(block_chars=1024)))
+    assert result.chars == chars
+    assert (result.text is not None) == in_memory
 
 
-def test_the_hash_tells_a_changed_text(tmp_path: Path) -> None:
+def test_a_changed_text_has_another_hash(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a.txt", "ab" * 50), write(tmp_path / "b.txt", "ba" * 50)
     hashes = [survey(Corpus([path])).sha256 for path in (a, b, a)]
     assert hashes[0] == hashes[2] != hashes[1]

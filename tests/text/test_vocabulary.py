@@ -19,7 +19,7 @@ bytes_vocabulary = Vocabulary.of_bytes()
 
 
 def distinct(count: int) -> str:
-    """Returns so many characters, none of them a surrogate, by falling code point."""
+    """Returns N characters, none of them a surrogate, by falling code point."""
     return "".join(map(chr, range(0x10000 + count - 1, 0x10000 - 1, -1)))
 
 
@@ -92,17 +92,17 @@ def test_ids_have_the_smallest_type(size: int, dtype: type) -> None:
 
 @few
 @given(any_text, any_text)
-def test_skip_drops_the_unknown_characters_alone(known: str, text: str) -> None:
-    vocabulary = Vocabulary.of_text(known)
-    wanted = "".join(c for c in text if c in known)
+def test_skip_drops_the_unknown_characters_alone(alphabet: str, text: str) -> None:
+    vocabulary = Vocabulary.of_text(alphabet)
+    wanted = "".join(c for c in text if c in alphabet)
     assert vocabulary.decode(vocabulary.encode(text, on_unknown="skip")) == wanted
 
 
 @few
 @given(any_text, any_text)
-def test_an_error_names_the_unknown_characters(known: str, text: str) -> None:
-    vocabulary = Vocabulary.of_text(known)
-    unknown = dict.fromkeys(c for c in text if c not in known)
+def test_an_error_names_the_unknown_characters(alphabet: str, text: str) -> None:
+    vocabulary = Vocabulary.of_text(alphabet)
+    unknown = dict.fromkeys(c for c in text if c not in alphabet)
     if not unknown:
         assert vocabulary.decode(vocabulary.encode(text)) == text
         return
@@ -221,15 +221,15 @@ def test_json_of_a_damaged_file_is_a_named_error(unit: str, text: str) -> None:
 
 
 @few
-@given(known=st.text("abcé漢\n", min_size=1, max_size=6), text=any_text)
-def test_unknown_characters_become_one_symbol(known: str, text: str) -> None:
-    symbols = sorted({*known, UNKNOWN})
+@given(alphabet=st.text("abcé漢\n", min_size=1, max_size=6), text=any_text)
+def test_unknown_characters_become_one_symbol(alphabet: str, text: str) -> None:
+    symbols = sorted({*alphabet, UNKNOWN})
     vocabulary = Vocabulary("char", symbols, unknown=UNKNOWN)
     mapped = "".join(c if c in symbols else UNKNOWN for c in text)
     assert vocabulary.decode(vocabulary.encode(text)) == mapped
-    left = "".join(c for c in text if c in symbols)
-    assert vocabulary.decode(vocabulary.encode(text, "skip")) == left
-    assert vocabulary.count_unknown(text) == len(text) - len(left)
+    without_unknown = "".join(c for c in text if c in symbols)
+    assert vocabulary.decode(vocabulary.encode(text, "skip")) == without_unknown
+    assert vocabulary.count_unknown(text) == len(text) - len(without_unknown)
     again = Vocabulary.from_json("char", vocabulary.to_json(), UNKNOWN)
     assert (again.symbols, again.unknown) == (vocabulary.symbols, UNKNOWN)
     both = vocabulary.union(Vocabulary.of_text("xyz"))
@@ -245,9 +245,9 @@ def test_a_symbol_for_unknown_characters_must_be_one() -> None:
 @given(st.text(st.characters(max_codepoint=127), max_size=40), st.integers(1, 300))
 def test_plain_letters_are_looked_up_as_all_others_are(text: str, more: int) -> None:
     """With a vocabulary of ASCII alone, and with many others; with unknown ones among them."""
-    known = text[::2] + "a"
-    for vocabulary in (Vocabulary.of_text(known), Vocabulary.of_text(known + distinct(more))):
-        if set(text) <= set(known):
+    letters = text[::2] + "a"
+    for vocabulary in (Vocabulary.of_text(letters), Vocabulary.of_text(letters + distinct(more))):
+        if set(text) <= set(letters):
             assert vocabulary.decode(vocabulary.encode(text)) == text
         else:
             with pytest.raises(UnknownCharacterError):

@@ -1,4 +1,4 @@
-"""An outsider's reading of a model file: NumPy and the format's description, nothing of charrnn."""
+"""A reference reader of model files: NumPy and the format's description, nothing of charrnn."""
 
 import json
 import math
@@ -80,7 +80,7 @@ class NumpyModel:
         return np.asarray(W_y @ state[-1] + b_y)
 
     def logits_after(self, text: str) -> Floats:
-        """Returns what the model says of the character after a text."""
+        """Returns the model's logits for the character after a text."""
         state = self.start()
         for symbol in self.ids(text):
             state = self.read_symbol(state, symbol)

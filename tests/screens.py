@@ -16,15 +16,15 @@ LN_2 = math.log(2)
 
 
 class Broken(io.StringIO):
-    """A stream that refuses everything after so many writes."""
+    """A stream that refuses everything after the first N writes."""
 
     def __init__(self, writes: int = 0) -> None:
         super().__init__()
-        self.left = writes
+        self.writes_left = writes
 
     def write(self, text: str) -> int:
-        self.left -= 1
-        if self.left < 0:
+        self.writes_left -= 1
+        if self.writes_left < 0:
             raise OSError(5, "Input/output error")
         return super().write(text)
 
@@ -35,9 +35,9 @@ SCORE = Score(1000, 1200, 1386.2943611198906, 3, seconds=0.5)
 def terminal(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None = None) -> io.StringIO:
     """Makes every display believe in a terminal; returns what it writes to."""
     stream = io.StringIO() if stream is None else stream
-    for room in (live, progress):
+    for module in (live, progress):
         monkeypatch.setattr(
-            room,
+            module,
             "Console",
             lambda **_: Console(
                 file=stream, force_terminal=True, width=100, _environ={"TERM": "xterm"}

@@ -31,8 +31,8 @@ def heated(monkeypatch: pytest.MonkeyPatch, *symbols: tuple[str | int, float]) -
 
 
 def test_a_heat_map_colours_by_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
-    known, some, much = ("a", 0.99), ("[", 1.01), ("\\", 50.0)
-    *lines, legend = heated(monkeypatch, known, some, ("\n", 0.1), much, ("\n", 3.0), ("\t", 8.0))
+    little, some, much = ("a", 0.99), ("[", 1.01), ("\\", 50.0)
+    *lines, legend = heated(monkeypatch, little, some, ("\n", 0.1), much, ("\n", 3.0), ("\t", 8.0))
     assert lines == [
         "a\x1b[30;46m[\x1b[0m",
         "\x1b[37;41m\\\x1b[0m\x1b[30;42m↵\x1b[0m",

@@ -1,4 +1,4 @@
-"""A training, drawn: on a terminal, elsewhere, and where nobody listens any more."""
+"""A training, drawn: on a terminal, elsewhere, and when nobody reads it any more."""
 
 import io
 import re
@@ -112,7 +112,7 @@ def test_elsewhere_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> 
     ("reason", "words"),
     [("done", "done"), ("patience", "no longer improves"), ("interrupted", "interrupted, saved")],
 )
-def test_the_last_line_says_why(
+def test_the_last_line_names_the_reason(
     capsys: pytest.CaptureFixture[str], reason: str, words: str
 ) -> None:
     with new_screen() as screen:
@@ -122,7 +122,7 @@ def test_the_last_line_says_why(
     assert words in last and "validation " not in last.replace("validation no", "")
 
 
-def test_quiet_says_nothing(
+def test_quiet_prints_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show(new_screen(quiet=True))
@@ -164,10 +164,10 @@ def test_on_a_terminal_there_is_a_panel(
     assert err.splitlines()[-1].startswith("done after 2,000 steps")
 
 
-def test_a_setback_is_said(
+def test_a_rollback_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a line, above the panel on a terminal, and never where nothing but errors is wanted."""
+    """As a line, above the panel on a terminal, and never if only errors are wanted."""
     for quiet, wanted in ((False, f"{SETBACK}\n"), (True, "")):
         new_screen(quiet).show(rolled_back())
         assert capsys.readouterr().err == wanted
@@ -176,18 +176,18 @@ def test_a_setback_is_said(
     assert SETBACK in stream.getvalue()
 
 
-def test_a_save_that_failed_is_said_even_where_little_is(
+def test_a_save_that_failed_is_reported_even_with_quiet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = SaveFailed(1234, 60.0, "runs/coffee/model.safetensors: cannot be written: full")
-    said = f"step 1,234: {failed.reason}; training continues, and the next save tries again"
+    line = f"step 1,234: {failed.reason}; training continues, and the next save tries again"
     for quiet in (False, True):
         new_screen(quiet).show(failed)
-        assert capsys.readouterr().err == f"{said}\n"
+        assert capsys.readouterr().err == f"{line}\n"
     stream = terminal(monkeypatch)
     with new_screen() as screen:
         screen.show(failed)
-    assert said in stream.getvalue()
+    assert line in stream.getvalue()
 
 
 def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_a_terminal_that_is_gone_before_the_first_step(monkeypatch: pytest.Monke
     stream = Broken(10**6)
     terminal(monkeypatch, stream)
     with streams_given_back(), new_screen() as screen:
-        stream.left = 0
+        stream.writes_left = 0
         screen.show(finished("interrupted"))
 
 

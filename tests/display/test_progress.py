@@ -40,7 +40,7 @@ def test_a_bar_is_drawn_a_few_times_a_second_and_erased(monkeypatch: pytest.Monk
     assert stream.getvalue().rstrip().endswith("\x1b[2K")
 
 
-def test_nothing_is_drawn_where_no_one_would_see_it(
+def test_nothing_is_drawn_if_no_one_would_see_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Bar() as bar:

@@ -64,10 +64,10 @@ def test_several_scores_and_their_total() -> None:
         ["2.0", "s,", "2,000", "characters/s,", "one", "pass"],
         ["model", "runs/a"],
     ]
-    found = json.loads(score_json(scores, "runs/a", one_pass=True))
-    assert (found["chars"], found["bits_per_char"]) == (4000, pytest.approx(0.5))
-    assert found["sources"][0] == {"source": "t", **FIGURES}
-    assert found["sources"][1]["chars"] == 3000
+    report = json.loads(score_json(scores, "runs/a", one_pass=True))
+    assert (report["chars"], report["bits_per_char"]) == (4000, pytest.approx(0.5))
+    assert report["sources"][0] == {"source": "t", **FIGURES}
+    assert report["sources"][1]["chars"] == 3000
 
 
 def test_a_score_that_is_not_complete_yet() -> None:
@@ -83,9 +83,9 @@ def test_a_context_curve_as_lines_and_json() -> None:
     assert rows[2] == ["1024", "0.0000", "0.0000"]
     assert head == ["context", "bits/char", "std", "error"]
     assert "64" in last
-    found = json.loads(context_json(curve, 64))
-    assert found["within_1_percent"] == 64
-    assert found["curve"][1] == {"context": 1, "bits_per_char": 2.0, "standard_error": 0.05}
+    report = json.loads(context_json(curve, 64))
+    assert report["within_1_percent"] == 64
+    assert report["curve"][1] == {"context": 1, "bits_per_char": 2.0, "standard_error": 0.05}
 
 
 def test_a_context_curve_of_a_model_that_is_never_surprised() -> None:

@@ -1,4 +1,4 @@
-"""What is drawn: as often as the model says, and never what is excluded."""
+"""What is drawn: with the model's probabilities, and never what is excluded."""
 
 import math
 from typing import Any
@@ -90,33 +90,33 @@ def test_only_the_most_probable_are_drawn(
     options = config(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     (p,) = probabilities(np.array([logits]), options)
     assert p.sum() == pytest.approx(1)
-    kept, dropped = np.flatnonzero(p), np.flatnonzero(p == 0)
-    assert 1 <= len(kept) <= (top_k or len(logits))
+    allowed, dropped = np.flatnonzero(p), np.flatnonzero(p == 0)
+    assert 1 <= len(allowed) <= (top_k or len(logits))
     if len(dropped):
-        assert min(logits[i] for i in kept) >= max(logits[i] for i in dropped) - 1e-9
+        assert min(logits[i] for i in allowed) >= max(logits[i] for i in dropped) - 1e-9
     if temperature:
         whole = np.array(softmax(logits, temperature))
-        np.testing.assert_allclose(p[kept], whole[kept] / whole[kept].sum(), rtol=1e-9)
-        assert p[kept].min() >= min_p * p.max() * (1 - 1e-12)
+        np.testing.assert_allclose(p[allowed], whole[allowed] / whole[allowed].sum(), rtol=1e-9)
+        assert p[allowed].min() >= min_p * p.max() * (1 - 1e-12)
     points = np.random.default_rng(seed).random(5)
     assert (p[draw(np.tile(logits, (5, 1)), options, points)] > 0).all()
 
 
-@pytest.mark.parametrize("at", [0.0, math.nextafter(1.0, 0.0)])
-def test_no_chance_draws_what_is_excluded(at: float) -> None:
+@pytest.mark.parametrize("point", [0.0, math.nextafter(1.0, 0.0)])
+def test_no_chance_draws_what_is_excluded(point: float) -> None:
     for logits in ([0.0, 1.0, 2.0, 0.0], [0.0, 2.0, 1.9, 0.0, -1.0]):
-        alone = draw(np.array([logits]), config(top_k=2), np.array([at]))
+        alone = draw(np.array([logits]), config(top_k=2), np.array([point]))
         assert alone[0] in (1, 2)
-        assert draw(np.array([logits] * 2), config(top_k=2), np.array([at] * 2)) == alone * 2
+        assert draw(np.array([logits] * 2), config(top_k=2), np.array([point] * 2)) == alone * 2
 
 
 @few
 @given(logits=logit_lists, top_p=st.floats(0.01, 0.99))
 def test_top_p_keeps_the_fewest_that_reach_p(logits: list[float], top_p: float) -> None:
     whole = np.array(softmax(logits))
-    kept = probabilities(np.array([logits]), config(top_p=top_p))[0] > 0
-    assert whole[kept].sum() >= top_p - 1e-9
-    assert whole[kept].sum() - whole[kept].min() < top_p + 1e-9
+    allowed = probabilities(np.array([logits]), config(top_p=top_p))[0] > 0
+    assert whole[allowed].sum() >= top_p - 1e-9
+    assert whole[allowed].sum() - whole[allowed].min() < top_p + 1e-9
 
 
 @few

@@ -1,4 +1,4 @@
-"""Sampling: what is drawn is what the model says, and nothing of a stop text is printed."""
+"""Sampling: texts follow the model's probabilities, and nothing of a stop text is printed."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def test_a_batch_is_its_samples_made_one_by_one(options: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_batch_with_stops_is_its_samples_cut(count: int) -> None:
-    """The others go on as if all did."""
+    """The others continue as if all did."""
     model = model_of(LETTERS)
     prompts = ["", "abc"] * count
     plain = batch(model, prompts)
@@ -220,8 +220,8 @@ def test_any_prompt_gives_a_text_or_a_named_error(vocabulary: Vocabulary, prompt
         text = written(model, vocabulary, prompt, length=5)
     except UnknownCharacterError as error:
         surrogate = any("\ud800" <= c <= "\udfff" for c in prompt)
-        known = set(prompt) <= set(map(str, LETTERS.symbols))
-        assert surrogate if vocabulary is BYTES else not known
+        all_known = set(prompt) <= set(map(str, LETTERS.symbols))
+        assert surrogate if vocabulary is BYTES else not all_known
         assert len(str(error).splitlines()) == 1
     else:
         assert text

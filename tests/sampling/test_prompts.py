@@ -13,7 +13,7 @@ from small_samples import ABC, BYTES, LETTERS, model_of
 from charrnn.errors import UnknownCharacterError
 from charrnn.model.network import CharRNN
 from charrnn.model.stepper import Stepper
-from charrnn.sampling import prompts as room
+from charrnn.sampling import prompts as prompts_module
 from charrnn.sampling.prompts import check_prompts, prompt_state, prompt_states
 from charrnn.store.checkpoint import Checkpoint, save
 from charrnn.text.vocabulary import Vocabulary
@@ -31,8 +31,8 @@ def test_a_long_prompt_is_read_as_step_by_step(
     forgets: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the model forgets, its end is enough; else all of it is read."""
-    monkeypatch.setattr(room, "READ_WHOLE", 128)
-    monkeypatch.setattr(room, "WARM_UP", 16)
+    monkeypatch.setattr(prompts_module, "READ_WHOLE", 128)
+    monkeypatch.setattr(prompts_module, "WARM_UP", 16)
     model = model_of(LETTERS)
     with torch.no_grad():
         for layer in model.layers:
@@ -47,18 +47,14 @@ def test_a_long_prompt_is_read_as_step_by_step(
     assert (sum(read) < 300) == forgets
 
 
-@pytest.mark.parametrize(
-    "lengths", [[], [0], [3], [300], [300, 200], [5, 0, 200, 5, 1, 0, 99, 300]]
-)
+@pytest.mark.parametrize("lengths", [[0], [3], [300], [300, 200], [5, 0, 200, 5, 1, 0, 99, 300]])
 def test_prompts_side_by_side_are_read_as_one_by_one(
     lengths: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "READ_WHOLE", 150)
+    monkeypatch.setattr(prompts_module, "READ_WHOLE", 150)
     model = model_of(LETTERS)
     random = np.random.default_rng(0)
     prompts = [random.integers(len(LETTERS), size=n).astype(np.uint8) for n in lengths]
-    if not prompts:
-        return
     states = prompt_states(model, LETTERS, prompts)
     assert states.shape == (3, len(prompts), 12)
     for k, ids in enumerate(prompts):

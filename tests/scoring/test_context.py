@@ -1,4 +1,4 @@
-"""How far a model remembers: each point of the curve is the outsider's figure."""
+"""How far a model remembers: each point of the curve is the reference's figure."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 
 def test_of_what_is_before_a_context_nothing_is_known(tmp_path: Path) -> None:
-    """Without newline in the vocabulary, the outsider too starts from the zero state."""
+    """Without newline in the vocabulary, the reference too starts from the zero state."""
     text = COFFEE[:60].replace("\n", " ")[:50]
     vocabulary = Vocabulary.of_text(text)
     model = model_of(vocabulary)
@@ -30,7 +30,7 @@ def test_of_what_is_before_a_context_nothing_is_known(tmp_path: Path) -> None:
     assert [point.context for point in curve] == [0, 1, 2, 4, 8, 16]
     for point in curve:
         k = point.context
-        bits = [reference.nats(text[at - k : at + 1])[-1] / math.log(2) for at in range(16, 50)]
+        bits = [reference.nats(text[t - k : t + 1])[-1] / math.log(2) for t in range(16, 50)]
         assert point.bits_per_char == pytest.approx(np.mean(bits), abs=1e-4)
         error = np.std(bits, ddof=1) / math.sqrt(len(bits))
         assert point.standard_error == pytest.approx(error, rel=1e-3)

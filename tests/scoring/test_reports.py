@@ -1,4 +1,4 @@
-"""Scoring: the figures are the outsider's, and every character is counted once."""
+"""Scoring: the figures are the reference's, and every character is counted once."""
 
 import math
 from pathlib import Path
@@ -17,7 +17,7 @@ from texts import COFFEE, cut
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.sampling.generate import Sample
 from charrnn.scoring import reports
-from charrnn.scoring import scorer as scorer_room
+from charrnn.scoring import scorer as scorer_module
 from charrnn.scoring.reports import Score, continuation_bits, score, score_chars, score_lines
 from charrnn.scoring.scorer import Scorer, nats_per_char
 from charrnn.store.checkpoint import Checkpoint, save
@@ -33,7 +33,7 @@ few = settings(deadline=None, max_examples=60)
 
 
 def in_groups(lines: list[Any], size: int) -> list[list[Any]]:
-    return [lines[at : at + size] for at in range(0, len(lines), size)]
+    return [lines[start : start + size] for start in range(0, len(lines), size)]
 
 
 # --- the figures
@@ -42,7 +42,9 @@ def in_groups(lines: list[Any], size: int) -> list[list[Any]]:
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 @pytest.mark.parametrize("unit", ["char", "byte"])
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_figures_are_the_outsiders(tmp_path: Path, text: str, unit: str, nonlinearity: str) -> None:
+def test_figures_are_the_references(
+    tmp_path: Path, text: str, unit: str, nonlinearity: str
+) -> None:
     vocabulary = Vocabulary.of_bytes() if unit == "byte" else Vocabulary.of_text(text)
     model = model_of(vocabulary, nonlinearity=nonlinearity)
     save(tmp_path / "model", Checkpoint(model, vocabulary))
@@ -138,7 +140,7 @@ def test_pieces_change_nothing(unit: str, places: list[int], segment: int) -> No
 def test_a_line_is_a_text_of_its_own(unit: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many lines come at once, and run side by side."""
     monkeypatch.setattr(reports, "MAX_LINES", 7)
-    monkeypatch.setattr(scorer_room, "MAX_PADDED", 600)
+    monkeypatch.setattr(scorer_module, "MAX_PADDED", 600)
     lines: list[Any] = [*COFFEE[:3000].split("\n")[:9], "", "a", COFFEE[:500].replace("\n", " ")]
     vocabulary = Vocabulary.of_text(COFFEE)
     if unit == "byte":
@@ -160,12 +162,12 @@ def test_carried_lines_are_the_characters_of_one_text(size: int) -> None:
     groups = in_groups(text.split("\n"), size)
     scored = lines_scored(Scorer(model, vocabulary), groups, carry=True)
     bits = [one.nats / math.log(2) for one in chars_of(Scorer(model, vocabulary), [text])]
-    at = 0
+    start = 0
     for mean, line in scored:
-        expected = np.mean(bits[at : at + len(line)]) if line else 0.0
+        expected = np.mean(bits[start : start + len(line)]) if line else 0.0
         assert mean == pytest.approx(expected, abs=1e-4)
-        at += len(line) + 1
-    assert at == len(text) + 1
+        start += len(line) + 1
+    assert start == len(text) + 1
 
 
 def test_carried_lines_without_newline_in_the_vocabulary() -> None:
@@ -191,11 +193,11 @@ def test_a_character_is_ranked_by_its_probability(tmp_path: Path) -> None:
     model = model_of(vocabulary)
     save(tmp_path / "model", Checkpoint(model, vocabulary))
     reference, text = NumpyModel.read(tmp_path / "model"), COFFEE[:40]
-    for at, row in enumerate(chars_of(Scorer(model, vocabulary), [text])):
-        logits = reference.logits_after(text[:at])
+    for offset, row in enumerate(chars_of(Scorer(model, vocabulary), [text])):
+        logits = reference.logits_after(text[:offset])
         order = np.argsort(-logits)
         assert row.most_probable == reference.symbols[order[0]]
-        assert row.rank == 1 + list(order).index(reference.ids(text[at])[0])
+        assert row.rank == 1 + list(order).index(reference.ids(text[offset])[0])
 
 
 # --- what the model does not know, and nothing
@@ -216,9 +218,9 @@ def test_unknown_characters_are_an_error_or_left_out_and_counted(
         with pytest.raises(UnknownCharacterError, match="'X'"):
             scoring()
     result = score_of(Scorer(model, vocabulary), pieces, "skip")
-    known = score_of(Scorer(model, vocabulary), ["aéb\nc"])
+    without_unknown = score_of(Scorer(model, vocabulary), ["aéb\nc"])
     assert (result.chars, result.bytes, result.unknown_chars) == (5, 6, 5)
-    assert result.nats == pytest.approx(known.nats)
+    assert result.nats == pytest.approx(without_unknown.nats)
     rows = chars_of(Scorer(model, vocabulary), pieces, "skip")
     assert "".join(str(row.symbol) for row in rows) == "aéb\nc"
     assert [row.offset for row in rows] == [0, 2, 5, 8, 9]

@@ -1,4 +1,4 @@
-"""The scorer: parallel streams say what one pass says, or one pass it is."""
+"""The scorer: parallel streams return what one pass returns, or it reads in one pass."""
 
 import math
 from typing import Any
@@ -35,7 +35,7 @@ def test_parallel_streams_score_what_one_pass_scores(trained: Checkpoint, n: int
 
 
 class Counter(torch.nn.Module):
-    """A model that never forgets: its state tells, for ever, which of two letters came more."""
+    """A model that never forgets: its state shows, for ever, which of two letters came more."""
 
     config = ModelConfig(2, hidden_size=1, num_layers=1)
 
@@ -71,19 +71,19 @@ def test_a_model_that_remembers_more_than_streams_can_know_reads_in_one_pass(siz
     torch.testing.assert_close(state_of_streams, state)
 
 
-@pytest.mark.parametrize("at", [1, 2, 700, 1999])
-def test_the_state_is_carried_from_piece_to_piece(at: int) -> None:
+@pytest.mark.parametrize("place", [1, 2, 700, 1999])
+def test_the_state_is_carried_from_piece_to_piece(place: int) -> None:
     vocabulary = Vocabulary.of_text(COFFEE)
     scorer, ids = Scorer(model_of(vocabulary), vocabulary), vocabulary.encode(COFFEE[:2000])
     wanted, wanted_state = scorer.nats(ids, scorer.start)
-    first, between = scorer.nats(ids[:at], scorer.start)
-    second, state = scorer.nats(ids[at:], between)
+    first, between = scorer.nats(ids[:place], scorer.start)
+    second, state = scorer.nats(ids[place:], between)
     np.testing.assert_allclose(np.concatenate([first, second]), wanted, atol=1e-4)
     torch.testing.assert_close(state, wanted_state)
 
 
 def test_scoring_leaves_the_state_that_it_starts_from() -> None:
-    """So that two texts may start from one state, and a scorer has no memory of what it read."""
+    """So that two texts may start from one state, and a scorer keeps no state of what it read."""
     vocabulary = Vocabulary.of_text(COFFEE)
     scorer, ids = Scorer(model_of(vocabulary), vocabulary), vocabulary.encode(COFFEE[:5000])
     start = scorer.start.clone()
@@ -112,7 +112,7 @@ def test_the_state_after_streams_is_that_of_the_last_character(trained: Checkpoi
 
 
 @pytest.mark.parametrize("calls", [0, 3])
-def test_scoring_stops_when_it_is_told_to(calls: int) -> None:
+def test_scoring_stops_once_stop_returns_true(calls: int) -> None:
     """It is asked again and again, also within one long text."""
     vocabulary = Vocabulary.of_text(COFFEE)
     asked = iter(range(100))

@@ -47,8 +47,8 @@ def options(command: str) -> set[str]:
     return {name for param in group.commands[command].params for name in param.opts}
 
 
-def left_in(runs: Path) -> list[Path]:
-    """Returns everything that is in the folder of runs."""
+def contents(runs: Path) -> list[Path]:
+    """Returns the paths of all that a folder of runs holds."""
     return sorted(runs.rglob("*"))
 
 

@@ -17,8 +17,8 @@ DEADLINE_S = 60.0
 def environment(**more: str) -> dict[str, str]:
     """Returns this process's environment, without what others may have set in it, and more."""
     dropped = ("PYTHONIOENCODING", "PYTHONUTF8", "NO_COLOR", "FORCE_COLOR", "CHARRNN_RUNS")
-    kept = {key: value for key, value in os.environ.items() if key not in dropped}
-    return {**kept, "OMP_NUM_THREADS": "1", **more}
+    inherited = {key: value for key, value in os.environ.items() if key not in dropped}
+    return {**inherited, "OMP_NUM_THREADS": "1", **more}
 
 
 def run(*command: object, stdin: bytes = b"", **env: str) -> "subprocess.CompletedProcess[bytes]":

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import pytest
 from calls import SMALL, TINY, succeed
-from typer.testing import CliRunner
-
-from charrnn.cli.app import app
 
 
 @pytest.fixture
@@ -40,7 +37,5 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("process")
     text = folder / "text.txt"
     text.write_text("naïve café, 日本語\n" * 100, encoding="utf-8")
-    args = ["train", str(text), "--runs", str(folder), *SMALL, "--steps", "5"]
-    result = CliRunner().invoke(app, args)
-    assert result.exit_code == 0, result.stderr
+    result = succeed("train", text, "--runs", folder, *SMALL, "--steps", "5")
     return Path(result.stdout.strip())

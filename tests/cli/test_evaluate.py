@@ -23,10 +23,7 @@ JSON_KEYS = [
 ]
 
 
-# --- eval
-
-
-def test_the_table_and_the_json_say_the_same(letters: Path) -> None:
+def test_the_table_and_the_json_report_the_same(letters: Path) -> None:
     args = ("eval", "--model", letters)
     table = succeed(*args, stdin="I had café.\n").stdout
     figures = json.loads(succeed(*args, "--json", stdin="I had café.\n").stdout)
@@ -99,13 +96,15 @@ def test_an_error_names_the_source_that_it_is_in(
         assert re.search("empty: (nothing to score|0 characters)", stderr)
 
 
-def test_one_pass_and_parallel_streams_agree_and_say_so(letters: Path, tmp_path: Path) -> None:
+def test_one_pass_and_parallel_streams_agree_and_are_reported(
+    letters: Path, tmp_path: Path
+) -> None:
     text = tmp_path / "t.txt"
     text.write_text("She had coffee, and I said so.\nI had tea.\n" * 300)
     args = ("eval", "--model", letters, text)
-    found = [json.loads(succeed(*args, "--json", *way).stdout) for way in ((), ("--exact",))]
-    assert [one["one_pass"] for one in found] == [False, True]
-    assert abs(found[0]["bits_per_char"] - found[1]["bits_per_char"]) < 0.0005
+    figures = [json.loads(succeed(*args, "--json", *way).stdout) for way in ((), ("--exact",))]
+    assert [one["one_pass"] for one in figures] == [False, True]
+    assert abs(figures[0]["bits_per_char"] - figures[1]["bits_per_char"]) < 0.0005
     assert "parallel streams" in succeed(*args).stdout
     assert "one pass" in succeed(*args, "--exact").stdout
 
@@ -122,7 +121,7 @@ def test_a_heat_map_needs_colours(letters: Path, monkeypatch: pytest.MonkeyPatch
     fail(*args, stdin="I had\n", code=2)
 
 
-def test_eval_says_which_run_it_uses(trained: Path) -> None:
+def test_eval_prints_which_run_it_uses(trained: Path) -> None:
     result = succeed("eval", "--runs", trained, "--json", stdin="coffee")
     assert result.stderr == f"model {trained}/raw/model.safetensors\n"
 
@@ -153,9 +152,9 @@ def test_the_context_curve_as_table_and_json(letters: Path) -> None:
     args = ("eval", "--model", letters, "--context-curve")
     text = "I had coffee today.\n" * 10
     table = succeed(*args, stdin=text).stdout.splitlines()
-    found = json.loads(succeed(*args, "--json", stdin=text).stdout)
-    points = found["curve"]
-    assert found["within_1_percent"] in {point["context"] for point in points}
+    report = json.loads(succeed(*args, "--json", stdin=text).stdout)
+    points = report["curve"]
+    assert report["within_1_percent"] in {point["context"] for point in points}
     assert set(points[0]) == {"context", "bits_per_char", "standard_error"}
     assert [point["context"] for point in points] == [0, 1, 2, 4, 8, 16, 32, 64]
     assert [int(line.split()[0]) for line in table[1:-1]] == [point["context"] for point in points]

@@ -9,7 +9,7 @@ from calls import fail, succeed
 from charrnn.sampling import generate
 
 
-def test_sample_without_options_uses_the_newest_run_and_says_so(trained: Path) -> None:
+def test_sample_without_options_uses_the_newest_run_and_prints_it(trained: Path) -> None:
     result = succeed("sample", "--runs", trained)
     model, seed = result.stderr.splitlines()
     assert model == f"model {trained}/raw/model.safetensors"
@@ -18,10 +18,10 @@ def test_sample_without_options_uses_the_newest_run_and_says_so(trained: Path) -
     assert again.stderr == f"{model}\n"
 
 
-@pytest.mark.parametrize("given", ["letters", "{}/letters", "{}/letters/model.safetensors"])
-def test_a_model_is_a_file_a_folder_or_a_name(given: str, trained: Path) -> None:
+@pytest.mark.parametrize("name", ["letters", "{}/letters", "{}/letters/model.safetensors"])
+def test_a_model_is_a_file_a_folder_or_a_name(name: str, trained: Path) -> None:
     one = ("--seed", "1", "--length", "20")
-    result = succeed("sample", "--runs", trained, "--model", given.format(trained), *one)
+    result = succeed("sample", "--runs", trained, "--model", name.format(trained), *one)
     assert len(result.stdout) == 20
     assert result.stderr == "", "a model that was named need not be named again"
 
@@ -96,10 +96,10 @@ def test_unknown_characters_of_a_prompt(letters: Path) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["日本", b"caf\xe9 \xff"])
-def test_a_byte_model_goes_on_from_anything(prompt: str | bytes, trained: Path) -> None:
-    given = prompt.encode() if isinstance(prompt, str) else prompt
-    result = succeed("sample", "--model", trained / "raw", "--prompt", "-", stdin=given)
-    assert result.stdout_bytes.startswith(given)
+def test_a_byte_model_continues_anything(prompt: str | bytes, trained: Path) -> None:
+    data = prompt.encode() if isinstance(prompt, str) else prompt
+    result = succeed("sample", "--model", trained / "raw", "--prompt", "-", stdin=data)
+    assert result.stdout_bytes.startswith(data)
 
 
 PROMPTS = ["I had", "", "She"]
@@ -112,7 +112,7 @@ def written_from(letters: Path, prompt: str, seed: int, *options: str) -> str:
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
-def test_each_prompt_is_gone_on_from_in_order(ending: str, letters: Path, tmp_path: Path) -> None:
+def test_each_prompt_is_continued_in_order(ending: str, letters: Path, tmp_path: Path) -> None:
     """With a seed of its own, that makes it alone too; more than are made side by side."""
     text = (ending or "\n").join(PROMPTS) + ending
     (tmp_path / "prompts").write_bytes(text.encode())
@@ -134,26 +134,26 @@ def test_names_are_completed_line_by_line(letters: Path) -> None:
     assert succeed(*args, stdin="").stdout == ""
 
 
-def test_json_tells_all_of_a_sample(letters: Path, tmp_path: Path) -> None:
+def test_json_reports_all_of_a_sample(letters: Path, tmp_path: Path) -> None:
     args = ("--model", letters, "--json", "--seed", "5", "--temperature", "0.7", "--top-p", "0.9")
     options = ("--temperature", "0.7", "--top-p", "0.9")
-    given = "\n".join(PROMPTS)
-    lines = succeed("sample", *args, "--length", "30", "--prompts", "-", stdin=given).stdout
+    text = "\n".join(PROMPTS)
+    lines = succeed("sample", *args, "--length", "30", "--prompts", "-", stdin=text).stdout
     rows = [json.loads(line) for line in lines.splitlines()]
     assert [row["prompt"] for row in rows] == PROMPTS
     for row in rows:
         assert row["text"] == written_from(letters, row["prompt"], row["seed"], *options)
         assert (row["temperature"], row["top_p"], row["top_k"], row["length"]) == (0.7, 0.9, 0, 30)
         assert row["model"] == f"{letters}/model.safetensors"
-        # what eval says of that text after that prompt
+        # what eval reports of that text after that prompt
         parts = []
         for name in ("prompt", "text"):
             if row[name]:
                 parts.append(tmp_path / name)
                 parts[-1].write_text(row[name])
         scored = succeed("eval", "--model", letters, "--json", "--carry", *parts).stdout
-        found = json.loads(scored)
-        bits = found["sources"][-1]["bits_per_char"] if len(parts) > 1 else found["bits_per_char"]
+        report = json.loads(scored)
+        bits = report["sources"][-1]["bits_per_char"] if len(parts) > 1 else report["bits_per_char"]
         assert row["bits_per_char"] == pytest.approx(bits, abs=1e-5)
 
 

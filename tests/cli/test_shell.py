@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls import SMALL, TINY, call, fail, left_in, succeed
+from calls import SMALL, TINY, call, contents, fail, succeed
 from processes import COMMAND, environment, posix, run, start
 from safetensors import safe_open
-from typer.testing import CliRunner
 
-from charrnn.cli.app import app
 from charrnn.cli.shell import Signals
 from charrnn.store import checkpoint
 
 # --- what goes wrong: one line, exit code 1, nothing left behind
 
-# a name, the file's bytes (None: no file), and what the error must say
+# a name, the file's bytes (None: no file), and what the error must contain
 BAD_SOURCES = [
     ("missing.txt", None, "no such file"),
     ("empty.txt", b"", "empty"),
@@ -38,16 +36,16 @@ BAD_SOURCES = [
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "says"), BAD_SOURCES, ids=[name[:12] for name, _, _ in BAD_SOURCES]
+    ("name", "data", "problem"), BAD_SOURCES, ids=[name[:12] for name, _, _ in BAD_SOURCES]
 )
 def test_a_text_that_cannot_be_learnt(
-    name: str, data: bytes | None, says: str, tmp_path: Path, runs: Path
+    name: str, data: bytes | None, problem: str, tmp_path: Path, runs: Path
 ) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
     error = fail("train", f"{tmp_path}/{name}", "--runs", runs, *TINY)
-    assert says in error
-    assert left_in(runs) == []
+    assert problem in error
+    assert contents(runs) == []
 
 
 def test_a_broken_encoding_names_the_ways_out(letters: Path, tmp_path: Path, runs: Path) -> None:
@@ -65,7 +63,7 @@ def test_a_folder_without_text(tmp_path: Path, runs: Path) -> None:
     (folder / "image.png").write_bytes(b"\x89PNG\0\0")
     (folder / ".hidden").write_text("I had coffee\n" * 20)
     assert "no text" in fail("train", folder, "--runs", runs, *TINY)
-    assert left_in(runs) == []
+    assert contents(runs) == []
 
 
 def test_an_unreadable_file(story: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +77,7 @@ def test_an_unreadable_file(story: Path, runs: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "open", refuse)
     error = fail("train", story, "--runs", runs, *TINY)
     assert str(story) in error and "Permission denied" in error
-    assert left_in(runs) == []
+    assert contents(runs) == []
 
 
 @pytest.mark.parametrize(
@@ -90,10 +88,12 @@ def test_an_unreadable_file(story: Path, runs: Path, monkeypatch: pytest.MonkeyP
 def test_standard_input_that_cannot_be_learnt(text: bytes, runs: Path) -> None:
     error = fail("train", "-", "--runs", runs, *TINY, stdin=text)
     assert "standard input" in error and str(runs) not in error, "the user named no such file"
-    assert left_in(runs) == []
+    assert contents(runs) == []
 
 
-def test_a_text_that_is_too_small_says_how_much_is_needed(tmp_path: Path, runs: Path) -> None:
+def test_the_error_of_a_text_that_is_too_small_names_the_size_needed(
+    tmp_path: Path, runs: Path
+) -> None:
     text = tmp_path / "t.txt"
     text.write_text("I had")
     needed = int(re.findall(r"at least (\d+)", fail("train", text, "--runs", runs, *TINY))[0])
@@ -116,7 +116,7 @@ def test_a_model_that_is_not_there(command: str, model: str, trained: Path, tmp_
     whole = (trained / "letters/model.safetensors").read_bytes()
     (tmp_path / "broken.safetensors").write_bytes(whole[:-100])
     (tmp_path / "empty.safetensors").write_bytes(b"")
-    given, says = {
+    options, problem = {
         "none": ([], "no run"),
         "name": (["--model", "nope"], "letters, raw"),
         "no model": (["--model", text], "not a charrnn model"),
@@ -125,7 +125,7 @@ def test_a_model_that_is_not_there(command: str, model: str, trained: Path, tmp_
         "broken": (["--model", tmp_path / "broken.safetensors"], "not a charrnn model"),
         "empty": (["--model", tmp_path / "empty.safetensors"], "not a charrnn model"),
     }[model]
-    assert says in fail(command, "--runs", runs, *given, stdin="")
+    assert problem in fail(command, "--runs", runs, *options, stdin="")
 
 
 # --- wrong usage: exit code 2, nothing written
@@ -186,7 +186,7 @@ def test_a_value_out_of_range(
     assert result.exit_code == 2
     assert result.stdout == ""
     assert option in re.sub(r"\W*\n\W*", " ", result.stderr)
-    assert left_in(runs) == []
+    assert contents(runs) == []
 
 
 @pytest.mark.parametrize(
@@ -269,8 +269,7 @@ def test_a_signal_saves_and_names_the_command_to_resume(
 
     lines = (runs / "story/history.jsonl").read_text().splitlines()
     step = json.loads(lines[-1])["step"]
-    result = CliRunner().invoke(app, [*args, "--steps", str(step + 3)])
-    assert result.exit_code == 0, result.stderr
+    result = succeed(*args, "--steps", step + 3)
     assert f"resumed at step {step:,}" in result.stderr
 
 
@@ -313,7 +312,7 @@ def test_train_in_a_command_substitution(story: Path, tmp_path: Path) -> None:
 
 
 @posix
-def test_a_terminal_shows_no_colour_where_none_is_wanted(story: Path, tmp_path: Path) -> None:
+def test_a_terminal_shows_no_colour_if_none_is_wanted(story: Path, tmp_path: Path) -> None:
     main_end, terminal = os.openpty()
     args = ("train", story, "--runs", tmp_path / "r", *SMALL, "--steps", "5")
     process = subprocess.Popen(

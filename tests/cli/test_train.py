@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from calls import SMALL, TINY, call, fail, left_in, metadata, succeed
+from calls import SMALL, TINY, call, contents, fail, metadata, succeed
 from processes import COMMAND, posix, run
 from safetensors import safe_open
 
@@ -27,7 +27,7 @@ def test_a_new_run_never_overwrites_another(story: Path, runs: Path) -> None:
 
 def test_a_runs_folder_holds_the_three_files(story: Path, runs: Path) -> None:
     succeed("train", story, "--runs", runs, *TINY)
-    names = [path.name for path in left_in(runs / "story")]
+    names = [path.name for path in contents(runs / "story")]
     assert names == ["history.jsonl", "model.safetensors", "training.safetensors"]
 
 
@@ -47,14 +47,14 @@ def test_runs_go_to_the_folder_runs_by_default(
 
 @pytest.mark.parametrize("name", ["../outside", "a/b", ".", "..", "{}/elsewhere", ""])
 def test_a_runs_name_is_one_folder_in_runs(name: str, story: Path, runs: Path) -> None:
-    before = left_in(story.parent)
-    given = name.format(story.parent)
-    result = call("train", story, "--runs", runs, *TINY, "--name", given)
+    before = contents(story.parent)
+    run_name = name.format(story.parent)
+    result = call("train", story, "--runs", runs, *TINY, "--name", run_name)
     assert result.exit_code == 2, result.stdout
-    assert left_in(story.parent) == before
+    assert contents(story.parent) == before
 
 
-def test_quiet_says_nothing(story: Path, runs: Path) -> None:
+def test_quiet_prints_nothing(story: Path, runs: Path) -> None:
     result = succeed("train", story, "--runs", runs, *TINY, "--quiet")
     assert result.stdout and result.stderr == ""
 
@@ -132,13 +132,13 @@ def test_a_run_repeats_and_a_seed_changes_it(story: Path, runs: Path) -> None:
     assert weights() == weights() != weights("--seed", "1")
 
 
-def test_a_small_text_shrinks_the_settings_and_says_so_in_a_line(
+def test_a_small_text_shrinks_the_settings_and_one_line_reports_it(
     story: Path, tmp_path: Path, runs: Path
 ) -> None:
     small = tmp_path / "small.txt"
     small.write_text(story.read_text()[:300])
-    told = succeed("train", small, "--runs", runs, *TINY).stderr.splitlines()
-    assert len([line for line in told if "small text" in line and "instead of 32" in line]) == 1
+    lines = succeed("train", small, "--runs", runs, *TINY).stderr.splitlines()
+    assert len([line for line in lines if "small text" in line and "instead of 32" in line]) == 1
 
 
 def test_standard_input_is_kept_and_read_more_than_once(story: Path, runs: Path) -> None:
@@ -157,9 +157,9 @@ def test_folders_and_several_sources(tmp_path: Path, runs: Path) -> None:
     (texts / "a.txt").write_text("I had coffee.\n" * 20)
     (texts / "b.txt").write_text("Anna had tea.\n" * 20)
     (texts / "c.bin").write_bytes(b"\0\1\2\3")
-    told = succeed("train", texts, "--runs", runs, *TINY).stderr
-    assert "1 binary file" in told and "c.bin" in told
-    assert "560 characters" in told
+    notes = succeed("train", texts, "--runs", runs, *TINY).stderr
+    assert "1 binary file" in notes and "c.bin" in notes
+    assert "560 characters" in notes
     both = succeed("train", texts / "a.txt", texts / "b.txt", "--runs", runs, *TINY).stderr
     assert "560 characters" in both
     globbed = succeed("train", texts / "*.txt", "--runs", runs, *TINY, "--name", "g").stderr
@@ -179,7 +179,7 @@ def test_a_pipe_as_source_is_read_once_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["newest", "name", "folder", "name as source"])
-def test_a_run_goes_on(how: str, story: Path, runs: Path) -> None:
+def test_a_run_is_resumed(how: str, story: Path, runs: Path) -> None:
     succeed("train", story, "--runs", runs, *TINY)
     which = {
         "newest": [],
@@ -229,7 +229,7 @@ def test_resume_needs_the_text_as_it_was(story: Path, runs: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["text", "nothing", "model file"])
-def test_resume_of_what_is_no_run_says_what_to_name(what: str, story: Path, runs: Path) -> None:
+def test_resume_of_what_is_no_run_asks_for_a_run(what: str, story: Path, runs: Path) -> None:
     if what == "nothing":
         assert "no run" in fail("train", "--resume", "--runs", runs)
         return

@@ -52,7 +52,7 @@ SIDE_BY_SIDE = 64
 
 
 def training(rounds: int) -> list[Row]:
-    """A whole training step against torch's own RNN, and against JAX where it is installed."""
+    """A whole training step against torch's own RNN, and against JAX if it is installed."""
     rows: list[Row] = []
     square = torch.randn(2048, 2048)
     for shape in SHAPES:
@@ -195,7 +195,7 @@ def evaluation(rounds: int, chars: int = 2**19, lines: int = 2**13) -> list[Row]
     vocabulary = Vocabulary("char", [chr(40 + i) for i in range(V)])
     ids = np.random.default_rng(0).integers(0, V, chars).astype(np.uint8)
     text = vocabulary.decode(ids[: 80 * lines])
-    group = [text[at : at + 80] for at in range(0, len(text), 80)]
+    group = [text[start : start + 80] for start in range(0, len(text), 80)]
     for hidden_size in (256, 512):
         model = forgetful(hidden_size)
 

@@ -53,8 +53,8 @@ class TorchRNN(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         one_hot = nn.functional.one_hot
-        given = one_hot(x, V).float() if self.embedding is None else self.embedding(x)
-        h, state = self.rnn(given, state)
+        inputs = one_hot(x, V).float() if self.embedding is None else self.embedding(x)
+        h, state = self.rnn(inputs, state)
         return self.output(h), state
 
 
@@ -88,7 +88,7 @@ def _torch_step(model: nn.Module, shape: Shape, symbols: int) -> Run:
 
 
 def has_jax() -> bool:
-    """Tells whether JAX is installed; charrnn does not need it."""
+    """Returns whether JAX is installed; charrnn does not need it."""
     return importlib.util.find_spec("jax") is not None
 
 

@@ -91,7 +91,7 @@ def build_rules() -> Rules:
     lengths = sorted(DISTANCES)
     filler = (*["STEP"] * lengths[0], f"FILLED_{lengths[0]}")
     rules["PAIR"] = [(1 / len(PAIRS), (first, *filler, last)) for first, last in PAIRS.items()]
-    # After k words, stop there or go on to the next length. A length drawn before the words
+    # After k words, stop there or continue to the next length. A length drawn before the words
     # would not show in the next word, and so would make the derivation ambiguous on the way.
     for k in lengths:
         longer = [j for j in lengths if j > k]

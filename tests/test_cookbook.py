@@ -55,7 +55,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run(line: str, folder: Path) -> str:
-    """Runs a line; one that follows a file for ever is ended once it has said something."""
+    """Runs a line; one that follows a file for ever is ended once it has printed something."""
     with subprocess.Popen(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=folder,
@@ -82,7 +82,7 @@ def run(line: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_of_the_readme_does_what_it_says(line: str, desk: Path) -> None:
+def test_a_line_of_the_readme_runs_and_writes(line: str, desk: Path) -> None:
     out = run(line, desk)
     written = re.search(r" > ([\w.]+)\s*$", line.split("#")[0])
     assert (desk / written[1]).read_text() if written else out

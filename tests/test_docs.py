@@ -65,9 +65,9 @@ def problems(text: str) -> list[str]:
             command = args[0] if args else ""
             if command in TOP_LEVEL:
                 continue
-            known = OPTIONS.get(command, set()) | {"--help", "-h"}
-            given = {arg.split("=")[0] for arg in args if re.match(r"--?[a-z]", arg)}
-            if command not in COMMANDS or given - known:
+            allowed = OPTIONS.get(command, set()) | {"--help", "-h"}
+            used = {arg.split("=")[0] for arg in args if re.match(r"--?[a-z]", arg)}
+            if command not in COMMANDS or used - allowed:
                 wrong.append(line)
     return wrong
 
@@ -120,7 +120,7 @@ def test_the_readme_names_every_command_and_every_option() -> None:
     assert [name for name in COMMANDS if f"charrnn {name}" not in README] == []
 
 
-def wrong_rooms(text: str) -> dict[str, list[str]]:
+def wrong_files(text: str) -> dict[str, list[str]]:
     """Returns how the files in a text's table of wings differ from those of the package."""
     table = text.partition("| wing |")[2].partition("\n\n")[0]
     named = re.findall(r"`([\w/]+\.py)`", table)
@@ -135,9 +135,9 @@ def wrong_rooms(text: str) -> dict[str, list[str]]:
 
 
 def test_the_readme_names_every_file_of_the_package_once() -> None:
-    assert wrong_rooms(README) == {}
+    assert wrong_files(README) == {}
     lost = README.replace("`text/spool.py`", "`text/spoon.py`, `errors.py`")
-    assert wrong_rooms(lost) == {
+    assert wrong_files(lost) == {
         "not in the README": ["text/spool.py"],
         "not in charrnn/": ["text/spoon.py"],
         "named twice": ["errors.py"],
@@ -162,8 +162,8 @@ def text_files() -> list[Path]:
         hidden = any(p.startswith(".") and p not in OURS_THOUGH_HIDDEN for p in parts)
         return not hidden and not NOT_OURS & set(parts) and ".egg-info" not in str(path)
 
-    found = (path for path in sorted(ROOT.rglob("*")) if path.is_file() and ours(path))
-    return [path for path in found if b"\0" not in path.read_bytes()[:8192]]
+    paths = (path for path in sorted(ROOT.rglob("*")) if path.is_file() and ours(path))
+    return [path for path in paths if b"\0" not in path.read_bytes()[:8192]]
 
 
 def test_no_file_names_a_developers_machine() -> None:
@@ -171,9 +171,9 @@ def test_no_file_names_a_developers_machine() -> None:
     assert {"README.md", "Makefile", "pyproject.toml"} <= {path.name for path in files}
     pattern = re.compile("|".join(rf"(?<![\w./]){path}" for path in FOREIGN_PATHS))
     named = {
-        path.relative_to(ROOT).as_posix(): found.group()
+        path.relative_to(ROOT).as_posix(): match.group()
         for path in files
-        if (found := pattern.search(path.read_text(encoding="utf-8", errors="replace")))
+        if (match := pattern.search(path.read_text(encoding="utf-8", errors="replace")))
     }
     assert named == {}
 

@@ -117,7 +117,7 @@ def test_one_word_of_lookahead_decides_every_choice() -> None:
 
 
 def test_alternatives_that_begin_alike_are_refused() -> None:
-    """Also where the common word is inside another rule, or is twice in one list."""
+    """Also if the common word is inside another rule, or is twice in one list."""
     inner = [(1.0, ("a",))]
     for twins in ([("a",), ("a", "b")], [("X",), ("a", "b")], [("a",), ("a",)]):
         rules = {"SENTENCE": [(0.5, symbols) for symbols in twins], "X": inner}
@@ -137,11 +137,11 @@ def test_probabilities_of_a_rule_add_up_to_one() -> None:
 
 def small_grammar() -> dict[str, list[tuple[float, tuple[str, ...]]]]:
     """Return the real rules with fewer words and no recursion: finitely many sentences."""
-    kept = {"NOUN": 2, "STEP": 2, "PAIR": 3, "SENTENCE": 2, "MORE": 2, "ACT": 2, "WHERE": 2}
+    counts = {"NOUN": 2, "STEP": 2, "PAIR": 3, "SENTENCE": 2, "MORE": 2, "ACT": 2, "WHERE": 2}
     rules = {
         rule: [(p / sum(q for q, _ in some), symbols) for p, symbols in some]
         for rule, alternatives in RULES.items()
-        for some in [alternatives[: kept.get(rule, 1)]]
+        for some in [alternatives[: counts.get(rule, 1)]]
     }
     rules["ADJS"] = [(0.7, ()), (0.3, ("ADJ",))]
     rules["WHICH"] = [(0.8, ()), (0.2, ("that", "GOES"))]
@@ -260,18 +260,18 @@ def test_a_line_that_the_grammar_cannot_make_is_named(line: str) -> None:
 def test_endings_are_the_last_words_that_a_first_word_decides() -> None:
     """Offset, length and distance, for every sentence with such a first word and no other."""
     steps = grammar.WORDS["STEP"].split()
-    found = iter(grammar.endings(CORPUS))
+    endings = iter(grammar.endings(CORPUS))
     start = 0
     for line in LINES:
         first, *middle, last = line[:-2].split()
         if first in grammar.PAIRS:
-            offset, length, distance = next(found)
+            offset, length, distance = next(endings)
             assert CORPUS[offset : offset + length] == last == grammar.PAIRS[first]
             assert offset + length + 2 == start + len(line)
             assert middle.pop() == grammar.MARKER
             assert len(middle) == distance and set(middle) <= set(steps)
         start += len(line)
-    assert next(found, None) is None
+    assert next(endings, None) is None
 
 
 def test_frequencies_of_pairs_and_distances() -> None:
@@ -280,18 +280,18 @@ def test_frequencies_of_pairs_and_distances() -> None:
     def agrees(count: int, n: int, p: float) -> bool:
         return abs(count - n * p) < SIGMAS * math.sqrt(n * p * (1 - p))
 
-    found = grammar.endings(CORPUS)
-    assert agrees(len(found), len(LINES), grammar.SYNTAX["SENTENCE"]["PAIR"])
-    distances = Counter(ending.distance for ending in found)
+    endings = grammar.endings(CORPUS)
+    assert agrees(len(endings), len(LINES), grammar.SYNTAX["SENTENCE"]["PAIR"])
+    distances = Counter(ending.distance for ending in endings)
     assert distances.keys() == grammar.DISTANCES.keys()
     for k, p in grammar.DISTANCES.items():
-        assert agrees(distances[k], len(found), p), k
+        assert agrees(distances[k], len(endings), p), k
     for first in grammar.PAIRS:
         count = sum(line.startswith(first + " ") for line in LINES)
-        assert agrees(count, len(found), 1 / len(grammar.PAIRS)), first
+        assert agrees(count, len(endings), 1 / len(grammar.PAIRS)), first
 
 
-def test_only_the_first_word_tells_the_last() -> None:
+def test_only_the_first_word_decides_the_last() -> None:
     """All pairs share one filler, and their words and the marker have no other use."""
     fillers = {symbols[1:-1] for _, symbols in RULES["PAIR"]}
     assert len(fillers) == 1
@@ -310,7 +310,7 @@ def test_only_the_first_word_tells_the_last() -> None:
 
 
 def test_forgetting_the_first_word_costs_little() -> None:
-    """A model without memory loses under 4 % of the entropy, at distances >= 8 under 1.5 %."""
+    """A model without hidden state loses < 4 % of the entropy, at distances >= 8 < 1.5 %."""
     entropy = grammar.GRAMMAR.mean(lambda p, _: -math.log2(p))  # bits per sentence
     cost = grammar.SYNTAX["SENTENCE"]["PAIR"] * math.log2(len(grammar.PAIRS))
     far = sum(p for k, p in grammar.DISTANCES.items() if k >= 8)

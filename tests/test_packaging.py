@@ -60,11 +60,11 @@ def test_the_installed_package_runs_elsewhere(wheel: Path, tmp_path: Path) -> No
     elsewhere.mkdir()
     quiet = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-compile")
     run("-m", "pip", "install", *quiet, "--target", site, wheel, cwd=tmp_path)
-    found = run(
+    output = run(
         "-c",
         "import charrnn.cli.app as app; print(app.__file__)",
         cwd=elsewhere,
         PYTHONPATH=str(site),
     )
-    assert Path(found.strip()) == site / "charrnn/cli/app.py"
+    assert Path(output.strip()) == site / "charrnn/cli/app.py"
     assert "Usage:" in run("-m", "charrnn", "--help", cwd=elsewhere, PYTHONPATH=str(site))

@@ -46,8 +46,8 @@ def held_out() -> str:
 def test_a_trained_model_comes_within_5_percent_above_the_true_entropy_and_never_below(
     trained: Path, text: str
 ) -> None:
-    kept = load(trained)
-    bits_per_char = score_of(Scorer(kept.model, kept.vocabulary), [text]).bits_per_char
+    checkpoint = load(trained)
+    bits_per_char = score_of(Scorer(checkpoint.model, checkpoint.vocabulary), [text]).bits_per_char
     # the grammar's own code length of this very text: nothing can beat it but by chance
     true_bits_per_char = grammar.bits(text) / len(text)
     assert true_bits_per_char * 0.998 < bits_per_char < true_bits_per_char * 1.05
@@ -55,12 +55,12 @@ def test_a_trained_model_comes_within_5_percent_above_the_true_entropy_and_never
     assert grammar.entropy_bits_per_char() * 0.98 < bits_per_char
 
 
-def test_what_training_said_of_validation_is_what_scoring_says(trained: Path) -> None:
-    kept = load(trained)
+def test_training_and_scoring_report_the_same_validation(trained: Path) -> None:
+    checkpoint = load(trained)
     text = (DATA / "grammar.txt").read_text()
     tail = text[DataConfig().train_chars(len(text)) :]
-    nats = score_of(Scorer(kept.model, kept.vocabulary), [tail]).nats_per_char
-    assert kept.provenance["val_nats_per_char"] == pytest.approx(nats, abs=1e-5)
+    nats = score_of(Scorer(checkpoint.model, checkpoint.vocabulary), [tail]).nats_per_char
+    assert checkpoint.provenance["val_nats_per_char"] == pytest.approx(nats, abs=1e-5)
 
 
 def bits_of_last_words(trained: Path, *, first_words: bool) -> dict[int, float]:
@@ -70,19 +70,19 @@ def bits_of_last_words(trained: Path, *, first_words: bool) -> dict[int, float]:
         trained: the model.
         first_words: whether it may see them.
     """
-    kept = load(trained)
-    found: dict[int, list[float]] = {}
+    checkpoint = load(trained)
+    bits_by_distance: dict[int, list[float]] = {}
     for line in grammar.draw_corpus(seed=2, chars=60_000).splitlines(keepends=True):
         for ending in grammar.endings(line):
             start = 0 if first_words else line.index(" ") + 1
             text = line[start : ending.offset + ending.length]
-            scores = chars_of(Scorer(kept.model, kept.vocabulary), [text])
+            scores = chars_of(Scorer(checkpoint.model, checkpoint.vocabulary), [text])
             nats = sum(one.nats for one in scores[-ending.length :])
-            found.setdefault(ending.distance, []).append(nats / math.log(2))
-    return {distance: sum(bits) / len(bits) for distance, bits in sorted(found.items())}
+            bits_by_distance.setdefault(ending.distance, []).append(nats / math.log(2))
+    return {distance: sum(bits) / len(bits) for distance, bits in sorted(bits_by_distance.items())}
 
 
-def test_what_only_the_first_word_tells_costs_its_3_bits_where_it_is_not_seen(
+def test_what_only_the_first_word_decides_costs_its_3_bits_if_it_is_not_seen(
     trained: Path,
 ) -> None:
     """Eight first words decide the last, at any distance: less would be a leak."""

@@ -125,8 +125,6 @@ def with_other_tensors(data: bytes, dice: random.Random) -> bytes:
     elif what == 1:
         types = ["F64", "F16", "BF16", "I64", "U8", "BOOL", "F8_E4M3", "F8_E8M0", "F4", "?"]
         tensor["dtype"] = dice.choice(types)
-            ["F64", "F16", "BF16", "I64", "U8", "BOOL", "F8_E4M3", "F8_E8M0", "F4", "?"]
-        )
     elif what == 2:
         tensor["data_offsets"] = [dice.choice([0, 4, 2**40, 2**63]) for _ in range(2)]
     else:

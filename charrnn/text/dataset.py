@@ -20,7 +20,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.origin import Origin
 from charrnn.text.sources import absolute, is_stream, plain_name
 from charrnn.text.spool import Spool
-from charrnn.text.survey import Survey, survey, survey_start
+from charrnn.text.survey import Survey, digest, survey, survey_start
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 STDIN_FILE = "stdin.txt"  # keeps standard input, in a run's folder
@@ -113,7 +113,8 @@ class Dataset:
             copies = _keep_streams(sources, config, keep_in, on_error)
             corpus = Corpus(sources, config, copies)
             ended = all(copy.ended for copy in copies.values())
-            first_pass = _survey(corpus, watch) if ended else survey_start(corpus)
+            watch_size = _watching(corpus, watch)
+            first_pass = survey(corpus, watch_size) if ended else survey_start(corpus)
             vocabulary, notes = first_pass.vocabulary, _notes(corpus, first_pass)
             if extra is not None:
                 vocabulary = vocabulary.union(extra)
@@ -129,9 +130,11 @@ class Dataset:
             again = [
                 copies[i].path.name if i in copies else absolute(s) for i, s in enumerate(sources)
             ]
-            chars, sha256, text = first_pass.chars, first_pass.sha256, first_pass.text
-            origin = Origin(config, again, chars, sha256, val_source, val_sha256)
-            dataset = cls(corpus, vocabulary, origin, text=text, validation=validation, notes=notes)
+            whole = first_pass.digest
+            origin = Origin(config, again, whole.chars, whole.sha256, val_source, val_sha256)
+            dataset = cls(
+                corpus, vocabulary, origin, text=whole.text, validation=validation, notes=notes
+            )
             on_error.pop_all()
             return dataset
 
@@ -155,7 +158,7 @@ class Dataset:
         ]
         corpus, text = Corpus(sources, origin.data_config), None
         if origin.corpus_chars is not None:
-            now = _survey(corpus, watch)
+            now = digest(corpus, _watching(corpus, watch))
             if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
                 same_size = now.chars == origin.corpus_chars
                 raise CorpusError(
@@ -222,13 +225,13 @@ def _keep_streams(
     return copies
 
 
-def _survey(corpus: Corpus, watch: Watch) -> Survey:
-    return survey(corpus, lambda size_bytes: watch(corpus.name, size_bytes, corpus.size_bytes))
+def _watching(corpus: Corpus, watch: Watch) -> Callable[[int], None]:
+    return lambda size_bytes: watch(corpus.name, size_bytes, corpus.size_bytes)
 
 
 def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
     notes = []
-    if first_pass.chars is None:
+    if first_pass.digest.chars is None:
         notes.append(
             f"more than {SPOOL_BYTES:,} bytes: trained on while it arrives, "
             f"and kept in {corpus.files[0].path}"

@@ -1,4 +1,4 @@
-"""The first pass over a corpus: its size, its vocabulary, its hash."""
+"""The first pass over a corpus: its size, its hash, its vocabulary."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,47 +14,49 @@ MIN_CORPUS_CHARS = 32  # below that, there is nothing to learn and nothing to va
 
 
 @dataclass(frozen=True)
+class Digest:
+    """What shows whether a corpus has changed; nothing of one that has not ended."""
+
+    chars: int | None = None  # characters (or bytes)
+    sha256: str = ""  # of the whole text as UTF-8
+    text: tuple[Piece, ...] | None = None  # all pieces, if the corpus fits in one block
+
+
+@dataclass(frozen=True)
 class Survey:
     """What the first pass finds."""
 
-    chars: int | None  # characters (or bytes) of the corpus; None if it has not ended
+    digest: Digest
     vocabulary: Vocabulary
-    sha256: str = ""  # of the whole text as UTF-8: whether a corpus has changed
-    text: tuple[Piece, ...] | None = None  # all pieces, if the corpus fits in one block
     unknown_chars: int = 0  # characters of the text that are none of the symbols
 
 
-def survey(corpus: Corpus, watch: Callable[[int], None] = lambda size_bytes: None) -> Survey:
-    """Reads a whole corpus once: counts it, hashes it and collects its vocabulary.
+def digest(
+    corpus: Corpus,
+    watch: Callable[[int], None] = lambda size_bytes: None,
+    look: Callable[[Piece, int], None] = lambda piece, chars_before: None,
+) -> Digest:
+    """Reads a whole corpus once: counts and hashes it.
 
-    ``watch`` is called with the bytes of UTF-8 read so far.
+    Args:
+        corpus: the text.
+        watch: called with the bytes of UTF-8 read so far.
+        look: called with each piece, and the characters before it.
 
     Raises:
-        CorpusError: It is empty, too small, or has only one distinct character.
+        CorpusError: It cannot be read, is empty or too small.
     """
-    config = corpus.config
-    first_chars = config.vocabulary_from
-    characters = CharacterSet()
-    later = CharacterSet()  # what comes after the first N characters, if only they are known
-    chars, size, digest = 0, 0, hashlib.sha256()
+    chars, size, sha256 = 0, 0, hashlib.sha256()
     text: list[Piece] | None = []
-    first: Any = None
-    uniform = True  # so far all symbols are the first one
     for piece in corpus.pieces():
-        first = first or piece[:1]
-        uniform = uniform and not piece.strip(first)
-        data = piece
-        if isinstance(piece, str):
-            split = len(piece) if first_chars is None else max(first_chars - chars, 0)
-            characters.add(piece[:split])
-            later.add(piece[split:])
-            data = piece.encode("utf-8", "replace")
-        digest.update(data)  # type: ignore[arg-type]
+        look(piece, chars)
+        data = piece.encode("utf-8", "replace") if isinstance(piece, str) else piece
+        sha256.update(data)
         chars += len(piece)
         size += len(data)
         if text is not None:
             text.append(piece)
-            if chars > config.block_chars:
+            if chars > corpus.config.block_chars:
                 text = None
         watch(size)
     if chars == 0:
@@ -64,18 +66,42 @@ def survey(corpus: Corpus, watch: Callable[[int], None] = lambda size_bytes: Non
             f"{corpus.name}: {chars} characters; training needs at least {MIN_CORPUS_CHARS}: "
             "use a longer text"
         )
+    return Digest(chars, sha256.hexdigest(), None if text is None else tuple(text))
+
+
+def survey(corpus: Corpus, watch: Callable[[int], None] = lambda size_bytes: None) -> Survey:
+    """Reads a whole corpus once, and collects its vocabulary; arguments as :func:`digest`.
+
+    Raises:
+        CorpusError: It cannot be read, is empty or too small, or has only one distinct character.
+    """
+    config = corpus.config
+    characters = CharacterSet()
+    later = CharacterSet()  # what comes after the first N characters, if only they are known
+    first: Any = None
+    uniform = True  # so far all symbols are the first one
+
+    def look(piece: Piece, chars_before: int) -> None:
+        nonlocal first, uniform
+        first = first or piece[:1]
+        uniform = uniform and not piece.strip(first)
+        if isinstance(piece, str):
+            limit = config.vocabulary_from
+            split = len(piece) if limit is None else max(limit - chars_before, 0)
+            characters.add(piece[:split])
+            later.add(piece[split:])
+
+    whole = digest(corpus, watch, look)
     if uniform:
         raise CorpusError(
-            f"{corpus.name}: its {chars} characters are all {first!r}: "
+            f"{corpus.name}: its {whole.chars} characters are all {first!r}: "
             "there is nothing to learn; use a text of at least two distinct characters"
         )
     if config.unit == "byte":
-        vocabulary, unknown = Vocabulary.of_bytes(), 0
-    else:
-        vocabulary = characters.vocabulary(config.min_count, open_ended=first_chars is not None)
-        unknown = characters.outside(vocabulary) + later.outside(vocabulary)
-    pieces = None if text is None else tuple(text)
-    return Survey(chars, vocabulary, digest.hexdigest(), pieces, unknown)
+        return Survey(whole, Vocabulary.of_bytes())
+    open_ended = config.vocabulary_from is not None
+    vocabulary = characters.vocabulary(config.min_count, open_ended=open_ended)
+    return Survey(whole, vocabulary, characters.outside(vocabulary) + later.outside(vocabulary))
 
 
 def survey_start(corpus: Corpus) -> Survey:
@@ -85,7 +111,7 @@ def survey_start(corpus: Corpus) -> Survey:
     """
     missing = corpus.config.vocabulary_from
     if corpus.config.unit == "byte":
-        return Survey(None, Vocabulary.of_bytes())
+        return Survey(Digest(), Vocabulary.of_bytes())
     assert missing is not None, "a text without an end, and no limit to its vocabulary"
     characters = CharacterSet()
     for piece in corpus.pieces():
@@ -94,4 +120,4 @@ def survey_start(corpus: Corpus) -> Survey:
         missing -= len(piece)
         if missing <= 0:
             break
-    return Survey(None, characters.vocabulary(corpus.config.min_count, open_ended=True))
+    return Survey(Digest(), characters.vocabulary(corpus.config.min_count, open_ended=True))

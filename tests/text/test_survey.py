@@ -61,7 +61,7 @@ def test_the_vocabulary_may_be_that_of_the_start(
     symbols = set(text[:first])
     assert set(result.vocabulary.symbols) == symbols | {UNKNOWN} == set(early.vocabulary.symbols)
     assert result.unknown_chars == sum(c not in symbols for c in text)
-    assert result.chars == len(text)
+    assert result.digest.chars == len(text)
 
 
 def test_the_callback_is_called_with_the_bytes_read_so_far(
@@ -73,7 +73,7 @@ def test_the_callback_is_called_with_the_bytes_read_so_far(
     (folder / "t.txt").write_bytes(text.encode())
     result = survey(Corpus([folder / "t.txt"]), sizes.append)
     assert sizes == sorted(sizes) and sizes[-1] == len(text.encode())
-    assert result.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert result.digest.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 # Texts with nothing to learn.
@@ -96,7 +96,7 @@ def test_a_text_with_nothing_to_learn(tmp_path: Path, text: str, problem: str) -
 def test_the_size_that_counts_is_that_of_all_files(tmp_path: Path) -> None:
     paths = [write(tmp_path / name, "a short text") for name in ("a.txt", "b.txt")]
     assert error_of(*paths).startswith("2 files: 24 characters; ")
-    assert survey(Corpus([*paths, *paths])).chars == 48
+    assert survey(Corpus([*paths, *paths])).digest.chars == 48
 
 
 @pytest.mark.parametrize("unit", ["char", "byte"])
@@ -104,7 +104,7 @@ def test_one_symbol_over_several_blocks_is_nothing_to_learn(tmp_path: Path, unit
     path = write(tmp_path / "a.txt", b"a" * (READ_BYTES + 9))
     assert "nothing to learn" in error_of(path, unit=unit)
     path.write_bytes(path.read_bytes() + b"b")
-    assert survey(Corpus([path], DataConfig(unit=unit))).chars == READ_BYTES + 10
+    assert survey(Corpus([path], DataConfig(unit=unit))).digest.chars == READ_BYTES + 10
 
 
 @pytest.mark.parametrize("chars", [0, 1, MIN_CORPUS_CHARS - 1])
@@ -112,7 +112,7 @@ def test_a_corpus_may_be_too_small(tmp_path: Path, chars: int) -> None:
     path = write(tmp_path / "a.txt", ("ab" * chars)[:chars])
     assert re.search("it is empty" if chars == 0 else f"a.txt: {chars} characters", error_of(path))
     write(path, "ab" * (MIN_CORPUS_CHARS // 2))
-    assert survey(Corpus([path])).chars == MIN_CORPUS_CHARS
+    assert survey(Corpus([path])).digest.chars == MIN_CORPUS_CHARS
 
 
 # The first pass.
@@ -126,10 +126,10 @@ def test_the_survey_counts_hashes_and_keeps_the_text(tmp_path: Path, unit: Any, 
     paths = [write(tmp_path / f"{i}.txt", part) for i, part in enumerate(parts)]
     result = survey(Corpus(paths, DataConfig(unit=unit)))
     whole: Any = text if unit == "char" else text.encode()
-    assert result.chars == len(whole)
-    assert result.sha256 == hashlib.sha256(text.encode()).hexdigest()
-    assert result.text is not None
-    assert whole[:0].join(result.text) == whole
+    assert result.digest.chars == len(whole)
+    assert result.digest.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert result.digest.text is not None
+    assert whole[:0].join(result.digest.text) == whole
     wanted = sorted(set(text)) if unit == "char" else range(256)
     assert result.vocabulary.symbols == tuple(wanted)
 
@@ -140,11 +140,11 @@ def test_a_text_of_more_than_a_block_is_not_kept(
 ) -> None:
     path = write(tmp_path / "a.txt", ("ab" * chars)[:chars])
     result = survey(Corpus([path], DataConfig(block_chars=1024)))
-    assert result.chars == chars
-    assert (result.text is not None) == in_memory
+    assert result.digest.chars == chars
+    assert (result.digest.text is not None) == in_memory
 
 
 def test_a_changed_text_has_another_hash(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a.txt", "ab" * 50), write(tmp_path / "b.txt", "ba" * 50)
-    hashes = [survey(Corpus([path])).sha256 for path in (a, b, a)]
+    hashes = [survey(Corpus([path])).digest.sha256 for path in (a, b, a)]
     assert hashes[0] == hashes[2] != hashes[1]

@@ -372,7 +372,7 @@ def test_a_thousand_broken_files_are_refused_by_name(model_file: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory as Linux does")
-def test_hundreds_of_broken_training_files_are_refused_by_name(story: Path, tmp_path: Path) -> None:
+def test_a_thousand_broken_training_files_are_refused_by_name(story: Path, tmp_path: Path) -> None:
     """Or resumed, if what was changed does not matter."""
     tiny = {"hidden_size": 8, "num_layers": 2, "dropout": 0.0}
     steps = {"steps": 3, "batch_size": 4, "seq_len": 8}
@@ -380,12 +380,12 @@ def test_hundreds_of_broken_training_files_are_refused_by_name(story: Path, tmp_
     *_, _ = trainer.events()
     command = [sys.executable, str(Path(__file__).parents[1] / "fuzzed.py")]
     path = trainer.folder / "training.safetensors"
-    done = subprocess.run([*command, str(path), "0", "500"], capture_output=True, text=True)
+    done = subprocess.run([*command, str(path), "0", "1000"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["other"] == []
-    assert result["refused"] + result["read"] == 500
-    assert result["refused"] > 400 and result["read"] > 10
+    assert result["refused"] + result["read"] == 1000
+    assert result["refused"] > 800 and result["read"] > 10
 
 
 # --- whole or not at all

@@ -21,11 +21,10 @@ EncodingErrors = Literal["strict", "replace", "surrogateescape"]
 
 MODEL_FILE = "model.safetensors"  # a run's best model; marks the folder of a run
 
-# a training without any limit ends after this many epochs, and at least this many steps, but
-# beyond so many epochs a model only overfits
+# a training without any limit ends after this many epochs, and at least this many steps
 DEFAULT_EPOCHS = 20
 DEFAULT_MIN_STEPS = 3000
-ENOUGH_EPOCHS = 40
+ENOUGH_EPOCHS = 40  # beyond this many, a model only overfits
 
 Range = tuple[Callable[[Any], bool], str]  # whether a value is in range; the range in words
 

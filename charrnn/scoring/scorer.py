@@ -107,10 +107,11 @@ class Scorer:
         states = torch.cat([state, self._model.hidden(warm_up, zero)[1]], dim=1)  # (L, K, H)
         main = x[: streams * length].view(streams, length).T  # (S, K)
         figures, states = self._run(main, states, measure)
-        # the starts of streams 2 ... K, each from the exact state: the end of the stream before it
+        # the starts of streams 2 ... K once more, each from where the stream before it ended
         exact, _ = self._run(main[:RESCORED, 1:], states[:, :-1].contiguous(), measure)
         change = exact[0] - figures[0][:RESCORED, 1:]  # nats
-        # per character of the text; and late: a change that lasts would go on after RESCORED
+        # per character of the text; and late in what was rescored: a change that is still there
+        # continues beyond it
         changes = change.sum().item() / len(x), change[RESCORED // 2 :].mean().item()
         if not all(abs(nats) <= TOLERANCE for nats in changes):
             return None

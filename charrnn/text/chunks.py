@@ -7,8 +7,7 @@ import numpy as np
 
 from charrnn.text.vocabulary import Ids
 
-Piece = str | bytes
-"""Some consecutive text: characters, or bytes if the unit is the byte."""
+Piece = str | bytes  # some consecutive text: characters, or bytes if the unit is the byte
 
 
 class Reader:

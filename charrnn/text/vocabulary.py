@@ -14,12 +14,10 @@ import numpy.typing as npt
 from charrnn.config import OnUnknown, Unit
 from charrnn.errors import CheckpointError, UnknownCharacterError
 
-Ids = npt.NDArray[Any]
-"""Ids of a text, in the smallest unsigned integer type that holds the vocabulary."""
+Ids = npt.NDArray[Any]  # of a text, in the smallest unsigned integer type that holds them all
 
 CODE_POINTS = 0x110000
-UNKNOWN = "\ufffd"
-"""The one symbol for all characters that a vocabulary leaves out, if it has one."""
+UNKNOWN = "\ufffd"  # the one symbol for all characters that a vocabulary leaves out, if it does
 _SHOWN_UNKNOWN = 5
 
 
@@ -143,12 +141,12 @@ class Vocabulary:
             return np.frombuffer(_utf_8(text, on_unknown), dtype=np.uint8)
         assert isinstance(text, str), "a character vocabulary reads characters"
         ids = self._look_up(text)
-        known = ids < len(self.symbols)
-        if not known.all():
+        in_vocabulary = ids < len(self.symbols)
+        if not in_vocabulary.all():
             if on_unknown == "skip":
-                ids = ids[known]
+                ids = ids[in_vocabulary]
             elif self._unknown_id is not None:
-                ids[~known] = self._unknown_id
+                ids[~in_vocabulary] = self._unknown_id
             else:
                 raise UnknownCharacterError(self._describe_unknown(text))
         return ids.astype(self.dtype, copy=False)

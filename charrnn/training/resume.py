@@ -20,8 +20,8 @@ from charrnn.training.learner import Learner
 from charrnn.training.recorder import Recorder, not_whole, restore
 from charrnn.training.trainer import Trainer
 
+# settings that a resumed run may change
 RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s", "threads", "device"}
-"""Settings that a resumed run may change."""
 
 
 def resume(

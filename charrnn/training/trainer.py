@@ -25,11 +25,9 @@ from charrnn.training.learner import Diverged, Learner
 from charrnn.training.recorder import Recorder, restore
 from charrnn.training.schedule import Progress, Schedule, default_eval_every, total_steps
 
-MAX_ROLLBACKS = 5
-"""How often a training may be rolled back; each time its learning rate is halved."""
+MAX_ROLLBACKS = 5  # each halves the learning rate
 
-Stop = Callable[[], bool]
-"""Returns whether training should stop; called after each step, and while the model is scored."""
+Stop = Callable[[], bool]  # whether training should stop; asked after each step, and while scoring
 
 
 class Trainer:

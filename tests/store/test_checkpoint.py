@@ -172,6 +172,13 @@ def test_other_readers_see_the_model(model_file: Path) -> None:
         np.testing.assert_array_equal(tensor.numpy(), parsed[name])
 
 
+def test_reading_a_file_draws_no_random_numbers(model_file: Path) -> None:
+    """A resumed training reads files between its random numbers."""
+    before = torch.get_rng_state()
+    load(model_file)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 # --- damage
 
 

@@ -7,7 +7,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
 from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
-from charrnn.training.schedule import enough_steps, total_steps
+from charrnn.training.schedule import Clock, enough_steps, total_steps
 
 # the hidden size from this many characters on that are read in all
 HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
@@ -35,8 +35,6 @@ LONG_CHARS = 8e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
 
 DROPOUT_EPOCHS = 8.0  # dropout is used from this many epochs on
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)

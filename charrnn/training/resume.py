@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
 from charrnn.training.recorder import Recorder, not_whole, restore
+from charrnn.training.schedule import Clock
 from charrnn.training.trainer import Trainer
 
 # settings that a resumed run may change
@@ -28,7 +29,7 @@ def resume(
     path: Path,
     changes: Mapping[str, Any],
     watch: Watch = ignore,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
 ) -> Trainer:
     """Continues a run exactly where its training file says.
 

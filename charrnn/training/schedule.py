@@ -13,6 +13,8 @@ from charrnn.config import DEFAULT_EPOCHS, DEFAULT_MIN_STEPS, ENOUGH_EPOCHS, Tra
 from charrnn.errors import OptionError
 from charrnn.text.batches import Batch, Position
 
+Clock = Callable[[], float]  # returns seconds
+
 ENOUGH_STEPS = 200  # a model may make this many, however small its text is
 LOG_AFTER_S = 2.0  # then a line is logged, however few updates were made
 EARLY_FROM_S = 20.0  # a time budget from here on can afford an early evaluation
@@ -104,7 +106,7 @@ class Schedule:
         steps: int | None,
         eval_every: int,
         progress: Progress,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.config, self.steps, self.progress = config, steps, progress
         self.eval_every = eval_every

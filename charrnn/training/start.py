@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from charrnn.text.dataset import Dataset, Watch, ignore, run_name
 from charrnn.training.learner import Learner
 from charrnn.training.planning import plan
 from charrnn.training.recorder import Recorder
-from charrnn.training.schedule import Progress
+from charrnn.training.schedule import Clock, Progress
 from charrnn.training.trainer import Trainer
 
 FITTED = ("batch_size", "seq_len")  # settings that a small text may shrink
@@ -40,9 +40,7 @@ class Request:
     keep_characters: bool = False  # also those of its characters that the text does not have
 
 
-def start(
-    request: Request, watch: Watch = ignore, clock: Callable[[], float] = time.perf_counter
-) -> Trainer:
+def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_counter) -> Trainer:
     """Reads the text once, fits the settings to it, builds the model.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 from charrnn.config import TrainingConfig
 from charrnn.errors import CheckpointError, TrainingError
-from charrnn.scoring.scorer import nats_per_char
+from charrnn.scoring.scorer import Stop, nats_per_char
 from charrnn.text.batches import batches_of
 from charrnn.text.dataset import Dataset
 from charrnn.text.vocabulary import Vocabulary
@@ -23,11 +23,9 @@ from charrnn.training.events import (
 )
 from charrnn.training.learner import Diverged, Learner
 from charrnn.training.recorder import Recorder, restore
-from charrnn.training.schedule import Progress, Schedule, default_eval_every, total_steps
+from charrnn.training.schedule import Clock, Progress, Schedule, default_eval_every, total_steps
 
 MAX_ROLLBACKS = 5  # each halves the learning rate
-
-Stop = Callable[[], bool]  # whether training should stop; asked after each step, and while scoring
 
 
 class Trainer:
@@ -50,7 +48,7 @@ class Trainer:
         recorder: Recorder,
         config: TrainingConfig,
         progress: Progress,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.learner, self.recorder, self.config = learner, recorder, config
         self.notes: list[str] = []
@@ -89,6 +87,8 @@ class Trainer:
 
     def events(self, stop: Stop = lambda: False) -> Iterator[Event]:
         """Trains to the end, or until ``stop`` returns true, saving on the way.
+
+        It is asked after each step, and while the model is scored.
 
         Yields:
             What happened, as it happens; :class:`Finished` last.

@@ -35,14 +35,10 @@ SCORE = Score(1000, 1200, 1386.2943611198906, 3, seconds=0.5)
 def terminal(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None = None) -> io.StringIO:
     """Makes every display believe in a terminal; returns what it writes to."""
     stream = io.StringIO() if stream is None else stream
+    console = Console(file=stream, force_terminal=True, width=100, _environ={"TERM": "xterm"})
     for module in (live, progress):
-        monkeypatch.setattr(
-            module,
-            "Console",
-            lambda **_: Console(
-                file=stream, force_terminal=True, width=100, _environ={"TERM": "xterm"}
-            ),
-        )
+        monkeypatch.setattr(module, "drawing_console", lambda: console)
+    monkeypatch.setattr(progress, "REFRESH_S", 0.0)
     return stream
 
 

@@ -15,7 +15,7 @@ from numpy_model import parse
 from texts import DATA
 
 from charrnn.config import DataConfig
-from charrnn.model.network import CharRNN
+from charrnn.model.forward import Network
 from charrnn.scoring.scorer import nats_per_char
 from charrnn.text.vocabulary import Ids, Vocabulary
 from charrnn.training import resume as resuming
@@ -25,7 +25,7 @@ from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
 
 
-def nats_unasked(model: CharRNN, vocabulary: Vocabulary, ids: Ids, _: object) -> float | None:
+def nats_unasked(model: Network, vocabulary: Vocabulary, ids: Ids, _: object) -> float | None:
     """Scores without asking whether to stop, so that a test can count who else asks."""
     return nats_per_char(model, vocabulary, ids)
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from charrnn.config import ModelConfig, SamplingConfig
+from charrnn.model.forward import Forward
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
 from charrnn.text.vocabulary import Vocabulary
@@ -14,19 +15,19 @@ LETTERS = Vocabulary.of_text("\n abcdefghij")
 BYTES = Vocabulary.of_bytes()
 
 
-def model_of(vocabulary: Vocabulary, **options: Any) -> CharRNN:
+def model_of(vocabulary: Vocabulary, **options: Any) -> Forward:
     """Returns a model that prefers some characters clearly."""
     config = ModelConfig(len(vocabulary), vocabulary.unit, **{"hidden_size": 12, **options})
-    model = CharRNN(config).eval()
+    model = CharRNN(config)
     with torch.no_grad():
         for parameter in model.output.parameters():
             parameter.normal_(std=0.8)
         for layer in model.layers:
             layer.b.normal_(std=0.2)
-    return model
+    return model.in_numpy()
 
 
-def written(model: CharRNN, vocabulary: Vocabulary, prompt: str = "", **options: Any) -> str:
+def written(model: Forward, vocabulary: Vocabulary, prompt: str = "", **options: Any) -> str:
     config = SamplingConfig(**{"length": 60, "seed": 3, **options})
     return "".join(generate(model, vocabulary, prompt, config))
 

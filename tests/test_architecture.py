@@ -3,7 +3,6 @@
 import ast
 import inspect
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typer.testing import CliRunner
 from charrnn import errors
 from charrnn.cli.app import app
 from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.store.checkpoint import Checkpoint
 
 PACKAGE = Path(errors.__file__).parent
 # each wing imports only wings above it
@@ -38,15 +38,12 @@ WINGS = [
 ]
 # libraries, and the only files (or whole wings) that may import them
 LIBRARIES = {
-    "torch": {
-        *("model", "training", "store/checkpoint", "store/transfer", "sampling/prompts"),
-        *("scoring/scorer", "scoring/reports", "scoring/context"),
-    },
+    "torch": {"model/cell", "model/device", "model/network", "model/products", "training"},
     "rich": {"display", "cli"},
     "typer": {"cli"},
     "datasets": {"text/rows"},
     "pyarrow": {"text/rows", "text/sources"},
-    "safetensors": {"store/checkpoint"},
+    "safetensors": {"store/checkpoint", "training/recorder"},
 }
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 60, 7
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
@@ -173,7 +170,7 @@ from charrnn.cli.app import app
 for args in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, args, input="I had coffee")
     assert result.exit_code == {code}, (args, result.stderr, result.exception)
-large = ("torch", "numpy", "datasets", "pyarrow", "pandas", "safetensors")
+large = ("torch", "numpy", "datasets", "pyarrow", "pandas", "safetensors", "rich", "pydantic")
 print(json.dumps([name for name in large if name in sys.modules]))
 """
 
@@ -185,7 +182,6 @@ def loaded(*commands: list[str], code: int = 0) -> list[str]:
         [sys.executable, "-c", program, json.dumps(commands)],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     names: list[str] = json.loads(done.stdout)
@@ -193,9 +189,10 @@ def loaded(*commands: list[str], code: int = 0) -> list[str]:
 
 
 def test_help_and_version_load_nothing_large() -> None:
+    """But rich, which draws the help."""
     helps = [[command, "--help"] for command in COMMANDS]
-    assert loaded() == []
-    assert loaded(["--help"], ["--version"], *helps) == []
+    assert loaded(["--version"]) == []
+    assert loaded(["--help"], *helps) == ["rich"]
 
 
 def test_wrong_usage_shows_before_anything_large_is_loaded() -> None:
@@ -211,15 +208,34 @@ def test_wrong_usage_shows_before_anything_large_is_loaded() -> None:
         ["eval", "--encoding", "klingon"],
         ["eval", "--per-line", "--per-char"],
     ]
-    assert loaded(*wrong, code=2) == []
+    assert loaded(*wrong, code=2) == ["rich"]
 
 
-def test_sample_and_eval_load_torch_but_not_datasets(story: Path, tmp_path: Path) -> None:
-    tiny = ["--hidden-size", "8", "--num-layers", "1", "--steps", "1"]
-    train = ["train", str(story), "--runs", str(tmp_path / "runs"), *tiny]
-    one = ["--runs", str(tmp_path / "runs")]
-    names = loaded(train, ["sample", *one], ["eval", *one], ["eval", *one, str(story)])
-    assert names == ["torch", "numpy", "safetensors"]
+# every command but `train`, in all its forms
+FORMS = [
+    ["sample", "--length", "1"],
+    ["sample", "--prompt", "I had", "--count", "3", "--stop", "."],
+    ["sample", "--json", "--length", "2"],
+    ["eval"],
+    ["eval", "--json", "--exact"],
+    ["eval", "--per-line"],
+    ["eval", "--per-line", "--carry", "--json"],
+    ["eval", "--per-char"],
+    ["eval", "--context-curve"],
+]
+
+
+def test_no_command_but_train_loads_torch_nor_rich_nor_datasets(trained: Checkpoint) -> None:
+    model = ["--model", str(trained.path)]
+    assert {form[0] for form in FORMS} == COMMANDS.keys() - {"train"}
+    assert loaded(*([*form, *model] for form in FORMS)) == ["numpy", "safetensors"]
+
+
+def test_a_heat_map_alone_loads_rich(trained: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    names = loaded(["eval", "--heatmap", "--model", str(trained.path)])
+    assert names == ["numpy", "safetensors", "rich"]
 
 
 # --- everything is explained

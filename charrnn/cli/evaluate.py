@@ -12,14 +12,13 @@ from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import DataConfig, OnUnknown, check
 from charrnn.display import scores
-from charrnn.display.console import has_colours, note
-from charrnn.display.heatmap import HeatMap, heat_legend
+from charrnn.display.console import note
 from charrnn.display.progress import Bar
 from charrnn.errors import NothingToScoreError, OptionError, UnknownCharacterError
 from charrnn.store.folder import find_run
 
 if TYPE_CHECKING:
-    from charrnn.scoring.reports import Score
+    from charrnn.scoring.reports import CharScore, Score
     from charrnn.store.checkpoint import Checkpoint
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Ids
@@ -54,10 +53,8 @@ def evaluate(
     """
     if per_line + per_char + heatmap + context_curve > 1:
         raise OptionError("--per-line, --per-char, --heatmap, --context-curve: give one of them")
-    if heatmap and as_json:
-        raise OptionError("--heatmap: it is no JSON: give --per-char --json")
-    if heatmap and not has_colours():
-        raise OptionError("--heatmap: no terminal with colours here: give --per-char")
+    if heatmap:
+        _check_heatmap(as_json)
     # an invalid byte is one more unknown character
     data: dict[str, Any] = {"encoding_errors": "surrogateescape"} if on_unknown == "skip" else {}
     data |= set_options(column=column, separator=separator, split=split)
@@ -93,17 +90,15 @@ def evaluate(
                 chars = score_chars(scorer, pieces, state, on_unknown)
                 state = _write_all(chars, partial(scores.char_rows, as_json=as_json), state)
             elif heatmap:
-                heat_map = HeatMap()
                 chars = score_chars(scorer, pieces, state, on_unknown)
-                state = _write_all(chars, heat_map.draw, state)
-                write(heat_map.end())  # the line that no newline ended
+                state = _write_heatmap(chars, state)
             else:
                 with Bar() as bar:
                     watch = partial(_show, bar, corpus.name, corpus.size_bytes())
                     total, state = score(scorer, pieces, state, on_unknown, watch)
                 whole_texts.append((corpus.name, total))
     if heatmap:
-        write(heat_legend())
+        _write_legend()
     elif whole_texts:
         render = scores.score_json if as_json else scores.score_table
         write(render(whole_texts, str(loaded.path), one_pass=scorer.one_pass) + "\n")
@@ -115,6 +110,31 @@ def _write_all(scored: Iterable[tuple[R, S]], render: Callable[[R], str | bytes]
         write(render(rows))
         state = after
     return state
+
+
+def _check_heatmap(as_json: bool) -> None:
+    # rich is loaded where it draws only
+    from charrnn.display.heatmap import has_colours
+
+    if as_json:
+        raise OptionError("--heatmap: it is no JSON: give --per-char --json")
+    if not has_colours():
+        raise OptionError("--heatmap: no terminal with colours here: give --per-char")
+
+
+def _write_heatmap(scored: "Iterable[tuple[list[CharScore], S]]", state: S) -> S:
+    from charrnn.display.heatmap import HeatMap
+
+    heat_map = HeatMap()
+    state = _write_all(scored, heat_map.draw, state)
+    write(heat_map.end())  # the line that no newline ended
+    return state
+
+
+def _write_legend() -> None:
+    from charrnn.display.heatmap import heat_legend
+
+    write(heat_legend())
 
 
 def _show(bar: Bar, name: str, size_bytes: int | None, score: "Score") -> None:

@@ -3,20 +3,26 @@
 import os
 
 from charrnn.config import check
+from charrnn.model import parallel
 
 
 def set_threads(threads: int | None) -> None:
-    """Sets the threads of torch and NumPy; None leaves their own choice.
+    """Sets how many threads sample and score; None is one for each core.
 
-    To be called once all options are checked: it imports torch, which takes over a second.
+    To be called before NumPy is loaded.
 
     Raises:
         OptionError: The number is out of range.
     """
     check({"threads": threads})
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a product has no threads of its own: `parallel`
+    parallel.set_threads(threads)
+
+
+def set_training_threads(threads: int | None) -> None:
+    """Sets the threads of training too; None leaves torch's own choice. It loads torch."""
+    set_threads(threads)
     if threads is not None:
-        # NumPy's products, in sampling, have threads of their own; it reads this when it is loaded
-        os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
         from charrnn.model.device import set_torch_threads
 
         set_torch_threads(threads)

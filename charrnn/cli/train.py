@@ -10,17 +10,16 @@ import typer
 
 from charrnn.cli import options
 from charrnn.cli.shell import Signals, named_errors, write
-from charrnn.cli.threads import set_threads
+from charrnn.cli.threads import set_training_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import DataConfig, SamplingConfig, check
 from charrnn.display.console import note
-from charrnn.display.live import TrainingDisplay
 from charrnn.display.progress import Bar
 from charrnn.errors import OptionError
 from charrnn.store.folder import TRAINING_FILE, find_run
-from charrnn.training.events import Evaluated, Finished
 
 if TYPE_CHECKING:
+    from charrnn.training.events import Evaluated, Finished
     from charrnn.training.trainer import Trainer
 
 
@@ -87,7 +86,7 @@ def train(
         _check_resume(sources or [], name, init_from, val_source)
     elif not sources:
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
-    set_threads(threads)
+    set_training_threads(threads)
     from charrnn.store import checkpoint
     from charrnn.training.resume import resume as resume_run
     from charrnn.training.start import Request, start
@@ -102,7 +101,7 @@ def train(
                 run = name or (sources[0] if sources else None)
                 path = find_run(runs, run, TRAINING_FILE)
                 trainer = resume_run(path, data | model | training, watch)
-                set_threads(trainer.config.threads)
+                set_training_threads(trainer.config.threads)
             else:
                 weights = checkpoint.load(find_run(runs, init_from)) if init_from else None
                 request = Request(
@@ -138,8 +137,11 @@ def _check_resume(
             raise OptionError(f"--resume: {path} is a text: name the run, with --name NAME")
 
 
-def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> Finished:
+def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
     """Trains with signals and screen attached; returns the end."""
+    from charrnn.display.live import TrainingDisplay
+    from charrnn.training.events import Finished
+
     if not quiet:
         for line in trainer.notes:
             note(line)
@@ -152,7 +154,7 @@ def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> Finished:
     return event
 
 
-def _short_sample(trainer: "Trainer", event: Evaluated) -> str:
+def _short_sample(trainer: "Trainer", event: "Evaluated") -> str:
     from charrnn.sampling.generate import generate
 
     config = SamplingConfig(length=240, seed=event.step)

@@ -7,8 +7,10 @@ the work.
 import contextlib
 import math
 import sys
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REFRESH_S = 0.25  # seconds between two drawings of the same thing, at least
 LN_2 = math.log(2)  # nats per bit
@@ -45,12 +47,14 @@ def note(message: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
-def is_drawable(console: Console) -> bool:
-    """Returns whether a console is a terminal that can draw the same line twice."""
-    return console.is_terminal and not console.is_dumb_terminal
+def drawing_console() -> "Console | None":
+    """Returns rich's console on standard error, if that can draw the same line twice, or None.
 
+    rich is loaded only if there is a terminal: it takes a fifth of a short command's time.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    from rich.console import Console
 
-def has_colours() -> bool:
-    """Returns whether standard output shows colours."""
-    console = Console()
-    return console.color_system is not None and not console.no_color
+    console = Console(stderr=True)
+    return None if console.is_dumb_terminal else console

@@ -61,6 +61,12 @@ class HeatMap:
                 self._bits = 0.0
 
 
+def has_colours() -> bool:
+    """Returns whether standard output shows colours."""
+    console = Console()
+    return console.color_system is not None and not console.no_color
+
+
 def heat_legend() -> str:
     """Returns the line that explains the colours."""
     legend, low = Text("bits: "), 0.0

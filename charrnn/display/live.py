@@ -5,14 +5,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.display.console import LN_2, REFRESH_S, duration, is_drawable, note, printable
+from charrnn.display.console import LN_2, REFRESH_S, drawing_console, duration, note, printable
 from charrnn.training import events
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -62,8 +62,7 @@ class TrainingDisplay:
         quiet: bool = False,
     ) -> None:
         self._summary, self._write_sample, self._quiet = summary, write_sample, quiet
-        self._console = Console(stderr=True)
-        self._live = is_drawable(self._console) and not quiet
+        self._console = None if quiet else drawing_console()
         self._panel: Live | None = None
         self._drawn_s = 0.0
         self._stepped: events.Stepped | None = None
@@ -73,7 +72,7 @@ class TrainingDisplay:
     def __enter__(self) -> "TrainingDisplay":
         if not self._quiet:
             note(summary_line(self._summary))
-        if self._live:
+        if self._console is not None:
             self._panel = Live(
                 console=self._console,
                 auto_refresh=False,
@@ -104,7 +103,7 @@ class TrainingDisplay:
             case events.Evaluated():
                 if event.val_nats_per_char is not None:
                     self._val_bits.append(event.val_nats_per_char / LN_2)
-                if self._live:
+                if self._console is not None:
                     self._sample = self._write_sample(event)
                     self._draw(at_once=True)
                 elif not self._quiet:
@@ -159,7 +158,7 @@ class TrainingDisplay:
         if self._val_bits:
             figures.append(f"   validation {self._val_bits[-1]:.3f}", style="bold")
             figures.append(f"   best {min(self._val_bits):.3f} bits/char   ")
-            if not self._console.options.ascii_only:
+            if self._console is None or not self._console.options.ascii_only:
                 figures.append(sparkline(self._val_bits), style="cyan")
         else:
             figures.append(" bits/char")

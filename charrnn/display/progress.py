@@ -1,43 +1,34 @@
 """A bar on the terminal while a text is read or scored."""
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from charrnn.display.console import REFRESH_S, drawing_console, printable
 
-from charrnn.display.console import REFRESH_S, is_drawable, printable
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LONGEST_LABEL = 30  # columns; a longer one would push the bar out of a narrow terminal
 
 
 class Bar:
-    """A progress bar, on a terminal only; erased at the end of the ``with`` block."""
+    """A progress bar, on a terminal only; erased at the end of the ``with`` block.
+
+    It appears once the work has lasted a moment.
+    """
 
     def __init__(self, *, shown: bool = True) -> None:
-        console = Console(stderr=True)
-        self._shown = shown and is_drawable(console)
-        self._drawn_s = -math.inf
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
-            console=console,
-            transient=True,
-            auto_refresh=False,  # a thread that draws could not see that the terminal is gone
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._progress.add_task("", figures="")
+        self._shown = shown
+        self._drawn_s = time.monotonic()
+        self._progress: Progress | None = None
 
     def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
+        if self._shown and self._progress is not None:
             with contextlib.suppress(OSError):
                 self._progress.stop()
         self._shown = False
@@ -52,6 +43,10 @@ class Bar:
         if not self._shown or time.monotonic() - self._drawn_s < REFRESH_S:
             return
         self._drawn_s = time.monotonic()
+        self._progress = self._progress or _new_progress()
+        if self._progress is None:
+            self._shown = False
+            return
         (task,) = self._progress.tasks
         label = label if len(label) <= LONGEST_LABEL else "…" + label[1 - LONGEST_LABEL :]
         task.description, task.completed, task.total = printable(label), done, total()
@@ -61,3 +56,24 @@ class Bar:
             self._progress.refresh()
         except OSError:
             self._shown = False  # the terminal is gone; the work continues
+
+
+def _new_progress() -> "Progress | None":
+    """Returns rich's bar; None if there is no terminal."""
+    if (console := drawing_console()) is None:
+        return None
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[figures]}", markup=False),
+        console=console,
+        transient=True,
+        auto_refresh=False,  # a thread that draws could not see that the terminal is gone
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    progress.add_task("", figures="")
+    return progress

@@ -6,15 +6,15 @@
 
 Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden, L layers.
 The state of all layers, (L, B, H), is an argument and a result; the model keeps none.
+`forward.py` computes the same in NumPy.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.model.cell import rnn
-from charrnn.text.vocabulary import Ids
+from charrnn.model.forward import Forward
 
 # standard deviation of layer 1's W_x at the start
 CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
@@ -70,22 +70,23 @@ class CharRNN(nn.Module):
         self.layers = nn.ModuleList([first, *upper])
         self.output = Output(V, H)
 
+    @classmethod
+    def of(cls, network: Forward) -> "CharRNN":
+        """Returns the same network in torch; draws no random numbers."""
+        with torch.random.fork_rng(devices=[]):
+            model = cls(network.config)
+        model.load_state_dict({name: torch.tensor(w) for name, w in network.weights.items()})
+        return model
+
+    def in_numpy(self) -> Forward:
+        """Returns the same network in NumPy; on the CPU, it shares the weights' memory."""
+        weights = {name: p.detach().cpu().numpy() for name, p in self.named_parameters()}
+        return Forward(self.config, weights)
+
     def zero_state(self, batch_size: int) -> Tensor:
         """Returns the state of having read nothing, zeros of (L, B, H)."""
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
         return self.output.b_y.new_zeros(shape)
-
-    def start_state(self, batch_size: int, newline_id: int | None) -> Tensor:
-        """Returns the state in which every text starts, (L, B, H).
-
-        It is the state after reading a newline, or the zero state if the vocabulary has none.
-        """
-        state = self.zero_state(batch_size)
-        if newline_id is None:
-            return state
-        with torch.no_grad():
-            newline = torch.full((1, batch_size), newline_id, device=state.device)
-            return self._run(newline, state, dropout=0.0)[1]
 
     def hidden(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Runs the layers over ids x, (T, B) int64, from a state, (L, B, H).
@@ -93,19 +94,7 @@ class CharRNN(nn.Module):
         Returns:
             The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
         """
-        return self._run(x, state, self.config.dropout if self.training else 0.0)
-
-    def state_after(self, ids: Ids, state: Tensor, steps: int = 4096) -> Tensor:
-        """Returns the state after reading ids, (T, B), from a state, (L, B, H).
-
-        At most ``steps`` time steps run at once, which bounds the memory.
-        """
-        for start in range(0, len(ids), steps):
-            x = torch.from_numpy(ids[start : start + steps].astype(np.int64))
-            state = self.hidden(x.to(state.device), state)[1]
-        return state
-
-    def _run(self, x: Tensor, state: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
+        dropout = self.config.dropout if self.training else 0.0
         h, last = x, []
         for layer, h_0 in zip(self.layers, state, strict=True):
             h = layer(h, h_0)

@@ -5,6 +5,7 @@ Shapes: B samples side by side, V vocabulary.
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +46,9 @@ def weights(logits: Floats, config: SamplingConfig) -> Floats:
     return p
 
 
-def draw(logits: Floats, config: SamplingConfig, points: Floats) -> list[int]:
+def draw(logits: npt.NDArray[Any], config: SamplingConfig, points: Floats) -> list[int]:
     """Draws an id for each of B samples, by logits, (B, V), and numbers of [0, 1), (B,)."""
-    cumulative = weights(logits, config).cumsum(-1)
+    cumulative = weights(logits.astype(np.float64), config).cumsum(-1)
     last = cumulative.shape[-1] - 1
     if len(cumulative) == 1:  # the same, faster
         row = cumulative[0]

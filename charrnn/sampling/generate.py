@@ -1,8 +1,7 @@
 """Prompts to text.
 
-Prompts are read by the network's fast pass; then it steps, and draws, in NumPy on the CPU. Sample i
-of seed s draws from a random stream of its own, that of seed s + i: made alone or side by side with
-others, it is the same (but for rounding, which may change one draw in a million).
+Sample i of seed s draws from a random stream of its own, that of seed s + i: made alone or side by
+side with others, it is the same (but for rounding, which may change one draw in a million).
 
 Shapes: B samples side by side, L layers, H hidden.
 """
@@ -13,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from charrnn.config import OnUnknown, SamplingConfig
-from charrnn.model.network import CharRNN
-from charrnn.model.stepper import Stepper
+from charrnn.model.forward import Array, Forward
+from charrnn.model.parallel import Ended, divide, in_threads
 from charrnn.sampling.decoding import Points, draw, sample_seeds
-from charrnn.sampling.prompts import prompt_state, prompt_states
+from charrnn.sampling.prompts import prompt_states
 from charrnn.text.vocabulary import Vocabulary
 
 SIDE_BY_SIDE = 256  # samples made at once; with more, the first are returned before the last begin
@@ -64,7 +63,7 @@ class TextAssembler:
 
 
 def generate(
-    model: CharRNN,
+    model: Forward,
     vocabulary: Vocabulary,
     prompt: str,
     config: SamplingConfig,
@@ -72,31 +71,33 @@ def generate(
 ) -> Iterator[str]:
     """Reads a prompt, and returns the text after it, a few characters at a time as they are made.
 
-    The model must be in evaluation mode; ``config.seed`` must be set, ``config.count`` is ignored.
+    ``config.seed`` must be set, ``config.count`` is ignored.
 
     Raises:
         UnknownCharacterError: The prompt holds unknown characters; raised before the first text.
     """
-    state = prompt_state(model, vocabulary, vocabulary.encode(prompt, on_unknown))
-    return _continue(Stepper(model, state), vocabulary, config)
+    state = prompt_states(model, vocabulary, [vocabulary.encode(prompt, on_unknown)])
+    return _continue(model, state, vocabulary, config)
 
 
-def _continue(stepper: Stepper, vocabulary: Vocabulary, config: SamplingConfig) -> Iterator[str]:
+def _continue(
+    model: Forward, state: Array, vocabulary: Vocabulary, config: SamplingConfig
+) -> Iterator[str]:
     points = Points(sample_seeds(config, 1))
     assembler = TextAssembler(vocabulary, config.stop)
     for _ in range(config.length) if config.length else itertools.count():
-        symbols = draw(stepper.logits(), config, points.next())
+        symbols = draw(model.logits(state[-1]), config, points.next())
         if text := assembler.add(symbols[0]):
             yield text
         if assembler.stopped:
             return
-        stepper.read(symbols)
+        state = model.step(symbols, state)
     if text := assembler.finish():
         yield text
 
 
 def generate_batch(
-    model: CharRNN,
+    model: Forward,
     vocabulary: Vocabulary,
     prompts: Sequence[str],
     config: SamplingConfig,
@@ -110,23 +111,38 @@ def generate_batch(
     columns = {prompt: column for column, prompt in enumerate(dict.fromkeys(prompts))}
     ids = [vocabulary.encode(prompt, on_unknown) for prompt in columns]
     states = prompt_states(model, vocabulary, ids)[:, [columns[prompt] for prompt in prompts]]
-    stepper = Stepper(model, states)
-    points = Points(sample_seeds(config, len(prompts)))
-    assemblers = [TextAssembler(vocabulary, config.stop) for _ in prompts]
-    texts: list[list[str]] = [[] for _ in prompts]
-    unfinished = list(range(len(prompts)))  # samples, in the order of the stepper's rows
+    seeds = sample_seeds(config, len(prompts))
+
+    def work(part: slice, ended: Ended) -> list[str]:
+        points = Points(seeds[part])
+        return _continue_all(model, states[:, part], vocabulary, config, points, ended)
+
+    return list(itertools.chain(*in_threads(work, divide(len(prompts), model.rows))))
+
+
+def _continue_all(
+    model: Forward,
+    state: Array,
+    vocabulary: Vocabulary,
+    config: SamplingConfig,
+    points: Points,
+    ended: Ended,
+) -> list[str]:
+    assemblers = [TextAssembler(vocabulary, config.stop) for _ in range(state.shape[1])]
+    texts: list[list[str]] = [[] for _ in assemblers]
+    unfinished = list(range(len(texts)))  # samples, in the order of the state's columns
     for _ in range(config.length):
-        symbols = draw(stepper.logits(), config, points.next())
+        symbols = draw(model.logits(state[-1]), config, points.next())
         for sample, symbol in zip(unfinished, symbols, strict=True):
             texts[sample].append(assemblers[sample].add(symbol))
         rows = [row for row, sample in enumerate(unfinished) if not assemblers[sample].stopped]
-        if not rows:
+        if not rows or ended():
             break
         if len(rows) < len(unfinished):
             unfinished, symbols = ([old[row] for row in rows] for old in (unfinished, symbols))
-            stepper.keep(rows)
+            state = state[:, rows]
             points.keep(rows)
-        stepper.read(symbols)
+        state = model.step(symbols, state)
     for text, assembler in zip(texts, assemblers, strict=True):
         text.append(assembler.finish())
     return ["".join(text) for text in texts]
@@ -142,7 +158,7 @@ class Sample:
 
 
 def samples(
-    model: CharRNN,
+    model: Forward,
     vocabulary: Vocabulary,
     prompts: Sequence[str],
     config: SamplingConfig,

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import nn
 
 from charrnn.errors import NothingToScoreError
-from charrnn.model.network import CharRNN
+from charrnn.model.forward import Forward, surprise
+from charrnn.model.streams import Streams
 from charrnn.text.chunks import Reader
 from charrnn.text.vocabulary import Ids
 
@@ -34,7 +33,7 @@ class ContextScore:
     standard_error: float  # of that mean, bits
 
 
-def context_curve(model: CharRNN, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
+def context_curve(model: Forward, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
     """Measures the surprise of a text, (n,), for each length of context.
 
     The same characters, evenly spaced and P = ``positions`` of them at most, are predicted from the
@@ -50,17 +49,14 @@ def context_curve(model: CharRNN, ids: Ids, positions: int = MAX_POSITIONS) -> l
     longest = contexts[-1]
     count = min(positions, len(ids) - longest)
     indices = np.unique(np.linspace(longest, len(ids) - 1, count).astype(np.int64))  # (P,)
-    targets = torch.from_numpy(ids[indices].astype(np.int64))
-    curve = []
-    with torch.inference_mode():
-        for k in contexts:
-            windows = ids[indices + np.arange(-k, 0)[:, None]]  # (k, P)
-            state = model.state_after(windows, model.zero_state(len(indices)), steps=64)
-            logits = model.output(state[-1])  # (P, V)
-            nats = nn.functional.cross_entropy(logits, targets, reduction="none")
-            bits = nats / math.log(2)
-            error = float(bits.std()) / math.sqrt(len(indices)) if len(indices) > 1 else 0.0
-            curve.append(ContextScore(k, float(bits.mean()), error))
+    streams, curve = Streams(model), []
+    for k in contexts:
+        windows = ids[indices + np.arange(-k, 0)[:, None]]  # (k, P)
+        zero = model.zero_state(len(indices))
+        _, state = streams.side_by_side(windows, zero, model.advance)
+        bits = surprise(model.logits(state[-1]), ids[indices]) / math.log(2)  # (P,)
+        error = float(bits.std(ddof=1)) / math.sqrt(len(bits)) if len(bits) > 1 else 0.0
+        curve.append(ContextScore(k, float(bits.mean()), error))
     return curve
 
 

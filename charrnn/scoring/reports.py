@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from torch import Tensor
 
 from charrnn.config import OnUnknown
 from charrnn.errors import NothingToScoreError, UnknownCharacterError
+from charrnn.model.forward import Array
 from charrnn.sampling.generate import Sample
-from charrnn.scoring.scorer import Scorer, surprise_and_rank
+from charrnn.scoring.scorer import Scorer
 from charrnn.text.chunks import Piece, segments
 from charrnn.text.vocabulary import Ids, Vocabulary
 
@@ -64,10 +64,10 @@ class Score:
 def score(
     scorer: Scorer,
     pieces: Iterable[Piece],
-    state: Tensor,
+    state: Array,
     on_unknown: OnUnknown = "error",
     watch: Callable[[Score], None] = lambda score: None,
-) -> tuple[Score, Tensor]:
+) -> tuple[Score, Array]:
     """Scores a text in constant memory, from the state before it, (L, 1, H).
 
     ``watch`` is called with the score so far. Returns the score, and the state after the text.
@@ -108,8 +108,8 @@ class CharScore:
 
 
 def score_chars(
-    scorer: Scorer, pieces: Iterable[Piece], state: Tensor, on_unknown: OnUnknown = "error"
-) -> Iterator[tuple[list[CharScore], Tensor]]:
+    scorer: Scorer, pieces: Iterable[Piece], state: Array, on_unknown: OnUnknown = "error"
+) -> Iterator[tuple[list[CharScore], Array]]:
     """Yields each character's score, in order, in lists of at most :data:`ROWS`.
 
     Arguments and errors are those of :func:`score`. Each list comes with the state after its whole
@@ -121,7 +121,7 @@ def score_chars(
         ids = vocabulary.encode(text, on_unknown)
         positions = _positions(vocabulary, text, ids)
         if len(ids):
-            figures, state = scorer.read(ids, state, surprise_and_rank)
+            figures, state = scorer.ranks(ids, state)
         for start in range(0, len(ids), ROWS):
             rows = slice(start, start + ROWS)
             columns = [positions[rows], *(column[rows].tolist() for column in (ids, *figures))]
@@ -153,11 +153,11 @@ def _require_scored(chars: int) -> None:
 def score_lines(
     scorer: Scorer,
     groups: Iterable[Sequence[Piece]],
-    state: Tensor,
+    state: Array,
     on_unknown: OnUnknown = "error",
     *,
     carry: bool = False,
-) -> Iterator[tuple[list[tuple[float, Piece]], Tensor]]:
+) -> Iterator[tuple[list[tuple[float, Piece]], Array]]:
     """Yields lists of (bits per character, line), at most :data:`MAX_LINES` long, and the state.
 
     Lines come without their ends, in groups that arrive together. If ``carry``, each is read after

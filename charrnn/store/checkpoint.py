@@ -21,22 +21,18 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
+import numpy as np
+import safetensors.numpy
 
-import charrnn
 from charrnn.config import ModelConfig
 from charrnn.errors import CharrnnError, CheckpointError, reason
 from charrnn.fields import typed
-from charrnn.model.network import CharRNN
+from charrnn.model.forward import Array, Forward
 from charrnn.store.folder import write_whole
 from charrnn.text.vocabulary import Vocabulary
 
@@ -48,22 +44,12 @@ _NOT_SAFETENSORS = "it is not a safetensors file, or a damaged one"
 class Checkpoint:
     """The content of a model file or a training file."""
 
-    model: CharRNN  # in evaluation mode, if it was read
+    model: Forward
     vocabulary: Vocabulary
     provenance: dict[str, Any] = field(default_factory=dict)  # where it comes from, JSON values
     training_state: dict[str, Any] = field(default_factory=dict)  # of a training file, JSON values
-    tensors: dict[str, Tensor] = field(default_factory=dict)  # further ones of a training file
+    tensors: dict[str, Array] = field(default_factory=dict)  # further ones of a training file
     path: Path = Path()  # where it was read
-
-
-def library_versions() -> dict[str, str]:
-    """Returns the versions that decide a run's numbers."""
-    return {
-        "charrnn": charrnn.__version__,
-        "torch": torch.__version__,
-        "safetensors": safetensors.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -72,8 +58,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: The disk is full, or the folder is gone or read-only.
     """
-    tensors = {**checkpoint.model.state_dict(), **checkpoint.tensors}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = {**checkpoint.model.weights, **checkpoint.tensors}
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata = {
         "format": "charrnn",
         "format_version": FORMAT_VERSION,
@@ -86,7 +72,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.training_state:
         metadata["training_state"] = json.dumps(checkpoint.training_state)
     metadata["checksum"] = _checksum(metadata, tensors)
-    write_whole(path, safetensors.torch.save(tensors, metadata))
+    write_whole(path, safetensors.numpy.save(tensors, metadata))
 
 
 def load(path: Path) -> Checkpoint:
@@ -101,14 +87,14 @@ def load(path: Path) -> Checkpoint:
             config = _read_config(metadata)
             _check_shapes(config, shapes, extra="training_state" in metadata)
             stream.seek(0)
-            tensors = safetensors.torch.load(stream.read())
+            tensors = safetensors.numpy.load(stream.read())
         if metadata.pop("checksum", None) != _checksum(metadata, tensors):
             raise CheckpointError("it is not as it was saved (checksum)")
         symbols, unknown = metadata.get("vocabulary", ""), metadata.get("unknown")
         vocabulary = Vocabulary.from_json(config.unit, symbols, unknown)
         if len(vocabulary) != config.vocab_size:
             raise CheckpointError("its vocabulary and its sizes disagree")
-        model = _build(config, tensors)
+        model = Forward(config, _take_weights(config, tensors))
         provenance, training_state = (
             _json_object(metadata, key) for key in ("provenance", "training_state")
         )
@@ -118,7 +104,7 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {reason(error)}: check the path") from None
     except (CharrnnError, safetensors.SafetensorError, KeyError) as error:
-        # safetensors' KeyError is a type of tensor that torch lacks
+        # safetensors' KeyError is a type of tensor that NumPy lacks
         why = reason(error) if isinstance(error, CharrnnError) else _NOT_SAFETENSORS
         raise CheckpointError(
             f"{path}: not a charrnn model: {why}: name a run, or a file that charrnn wrote"
@@ -185,22 +171,19 @@ def _check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], ex
         raise CheckpointError(f"tensor {unknown[0]} is unknown")
 
 
-def _build(config: ModelConfig, tensors: dict[str, Tensor]) -> CharRNN:
-    """Builds the model, and takes its weights out of the tensors."""
+def _take_weights(config: ModelConfig, tensors: dict[str, Array]) -> dict[str, Array]:
+    """Takes the model's weights out of the tensors, and returns them."""
     weights = {name: tensors.pop(name) for name in config.parameter_shapes()}
     for name, weight in weights.items():
-        if weight.dtype != torch.float32 or not bool(weight.isfinite().all()):
+        if weight.dtype != np.float32 or not np.isfinite(weight).all():
             raise CheckpointError(f"tensor {name} holds values that are not finite float32 numbers")
-    with torch.random.fork_rng(devices=[]):  # reading a file draws no random numbers
-        model = CharRNN(config)
-    model.load_state_dict(weights)
-    return model.eval()
+    return weights
 
 
-def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
     """Hashes the metadata as sorted JSON, then each tensor's name and bytes, by name."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return "sha256:" + digest.hexdigest()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from charrnn.model.network import CharRNN
+    from charrnn.model.forward import Forward
 
 Reason = Literal["done", "patience", "interrupted"]  # why a training ended
 
@@ -48,7 +48,7 @@ class Evaluated:
     elapsed_s: float
     val_nats_per_char: float | None  # None if there is no validation text
     best: bool  # whether it is the best so far, and was saved
-    model: "CharRNN"  # to sample from at once; training changes it further
+    model: "Forward"  # to sample from at once; training changes it further
 
 
 @dataclass(frozen=True)

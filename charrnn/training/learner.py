@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from charrnn.config import TrainingConfig
 from charrnn.errors import TrainingError
-from charrnn.model.device import find_device
+from charrnn.model.device import OnDevice, find_device
+from charrnn.model.forward import Array, Forward, Network
 from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch
 from charrnn.training.optimizer import AdamW, update_average
@@ -78,14 +79,23 @@ class Learner:
         self.state = state.detach()  # truncated BPTT stops here
         return nats
 
+    def averaged(self) -> Network:
+        """Returns the averaged network, to be scored; in NumPy on the CPU, by the same memory."""
+        if self.state.device.type == "cpu":
+            return self.average.in_numpy()
+        return OnDevice(self.average)
+
     def check_finite(self) -> None:
         """Raises :class:`Diverged` if a weight is NaN or infinite."""
         models = (self.model, self.average)
         if not all(bool(p.isfinite().all()) for model in models for p in model.parameters()):
             raise Diverged("the weights are NaN or infinite")
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Array]:
         """Returns what a training file keeps beside the weights, by its name there."""
+        return {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
+
+    def _tensors(self) -> dict[str, Tensor]:
         names = [name for name, _ in self.model.named_parameters()]
         kinds = {
             "average.{}": self._averages,
@@ -97,16 +107,16 @@ class Learner:
             tensors |= {kind.format(name): t for name, t in zip(names, of_kind, strict=True)}
         return tensors
 
-    def restore(self, model: CharRNN, tensors: Mapping[str, Tensor], step: int) -> None:
+    def restore(self, model: Forward, tensors: Mapping[str, Array], step: int) -> None:
         """Takes over what a training file kept: weights, the rest by name, the updates so far.
 
         Raises:
             KeyError: A tensor is missing.
             ValueError: One has another shape or type.
         """
-        self.model.load_state_dict(model.state_dict())
-        for name, tensor in self.tensors().items():
-            saved = tensors[name]
+        self.model.load_state_dict(CharRNN.of(model).state_dict())
+        for name, tensor in self._tensors().items():
+            saved = torch.tensor(tensors[name])
             if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
                 wanted = f"{tensor.dtype} {tuple(tensor.shape)}"
                 raise ValueError(f"tensor {name}: {saved.dtype} {tuple(saved.shape)}, not {wanted}")

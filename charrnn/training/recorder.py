@@ -5,17 +5,20 @@ the next save, the history's lines until the next flush.
 """
 
 import contextlib
-import copy
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 
+import charrnn
 from charrnn.config import MODEL_FILE, TrainingConfig
 from charrnn.errors import CheckpointError
 from charrnn.fields import typed
+from charrnn.model.forward import Forward
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import TRAINING_FILE, RunLock
@@ -25,6 +28,14 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.events import Evaluated, Stepped
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Progress
+
+# what decides a run's numbers
+VERSIONS = {
+    "charrnn": charrnn.__version__,
+    "torch": torch.__version__,
+    "safetensors": safetensors.__version__,
+    "python": platform.python_version(),
+}
 
 
 class Recorder:
@@ -87,7 +98,7 @@ class Recorder:
             "train_chars_read": progress.chars,
             "elapsed_s": round(progress.elapsed_s, 3),
             "val_nats_per_char": nats,
-            "versions": checkpoint.library_versions(),
+            "versions": VERSIONS,
         }
 
     def save_model(self, learner: Learner, progress: Progress, nats: float | None) -> None:
@@ -98,14 +109,13 @@ class Recorder:
             CheckpointError: It cannot be written; the next :meth:`save` tries again.
         """
         learner.check_finite()
-        best = Checkpoint(
-            learner.average, self._vocabulary, provenance=self._provenance_of(progress, nats)
-        )
+        model = learner.average.in_numpy()
+        best = Checkpoint(model, self._vocabulary, provenance=self._provenance_of(progress, nats))
         self._unsaved = None
         try:
             checkpoint.save(self.model_path, best)
         except CheckpointError:
-            self._unsaved = replace(best, model=copy.deepcopy(learner.average))
+            self._unsaved = replace(best, model=_copy(model))
             raise
 
     def save(self, learner: Learner, progress: Progress) -> None:
@@ -123,7 +133,7 @@ class Recorder:
             checkpoint.save(self.model_path, self._unsaved)
             self._unsaved = None
         training = Checkpoint(
-            learner.model,
+            learner.model.in_numpy(),
             self._vocabulary,
             provenance=self._provenance_of(progress, progress.best_nats),
             training_state={
@@ -131,7 +141,7 @@ class Recorder:
                 "progress": asdict(progress),
                 **self._origin,
             },
-            tensors={"random_state": torch.get_rng_state(), **learner.tensors()},
+            tensors={"random_state": torch.get_rng_state().numpy(), **learner.tensors()},
         )
         checkpoint.save(self.folder / TRAINING_FILE, training)
 
@@ -150,6 +160,10 @@ class Recorder:
         self._lock.release()
 
 
+def _copy(model: Forward) -> Forward:
+    return Forward(model.config, {name: weight.copy() for name, weight in model.weights.items()})
+
+
 def restore(saved: Checkpoint, learner: Learner) -> Progress:
     """Takes a learner, and torch's random numbers, back to a save; returns how far that was.
 
@@ -161,7 +175,7 @@ def restore(saved: Checkpoint, learner: Learner) -> Progress:
         position = typed(Position, progress.pop("position"))
         restored = typed(Progress, {**progress, "position": position})
         learner.restore(saved.model, saved.tensors, restored.step)
-        torch.set_rng_state(saved.tensors["random_state"])
+        torch.set_rng_state(torch.tensor(saved.tensors["random_state"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise not_whole(saved.path, error) from None
     return restored

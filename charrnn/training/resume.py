@@ -11,6 +11,7 @@ from typing import Any
 from charrnn.config import LIMITS, MODEL_FILE, TrainingConfig, option_name
 from charrnn.errors import CheckpointError, OptionError
 from charrnn.fields import typed
+from charrnn.model.network import CharRNN
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import RunLock
@@ -57,7 +58,7 @@ def resume(
         # a replay of the same steps finds the same best model again; other steps may not
         replayed = config == as_before and config.max_time is None
         newer_nats = None if replayed else _newer_nats(saved, path)
-        learner = Learner(saved.model, config)
+        learner = Learner(CharRNN.of(saved.model), config)
         progress = restore(saved, learner)
         progress.best_nats = progress.best_nats if newer_nats is None else newer_nats
         recorder = Recorder(

@@ -69,7 +69,7 @@ def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_coun
         model = CharRNN(planned.model)
         notes = [*dataset.notes, *planned.notes]
         if other is not None:
-            notes.append(transfer(other, model, dataset.vocabulary))
+            notes.append(transfer(other, model.in_numpy(), dataset.vocabulary))
         learner = Learner(model, config)
         recorder = Recorder(
             run.folder(),

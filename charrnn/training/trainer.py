@@ -7,7 +7,8 @@ from typing import Any
 
 from charrnn.config import TrainingConfig
 from charrnn.errors import CheckpointError, TrainingError
-from charrnn.scoring.scorer import Stop, nats_per_char
+from charrnn.model.streams import Stop
+from charrnn.scoring.scorer import nats_per_char
 from charrnn.text.batches import batches_of
 from charrnn.text.dataset import Dataset
 from charrnn.text.vocabulary import Vocabulary
@@ -168,18 +169,19 @@ class Trainer:
 
     def _evaluate(self, stop: Stop) -> Generator[Event, None, bool]:
         """Scores the averaged model, keeps it if it is the best; returns False if stopped."""
-        schedule, progress, average = self.schedule, self.schedule.progress, self.learner.average
+        schedule, progress = self.schedule, self.schedule.progress
         before_s = schedule.elapsed()
         self.learner.check_finite()
         nats = None
         if len(self._val_ids):
-            nats = self.score(average, self.vocabulary, self._val_ids, stop)
+            nats = self.score(self.learner.averaged(), self.vocabulary, self._val_ids, stop)
             if nats is None:
                 return False
         if best := schedule.judge(nats):
             yield from self._attempt(self.recorder.save_model, self.learner, progress, nats)
         schedule.evaluated(before_s)
-        event = Evaluated(progress.step, progress.chars, progress.elapsed_s, nats, best, average)
+        model = self.learner.average.in_numpy()
+        event = Evaluated(progress.step, progress.chars, progress.elapsed_s, nats, best, model)
         self.recorder.log(event)
         yield from self._attempt(self.recorder.flush)
         yield event

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from screens import Broken
 
-from charrnn.display.console import duration, note, printable
+from charrnn.display.console import drawing_console, duration, note, printable
 from charrnn.display.live import sparkline
 
 few = settings(deadline=None, max_examples=60)
@@ -88,3 +88,27 @@ def test_a_note_on_an_ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     text = buffer.getvalue().decode("ascii")
     assert text.startswith(r"\xe9 b")
     assert text.count("\n") == 1 and "\x1b" not in text
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "term", "draws"),
+    [
+        (Terminal(), "xterm", True),
+        (Terminal(), "dumb", False),
+        (io.StringIO(), "xterm", False),
+        (None, "xterm", False),
+    ],
+)
+def test_only_a_terminal_that_can_is_drawn_on(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None, term: str, draws: bool
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert (drawing_console() is not None) == draws

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from rich.console import Console
 from screens import Broken, streams_given_back, terminal
 
 from charrnn.display import progress
@@ -28,6 +27,7 @@ def test_a_bar_is_drawn_a_few_times_a_second_and_erased(monkeypatch: pytest.Monk
     stream, sizes = terminal(monkeypatch), iter([200, None])
     with Bar() as bar:
         bar.show("first", 50, lambda: next(sizes), "50 MB")
+        monkeypatch.setattr(progress, "REFRESH_S", 60.0)
         bar.show("too soon", 60, lambda: next(sizes), "60 MB")
         monkeypatch.setattr(progress, "REFRESH_S", 0.0)
         bar.show("second", 70, lambda: next(sizes), "70 MB")
@@ -38,6 +38,14 @@ def test_a_bar_is_drawn_a_few_times_a_second_and_erased(monkeypatch: pytest.Monk
     assert "too soon" not in shown and "too late" not in shown
     # the cursor is back, and the line with it
     assert stream.getvalue().rstrip().endswith("\x1b[2K")
+
+
+def test_work_that_ends_at_once_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    monkeypatch.setattr(progress, "REFRESH_S", 60.0)
+    with Bar() as bar:
+        bar.show("a.txt", 1, lambda: 2, "")
+    assert stream.getvalue() == ""
 
 
 def test_nothing_is_drawn_if_no_one_would_see_it(
@@ -51,13 +59,6 @@ def test_nothing_is_drawn_if_no_one_would_see_it(
         bar.show("a.txt", 1, lambda: 2, "")
     with Bar():
         pass
-    monkeypatch.setattr(
-        progress,
-        "Console",
-        lambda **_: Console(file=stream, force_terminal=True, _environ={"TERM": "dumb"}),
-    )
-    with Bar() as bar:
-        bar.show("a.txt", 1, lambda: 2, "")
     assert stream.getvalue() == ""
 
 
@@ -66,7 +67,6 @@ def test_a_terminal_that_goes_away_does_not_end_the_work(
     monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     terminal(monkeypatch, Broken(writes))
-    monkeypatch.setattr(progress, "REFRESH_S", 0.0)
     with streams_given_back(), Bar() as bar:
         for done in range(3):
             bar.show("a.txt", done, lambda: 3, "")

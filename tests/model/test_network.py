@@ -199,29 +199,26 @@ def test_dropout_is_for_training_only() -> None:
     assert not torch.equal(with_dropout.train()(x, state)[0], without(x, state)[0])
 
 
-# Where a text starts.
+# In NumPy and back.
 
 
-@depths
-@pytest.mark.parametrize("newline_id", [0, 4])
-def test_a_text_starts_after_a_newline(L: int, newline_id: int) -> None:
-    model = make_model(num_layers=L)
-    newline = torch.full((1, B), newline_id)
-    _, wanted = model(newline, model.zero_state(B))
-    start = model.start_state(B, newline_id)
-    assert start.shape == (L, B, H)
-    torch.testing.assert_close(start, wanted)
-    assert not start.requires_grad
+def test_a_network_goes_to_numpy_and_back() -> None:
+    model = CharRNN(ModelConfig(V, hidden_size=H, num_layers=2, dropout=0.5))
+    before = torch.get_rng_state()
+    back = CharRNN.of(model.in_numpy())
+    assert torch.equal(torch.get_rng_state(), before), "reading draws no random numbers"
+    assert back.config == model.config
+    for name, parameter in back.named_parameters():
+        assert torch.equal(parameter, model.get_parameter(name))
 
 
-def test_a_text_starts_from_zero_if_there_is_no_newline() -> None:
-    model = make_model(num_layers=2)
-    start = model.start_state(B, newline_id=None)
-    assert torch.equal(start, torch.zeros(2, B, H).double())
-    assert torch.equal(model.output(start[-1]), model.output.b_y.expand(B, V))
-
-
-def test_dropout_does_not_change_where_a_text_starts() -> None:
-    model = make_model(True, dropout=0.5)
-    in_training = model.start_state(B, newline_id=4)
-    torch.testing.assert_close(in_training, model.eval().start_state(B, newline_id=4))
+def test_in_numpy_the_memory_is_the_same() -> None:
+    """So that a training scores its weights as they are, without a copy."""
+    model = CharRNN(ModelConfig(V, hidden_size=H, num_layers=2))
+    network, x = model.in_numpy(), np.arange(V)[:, None]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1)
+        wanted, _ = model(torch.from_numpy(x), model.zero_state(1))
+    logits, _ = network.predictions(np.append(x, [[0]], axis=0), network.zero_state(1))
+    np.testing.assert_allclose(logits[1:], wanted, atol=1e-5)

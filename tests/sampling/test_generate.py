@@ -10,7 +10,7 @@ from numpy_model import NumpyModel
 from small_samples import ABC, BYTES, LETTERS, config, model_of, written
 
 from charrnn.errors import UnknownCharacterError
-from charrnn.model.network import CharRNN
+from charrnn.model.forward import Forward
 from charrnn.sampling.generate import TextAssembler, generate, generate_batch, samples
 from charrnn.store.checkpoint import Checkpoint, save
 from charrnn.text.vocabulary import Vocabulary
@@ -43,7 +43,7 @@ def test_the_prompt_matters_and_is_not_repeated() -> None:
     assert rest == in_two[20:]
 
 
-def batch(model: CharRNN, prompts: list[str], **options: Any) -> list[str]:
+def batch(model: Forward, prompts: list[str], **options: Any) -> list[str]:
     return generate_batch(model, LETTERS, prompts, config(**{"length": 50, "seed": 8, **options}))
 
 

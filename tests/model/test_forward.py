@@ -1,0 +1,156 @@
+"""The network in NumPy: it computes what the network in torch computes."""
+
+import numpy as np
+import pytest
+import torch
+from small_models import constant_model
+from small_samples import ABC, LETTERS
+
+from charrnn.config import ModelConfig, Nonlinearity
+from charrnn.model.forward import Array, Forward, start_state, surprise
+from charrnn.model.network import CharRNN
+from charrnn.text.vocabulary import Ids
+
+V, H, B = len(LETTERS), 32, 3
+
+both = pytest.mark.parametrize("f", ["tanh", "relu"])
+depths = pytest.mark.parametrize("L", [1, 2, 3, 5])
+
+
+def network_of(f: Nonlinearity = "tanh", L: int = 2) -> CharRNN:
+    """Returns a network that forgets, as trained ones do, with random biases too."""
+    model = CharRNN(ModelConfig(V, hidden_size=H, num_layers=L, nonlinearity=f))
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.W_h.mul_(0.7)
+            layer.b.normal_(std=0.2)
+        for parameter in model.output.parameters():
+            parameter.normal_(std=0.5)
+    return model
+
+
+def text_of(model: CharRNN, T: int, batch_size: int = B) -> tuple[Ids, Array]:
+    """Returns random ids, (T, B), and a random state, (L, B, H)."""
+    random = np.random.default_rng(0)
+    shape = model.zero_state(batch_size).shape
+    dtype = model.output.b_y.detach().numpy().dtype
+    x = random.integers(V, size=(T, batch_size)).astype(np.uint8)
+    return x, random.random(shape).astype(dtype)
+
+
+def by_torch(model: CharRNN, x: Ids, state: Array) -> tuple[Array, Array]:
+    """Returns the logits after each of x, (T, B, V), and the state after."""
+    with torch.no_grad():
+        logits, after = model(torch.from_numpy(x.astype(np.int64)), torch.from_numpy(state))
+    return logits.numpy(), after.numpy()
+
+
+def step_by_step(network: Forward, x: Ids, state: Array) -> tuple[Array, Array]:
+    logits = []
+    for ids in x.tolist():
+        state = network.step(ids, state)
+        logits.append(network.logits(state[-1]))
+    return np.stack(logits), state
+
+
+def at_once(network: Forward, x: Ids, state: Array) -> tuple[Array, Array]:
+    hs, after = network.hidden(x, state)
+    return network.logits(hs[1:]), after
+
+
+# --- the same numbers as torch's
+
+
+@both
+@depths
+@pytest.mark.parametrize("batch_size", [1, B])
+@pytest.mark.parametrize("way", [step_by_step, at_once])
+@pytest.mark.parametrize(("double", "tolerance"), [(False, 1e-5), (True, 1e-10)])
+def test_a_thousand_steps_give_the_logits_of_torch(
+    f: Nonlinearity, L: int, batch_size: int, way: object, double: bool, tolerance: float
+) -> None:
+    model = network_of(f, L).to(torch.float64 if double else torch.float32)
+    x, state = text_of(model, 1000, batch_size)
+    assert callable(way)
+    logits, after = way(model.in_numpy(), x, state)
+    wanted, wanted_after = by_torch(model, x, state)
+    assert logits.dtype == after.dtype == state.dtype
+    np.testing.assert_allclose(logits, wanted, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(after, wanted_after, rtol=0, atol=tolerance)
+
+
+def test_each_character_is_predicted_from_those_before_it() -> None:
+    model = network_of()
+    network, (x, state) = model.in_numpy(), text_of(model, 9)
+    logits, after = network.predictions(x, state)
+    later, wanted_after = by_torch(model, x, state)
+    np.testing.assert_allclose(logits[0], network.logits(state[-1]), atol=1e-6)
+    np.testing.assert_allclose(logits[1:], later[:-1], atol=1e-5)
+    np.testing.assert_allclose(after, wanted_after, atol=1e-5)
+    (nats,), _ = network.nats(x, state)
+    wanted = torch.nn.functional.cross_entropy(
+        torch.from_numpy(logits).flatten(0, 1),
+        torch.from_numpy(x.astype(np.int64)).flatten(),
+        reduction="none",
+    )
+    np.testing.assert_allclose(nats.flatten(), wanted, atol=1e-5)
+
+
+def test_the_surprise_of_extreme_logits_is_finite() -> None:
+    logits = np.array([[1000.0, 0.0], [-1000.0, 0.0], [0.0, 0.0]], np.float32)
+    nats = surprise(logits, np.array([1, 0, 0], np.uint8))
+    np.testing.assert_allclose(nats, [1000.0, 1000.0, np.log(2)], rtol=1e-6)
+
+
+# --- pure functions
+
+
+@both
+def test_two_parts_are_the_whole_and_what_is_given_stays(f: Nonlinearity) -> None:
+    model = network_of(f)
+    network, (x, state) = model.in_numpy(), text_of(model, 50)
+    given = x.copy(), state.copy()
+    whole, end = network.predictions(x, state)
+    first, between = network.predictions(x[:20], state)
+    second, other_end = network.predictions(x[20:], between)
+    np.testing.assert_allclose(np.concatenate([first, second]), whole, atol=1e-5)
+    np.testing.assert_allclose(other_end, end, atol=1e-5)
+    network.step(x[0].tolist(), state)
+    network.nats(x, state)
+    np.testing.assert_array_equal(x, given[0])
+    np.testing.assert_array_equal(state, given[1])
+    np.testing.assert_array_equal(network.predictions(x, state)[0], whole)
+
+
+def test_after_nothing_the_state_is_the_one_before() -> None:
+    model = network_of()
+    network, (x, state) = model.in_numpy(), text_of(model, 0)
+    np.testing.assert_array_equal(network.advance(x, state)[1], state)
+
+
+def test_a_row_does_not_depend_on_the_others() -> None:
+    model = network_of()
+    network, (x, state) = model.in_numpy(), text_of(model, 30, 5)
+    together, _ = network.predictions(x, state)
+    for row in range(5):
+        alone, _ = network.predictions(x[:, row : row + 1], state[:, row : row + 1])
+        np.testing.assert_allclose(alone[:, 0], together[:, row], atol=1e-5)
+
+
+# --- where a text starts
+
+
+@depths
+def test_a_text_starts_after_a_newline(L: int) -> None:
+    network = network_of(L=L).in_numpy()
+    _, wanted = network.advance(np.array([[0]]), network.zero_state(1))
+    start = start_state(network, LETTERS.newline_id)
+    assert start.shape == (L, 1, H)
+    np.testing.assert_array_equal(start, wanted)
+
+
+def test_a_text_starts_from_zero_if_there_is_no_newline() -> None:
+    network = constant_model(ABC, [0.1, 0.2, 0.3])
+    start = start_state(network, ABC.newline_id)
+    np.testing.assert_array_equal(start, np.zeros((1, 1, 1)))
+    np.testing.assert_allclose(network.logits(start[-1]), [[0.1, 0.2, 0.3]], rtol=1e-6)

@@ -1,0 +1,195 @@
+"""A long text read as streams: the same as in one pass, or read in one pass."""
+
+import math
+
+import numpy as np
+import pytest
+from small_models import constant_model, model_of
+from small_samples import LETTERS
+from small_samples import model_of as sample_model_of
+from texts import COFFEE
+
+from charrnn.config import ModelConfig
+from charrnn.model import parallel
+from charrnn.model import streams as streams_module
+from charrnn.model.forward import Array, Forward, start_state
+from charrnn.model.streams import Stopped, Streams
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.text.vocabulary import Ids, Vocabulary
+
+
+def read(network: Forward, ids: Ids, *, exact: bool = False) -> tuple[Array, Array, bool]:
+    """Returns the surprise of each character, the state after, and whether one pass was made."""
+    streams = Streams(network, exact=exact)
+    (nats,), state = streams.read(ids, network.zero_state(1), network.nats)
+    return nats, state, streams.one_pass
+
+
+# --- what streams and one pass agree on
+
+
+@pytest.mark.parametrize("n", [1, 511, 512, 5003, 20_000])
+def test_streams_read_what_one_pass_reads(trained: Checkpoint, n: int) -> None:
+    ids = trained.vocabulary.encode(COFFEE[40_000 : 40_000 + n], "skip")
+    assert n - 5 < len(ids) <= n
+    nats, state, one_pass = read(trained.model, ids)
+    wanted, wanted_state, _ = read(trained.model, ids, exact=True)
+    assert one_pass == (len(ids) < 512)
+    assert nats.shape == ids.shape
+    np.testing.assert_allclose(nats, wanted, atol=0.002)
+    assert abs(nats.mean(dtype=float) - wanted.mean(dtype=float)) / math.log(2) < 1e-5
+    np.testing.assert_allclose(state, wanted_state, atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_number_of_threads_changes_rounding_only(
+    trained: Checkpoint, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = trained.vocabulary.encode(COFFEE[:40_000], "skip")
+    wanted, wanted_state, _ = read(trained.model, ids)
+    monkeypatch.setattr(parallel, "_threads", threads)
+    nats, state, one_pass = read(trained.model, ids)
+    assert not one_pass
+    np.testing.assert_allclose(nats, wanted, atol=1e-4)
+    np.testing.assert_allclose(state, wanted_state, atol=1e-5)
+
+
+def test_each_character_is_read_once_in_its_place() -> None:
+    """Whatever their number, and the remainder that makes no stream of its own."""
+    vocabulary = Vocabulary.of_text("ab")
+    network = constant_model(vocabulary, [math.log(3), 0.0])
+    random = np.random.default_rng(0)
+    for n in [*range(1, 1200, 37), 70_001]:
+        ids = (random.random(n) < 0.5).astype(np.uint8)
+        nats, _, _ = read(network, ids)
+        np.testing.assert_allclose(nats, np.where(ids == 0, math.log(4 / 3), math.log(4)), 1e-5)
+
+
+# --- what is not forgotten
+
+
+def latch(symbol: float) -> Forward:
+    """Returns a network that knows for ever whether it has read a "!" since the last "."."""
+    vocabulary = Vocabulary.of_text("!.a")
+    network = constant_model(vocabulary, [0.0, 0.0, 0.0])
+    network.weights["layers.0.W_x"][:] = [[5.0, -5.0, symbol]]
+    network.weights["layers.0.W_h"][:] = 2.0
+    network.weights["output.W_y"][:] = [[-3.0], [0.0], [3.0]]
+    return network
+
+
+def test_one_thing_remembered_for_long_is_seen() -> None:
+    """The end of the text looks the same to all streams, but the first one has read the "!"."""
+    text = np.full(20_000, 2, np.uint8)
+    text[[10, 15_000]] = 0, 1
+    nats, state, one_pass = read(latch(0.0), text)
+    wanted, wanted_state, _ = read(latch(0.0), text, exact=True)
+    assert one_pass
+    np.testing.assert_allclose(nats, wanted, atol=1e-5)
+    np.testing.assert_allclose(state, wanted_state, atol=1e-5)
+
+
+class Counter:
+    """A network that never forgets: its state shows, for ever, which of two letters came more."""
+
+    rows = 64
+
+    def __init__(self, size: float, fading: float = 1.0) -> None:
+        self.config = ModelConfig(2, hidden_size=1, num_layers=1)
+        self.size, self.fading = size, fading
+
+    def zero_state(self, batch_size: int) -> Array:
+        return np.zeros((1, batch_size, 1))
+
+    def advance(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
+        return [], self.nats(x, state)[1]
+
+    def nats(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
+        h, nats = state[0, :, 0], []
+        for x_t in x.astype(float):
+            sure = self.size * np.tanh(h / 500)
+            nats.append(np.log1p(np.exp(np.where(x_t == 1, -2 * sure, 2 * sure))))
+            h = self.fading * h + 2 * x_t - 1
+        return [np.reshape(nats, x.shape)], h[None, :, None]
+
+    def predictions(self, x: Ids, state: Array) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("size", [1.0, 0.003], ids=["much", "little, but for ever"])
+def test_a_network_that_never_forgets_reads_in_one_pass(size: float) -> None:
+    ids = (np.random.default_rng(0).random(20_000) < 0.7).astype(np.uint8)
+    network = Counter(size)
+    one_pass, streams = Streams(network, exact=True), Streams(network)
+    (wanted,), state = one_pass.read(ids, network.zero_state(1), network.nats)
+    (nats,), state_of_streams = streams.read(ids, network.zero_state(1), network.nats)
+    assert streams.one_pass
+    np.testing.assert_allclose(nats, wanted, atol=1e-5)
+    np.testing.assert_allclose(state_of_streams, state)
+
+
+@pytest.mark.parametrize("fading", [0.5, 0.9, 0.98])
+def test_the_slower_a_network_forgets_the_longer_it_is_warmed_up(
+    fading: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, lengths = Counter(1.0, fading), []
+    advance = network.advance
+    monkeypatch.setattr(network, "advance", lambda x, h: (lengths.append(len(x)), advance(x, h))[1])
+    ids = (np.random.default_rng(0).random(20_000) < 0.7).astype(np.uint8)
+    streams = Streams(network)
+    _, state = streams.read(ids, network.zero_state(1), network.nats)
+    assert not streams.one_pass
+    assert max(lengths) == {0.5: 64, 0.9: 256, 0.98: 1024}[fading]
+    _, wanted = Streams(network, exact=True).read(ids, network.zero_state(1), network.nats)
+    np.testing.assert_allclose(state, wanted, rtol=1e-4)
+
+
+# --- the state after a text
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_of_a_long_text_the_end_is_enough_if_what_is_long_past_is_forgotten(
+    forgets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams_module, "READ_WHOLE", 2048)
+    network = sample_model_of(LETTERS)
+    for name, weight in network.weights.items():
+        if name.endswith("W_h"):
+            weight *= 0.8 if forgets else 1.0
+        elif not forgets and name.endswith((".b", "W_x")):
+            weight *= 0.001
+    ids = np.random.default_rng(0).integers(len(LETTERS), size=50_000).astype(np.uint8)
+    read_chars: list[int] = []
+    advance = network.advance
+    monkeypatch.setattr(
+        network, "advance", lambda x, h: (read_chars.append(x.size), advance(x, h))[1]
+    )
+    start = start_state(network, LETTERS.newline_id)
+    state = Streams(network).state_after(ids, start)
+    assert (sum(read_chars) < 2 * 2048) == forgets
+    wanted = start
+    for symbol in ids.tolist():
+        wanted = network.step([symbol], wanted)
+    np.testing.assert_allclose(state, wanted, atol=1e-4)
+
+
+def test_after_nothing_the_state_is_the_one_before() -> None:
+    network = sample_model_of(LETTERS)
+    start = start_state(network, LETTERS.newline_id)
+    assert Streams(network).state_after(LETTERS.encode(""), start) is start
+
+
+# --- stopping
+
+
+@pytest.mark.parametrize("calls", [0, 3])
+def test_reading_stops_once_stop_returns_true(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again and again, also within one long text."""
+    monkeypatch.setattr(parallel, "_threads", 1)
+    vocabulary = Vocabulary.of_text(COFFEE)
+    asked = iter(range(10**6))
+    network, ids = model_of(vocabulary), np.tile(vocabulary.encode(COFFEE), 10)
+    streams = Streams(network, stop=lambda: next(asked) >= calls)
+    with pytest.raises(Stopped):
+        streams.read(ids, network.zero_state(1), network.nats)
+    assert next(asked) == calls + 1

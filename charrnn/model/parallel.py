@@ -35,9 +35,12 @@ def thread_count() -> int:
     return os.cpu_count() or 1
 
 
-def divide(rows: int, largest: int) -> list[slice]:
-    """Divides rows into parts of equal size, none larger than ``largest``, for all threads."""
-    count = max(-(-rows // largest), min(thread_count(), rows // FEWEST), 1)
+def divide(rows: int, largest: int, fewest: int = FEWEST) -> list[slice]:
+    """Divides rows into parts of equal size for all threads.
+
+    None is larger than ``largest``; there are no more than needed if they had less than ``fewest``.
+    """
+    count = max(-(-rows // largest), min(thread_count(), rows // fewest), 1)
     bounds = [rows * part // count for part in range(count + 1)]
     return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
 

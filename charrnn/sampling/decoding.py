@@ -4,13 +4,13 @@ Shapes: B samples side by side, V vocabulary.
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import SamplingConfig
+from charrnn.text.vocabulary import Ids
 
 Floats = npt.NDArray[np.float64]
 BLOCK = 256  # random numbers that each stream draws at once
@@ -18,7 +18,7 @@ SEEDS = 2**63
 
 
 def weights(logits: Floats, config: SamplingConfig) -> Floats:
-    """Returns what the probabilities of the symbols are proportional to, (B, V), as the logits.
+    """Returns what the symbols' probabilities are proportional to, (B, V) or (V,), as the logits.
 
     The options apply in the field's usual order: temperature, top-k, top-p, min-p; each sees what
     the ones before it left, renormalised.
@@ -29,8 +29,11 @@ def weights(logits: Floats, config: SamplingConfig) -> Floats:
         np.put_along_axis(one_hot, logits.argmax(-1, keepdims=True), 1.0, axis=-1)
         return one_hot
     p = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
-    with np.errstate(over="ignore") if config.temperature < 1e-3 else nullcontext():
-        p /= config.temperature  # near 0, all but the best become -inf
+    if config.temperature < 1e-3:
+        with np.errstate(over="ignore"):
+            p /= config.temperature  # all but the best become -inf
+    elif config.temperature != 1:
+        p /= config.temperature
     np.exp(p, out=p)
     if not (config.top_k or config.top_p < 1 or config.min_p):
         return p
@@ -46,15 +49,19 @@ def weights(logits: Floats, config: SamplingConfig) -> Floats:
     return p
 
 
-def draw(logits: npt.NDArray[Any], config: SamplingConfig, points: Floats) -> list[int]:
-    """Draws an id for each of B samples, by logits, (B, V), and numbers of [0, 1), (B,)."""
+def draw(logits: npt.NDArray[Any], config: SamplingConfig, points: Floats) -> Ids:
+    """Draws an id for each of B samples, (B,), by logits, (B, V), and numbers of [0, 1), (B,)."""
     cumulative = weights(logits.astype(np.float64), config).cumsum(-1)
-    last = cumulative.shape[-1] - 1
-    if len(cumulative) == 1:  # the same, faster
-        row = cumulative[0]
-        return [min(int(row.searchsorted(points[0] * row[last], side="right")), last)]
     drawn = (cumulative <= points[:, None] * cumulative[:, -1:]).sum(-1)
-    return [min(symbol, last) for symbol in drawn.tolist()]
+    symbols: Ids = np.minimum(drawn, cumulative.shape[-1] - 1)
+    return symbols
+
+
+def draw_one(logits: npt.NDArray[Any], config: SamplingConfig, point: float) -> int:
+    """Draws what `draw` does for one sample, by logits, (V,), but faster."""
+    cumulative = weights(logits.astype(np.float64), config).cumsum()
+    drawn = int(cumulative.searchsorted(point * cumulative[-1], side="right"))
+    return min(drawn, len(cumulative) - 1)
 
 
 class Points:

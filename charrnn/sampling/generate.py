@@ -11,14 +11,17 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from charrnn.config import OnUnknown, SamplingConfig
 from charrnn.model.forward import Array, Forward
-from charrnn.model.parallel import Ended, divide, in_threads
-from charrnn.sampling.decoding import Points, draw, sample_seeds
+from charrnn.model.parallel import FEWEST, Ended, divide, in_threads
+from charrnn.sampling.decoding import Points, draw, draw_one, sample_seeds
 from charrnn.sampling.prompts import prompt_states
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Ids, Vocabulary
 
 SIDE_BY_SIDE = 256  # samples made at once; with more, the first are returned before the last begin
+WORTH_A_THREAD = 2**21  # multiplications of a step's product
 
 
 class TextAssembler:
@@ -85,13 +88,15 @@ def _continue(
 ) -> Iterator[str]:
     points = Points(sample_seeds(config, 1))
     assembler = TextAssembler(vocabulary, config.stop)
+    h = list(state[:, 0])  # of each layer, (H,)
+    logits = model.logits(h[-1])
     for _ in range(config.length) if config.length else itertools.count():
-        symbols = draw(model.logits(state[-1]), config, points.next())
-        if text := assembler.add(symbols[0]):
+        symbol = draw_one(logits, config, points.next()[0])
+        if text := assembler.add(symbol):
             yield text
         if assembler.stopped:
             return
-        state = model.step(symbols, state)
+        logits, h = model.step(symbol, h)
     if text := assembler.finish():
         yield text
 
@@ -117,7 +122,10 @@ def generate_batch(
         points = Points(seeds[part])
         return _continue_all(model, states[:, part], vocabulary, config, points, ended)
 
-    return list(itertools.chain(*in_threads(work, divide(len(prompts), model.rows))))
+    # below this, two threads mostly wait for each other's turn in Python
+    fewest = max(FEWEST, WORTH_A_THREAD // model.config.hidden_size**2)
+    parts = divide(len(prompts), model.rows, fewest)
+    return list(itertools.chain(*in_threads(work, parts)))
 
 
 def _continue_all(
@@ -128,21 +136,32 @@ def _continue_all(
     points: Points,
     ended: Ended,
 ) -> list[str]:
+    """Returns the text of each sample, made side by side."""
+    drawn: list[Ids] = []  # of samples without stop texts, which are decoded at the end
     assemblers = [TextAssembler(vocabulary, config.stop) for _ in range(state.shape[1])]
     texts: list[list[str]] = [[] for _ in assemblers]
     unfinished = list(range(len(texts)))  # samples, in the order of the state's columns
+    h = list(state)  # of each layer, (B, H)
+    logits = model.logits(h[-1])
     for _ in range(config.length):
-        symbols = draw(model.logits(state[-1]), config, points.next())
-        for sample, symbol in zip(unfinished, symbols, strict=True):
-            texts[sample].append(assemblers[sample].add(symbol))
-        rows = [row for row, sample in enumerate(unfinished) if not assemblers[sample].stopped]
-        if not rows or ended():
+        symbols = draw(logits, config, points.next())
+        if config.stop:
+            for sample, symbol in zip(unfinished, symbols.tolist(), strict=True):
+                texts[sample].append(assemblers[sample].add(symbol))
+            rows = [row for row, sample in enumerate(unfinished) if not assemblers[sample].stopped]
+            if not rows:
+                break
+            if len(rows) < len(unfinished):
+                unfinished = [unfinished[row] for row in rows]
+                symbols, h = symbols[rows], [of_layer[rows] for of_layer in h]
+                points.keep(rows)
+        else:
+            drawn.append(symbols)
+        if ended():
             break
-        if len(rows) < len(unfinished):
-            unfinished, symbols = ([old[row] for row in rows] for old in (unfinished, symbols))
-            state = state[:, rows]
-            points.keep(rows)
-        state = model.step(symbols, state)
+        logits, h = model.step(symbols, h)
+    if drawn:
+        return [vocabulary.decode(ids) for ids in np.stack(drawn, axis=1)]
     for text, assembler in zip(texts, assemblers, strict=True):
         text.append(assembler.finish())
     return ["".join(text) for text in texts]

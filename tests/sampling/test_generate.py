@@ -1,5 +1,6 @@
 """Sampling: texts follow the model's probabilities, and nothing of a stop text is printed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from small_samples import ABC, BYTES, LETTERS, config, model_of, written
 from charrnn.errors import UnknownCharacterError
 from charrnn.model.forward import Forward
 from charrnn.sampling.generate import TextAssembler, generate, generate_batch, samples
-from charrnn.store.checkpoint import Checkpoint, save
+from charrnn.store.checkpoint import Checkpoint, load, save
 from charrnn.text.vocabulary import Vocabulary
 
 few = settings(deadline=None, max_examples=100)
@@ -80,6 +81,16 @@ def test_a_seed_decides_the_text() -> None:
     assert written(model, LETTERS, seed=1) == written(model, LETTERS, seed=1)
     assert written(model, LETTERS, seed=1) != written(model, LETTERS, seed=2)
     assert len(written(model, LETTERS, length=17)) == 17
+
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.mark.parametrize("kept", json.loads((DATA / "samples.json").read_text(encoding="utf-8")))
+def test_a_seed_gives_the_text_that_it_gave_to_earlier_versions(kept: dict[str, Any]) -> None:
+    model = load(DATA / "version_0_1" / "model_at_the_end.safetensors")
+    prompt, text = kept.pop("prompt"), kept.pop("text")
+    assert written(model.model, model.vocabulary, prompt, **kept) == text
 
 
 def test_an_endless_text_comes_as_it_is_made() -> None:

@@ -15,10 +15,10 @@ from charrnn.text.vocabulary import Ids, Vocabulary
 
 
 def step_by_step(network: Forward, ids: Ids) -> Array:
-    state = start_state(network, LETTERS.newline_id)
-    for symbol in ids.tolist():
-        state = network.step([symbol], state)
-    return state
+    hs = list(start_state(network, LETTERS.newline_id))
+    for symbol in ids:
+        _, hs = network.step(symbol[None], hs)
+    return np.stack(hs)
 
 
 @pytest.mark.parametrize(

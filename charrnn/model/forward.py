@@ -133,7 +133,6 @@ class Forward:
             else:
                 np.dot(below[1:].reshape(T * B, H), W_xT, out=inputs)
             inputs += b
-            W_hT = np.ascontiguousarray(W_hT)  # the product of each step is faster with it
             product = np.empty_like(h_0)
             h, *later = hs
             for h_t in later:
@@ -145,7 +144,7 @@ class Forward:
         return below, after
 
     def logits(self, h: Array) -> Array:
-        """Returns logits, (..., V), for h, (..., H)."""
+        """Returns logits, (B, V) or (V,), for h, (B, H) or (H,)."""
         logits: Array = h.dot(self._W_yT)
         logits += self._b_y
         return logits
@@ -157,7 +156,9 @@ class Forward:
     def predictions(self, x: Ids, state: Array) -> tuple[Array, Array]:
         """Returns the logits for each of x, given all before it, (T, B, V), and the state after."""
         hs, after = self.hidden(x, state)
-        return self.logits(hs[:-1]), after
+        # rows: of three dimensions, a product takes four times as long
+        rows = hs[:-1].reshape(-1, hs.shape[2])
+        return self.logits(rows).reshape(*x.shape, self.config.vocab_size), after
 
     def nats(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
         """Returns one figure, the surprise of each of x, (T, B), and the state after."""

@@ -63,7 +63,7 @@ def alone(network: Forward, x: Ids, state: Array) -> tuple[Array, Array]:
 
 def at_once(network: Forward, x: Ids, state: Array) -> tuple[Array, Array]:
     hs, after = network.hidden(x, state)
-    return network.logits(hs[1:]), after
+    return np.stack([network.logits(h) for h in hs[1:]]), after
 
 
 Way = Callable[[Forward, Ids, Array], tuple[Array, Array]]

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.model.forward import Forward
 from charrnn.model.network import CharRNN
+from charrnn.model.streams import Streams
 from charrnn.sampling.generate import generate, generate_batch
-from charrnn.sampling.prompts import prompt_state
 from charrnn.scoring.reports import score_lines
 from charrnn.scoring.scorer import Scorer
 from charrnn.text.batches import Batches
@@ -112,8 +113,11 @@ def _speed_of_the_command(steps: int) -> float:
 
 
 def _charrnn(*args: str, stdin: bytes = b"") -> None:
-    command = [sys.executable, "-m", "charrnn", *args]
-    subprocess.run(command, input=stdin, check=True, capture_output=True)
+    _python("-m", "charrnn", *args, stdin=stdin)
+
+
+def _python(*args: str, stdin: bytes = b"") -> None:
+    subprocess.run([sys.executable, *args], input=stdin, check=True, capture_output=True)
 
 
 def saving(rounds: int) -> list[Row]:
@@ -138,13 +142,13 @@ def saving(rounds: int) -> list[Row]:
     return rows
 
 
-def forgetful(hidden_size: int) -> CharRNN:
+def forgetful(hidden_size: int) -> Forward:
     """Returns a model of two layers that forgets, as a trained one does."""
-    model = CharRNN(ModelConfig(V, hidden_size=hidden_size, num_layers=2)).eval()
+    model = CharRNN(ModelConfig(V, hidden_size=hidden_size, num_layers=2))
     with torch.no_grad():
         for layer in model.layers:
             layer.W_h.mul_(0.5)
-    return model
+    return model.in_numpy()
 
 
 def sampling(rounds: int, chars: int = 1500) -> list[Row]:
@@ -157,7 +161,7 @@ def sampling(rounds: int, chars: int = 1500) -> list[Row]:
         model = forgetful(hidden_size)
         other = TorchRNN(hidden_size, 2, one_hot=False).eval()
 
-        def ours(model: CharRNN = model) -> None:
+        def ours(model: Forward = model) -> None:
             for _ in generate(model, vocabulary, "", config):
                 pass
 
@@ -168,11 +172,11 @@ def sampling(rounds: int, chars: int = 1500) -> list[Row]:
                     logits, state = other(x, state)
                     x = torch.multinomial(logits[0].softmax(-1), 1)
 
-        def batch(model: CharRNN = model) -> None:
+        def batch(model: Forward = model) -> None:
             generate_batch(model, vocabulary, [""] * SIDE_BY_SIDE, config)
 
-        def prompt(model: CharRNN = model) -> None:
-            prompt_state(model, vocabulary, ids)
+        def prompt(model: Forward = model) -> None:
+            Streams(model).state_after(ids, model.zero_state(1))
 
         contestants = [ours, stepping, batch, prompt]
         ours_s, stepping_s, batch_s, prompt_s = medians_s(contestants, rounds)
@@ -199,15 +203,15 @@ def evaluation(rounds: int, chars: int = 2**19, lines: int = 2**13) -> list[Row]
     for hidden_size in (256, 512):
         model = forgetful(hidden_size)
 
-        def streams(model: CharRNN = model) -> None:
+        def streams(model: Forward = model) -> None:
             scorer = Scorer(model, vocabulary)
             scorer.nats(ids, scorer.start)
 
-        def one_pass(model: CharRNN = model) -> None:
+        def one_pass(model: Forward = model) -> None:
             scorer = Scorer(model, vocabulary, exact=True)
             scorer.nats(ids[:20_000], scorer.start)
 
-        def by_line(model: CharRNN = model) -> None:
+        def by_line(model: Forward = model) -> None:
             scorer = Scorer(model, vocabulary)
             for _ in score_lines(scorer, [group], scorer.start):
                 pass
@@ -254,26 +258,37 @@ def start_up(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as runs:
         _charrnn("train", str(COFFEE), "--name", "m", "--runs", runs, "--steps", "1", "--quiet")
         model = ("--model", f"{runs}/m/model.safetensors")
-        python = {
-            'python -c "import typer, rich"': "import typer, rich",
-            'python -c "import torch"': "import torch",
-        }
-        runs_of: dict[str, Run] = {
-            name: lambda code=code: subprocess.run([sys.executable, "-c", code], check=True)
-            for name, code in python.items()
-        }
-        runs_of |= {
+        imports = ("numpy, rich, typer, safetensors", "torch")
+        commands: dict[str, Run] = {
+            f'python -c "import {names}"': lambda names=names: _python("-c", f"import {names}")
+            for names in imports
+        } | {
             "charrnn --help": lambda: _charrnn("--help"),
-            "charrnn sample --length 1": lambda: _charrnn("sample", "--length", "1", *model),
-            "echo a | charrnn eval": lambda: _charrnn("eval", *model, stdin=b"a\n"),
+            "charrnn sample --length 20": lambda: _charrnn("sample", "--length", "20", *model),
+            "echo I had coffee | charrnn eval": lambda: _charrnn(
+                "eval", *model, stdin=b"I had coffee\n"
+            ),
+            "the first line of eval --per-line": lambda: _first_line("eval", "--per-line", *model),
             "charrnn train --steps 1": lambda: _charrnn(
                 "train", str(COFFEE), "--runs", runs, "--steps", "1"
             ),
         }
-        taken = medians_s(list(runs_of.values()), max(3, rounds // 3))
+        taken = medians_s(list(commands.values()), max(5, rounds // 3))
     return [
-        {"command": name, "seconds": round(s, 2)} for name, s in zip(runs_of, taken, strict=True)
+        {"command": name, "seconds": round(s, 2)} for name, s in zip(commands, taken, strict=True)
     ]
+
+
+def _first_line(*args: str) -> None:
+    """Waits for the first line that a command writes, as soon as it was given one."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "charrnn", *args]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"I had coffee\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.kill()
 
 
 def scaling(rounds: int) -> list[Row]:

@@ -45,7 +45,7 @@ Model = Annotated[
     str | None,
     naming_run(RUN, "A model file, a run's folder or a run's name.", "the newest run"),
 ]
-Threads = Annotated[int | None, option(RUN, "Threads to compute with.", "torch's choice")]
+Threads = Annotated[int | None, option(RUN, "Threads to compute with.", "one for each core")]
 OnUnknownCharacter = Annotated[
     OnUnknown, option(TEXT, "What to do with unknown characters: error, or skip (leave them out).")
 ]

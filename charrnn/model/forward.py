@@ -78,13 +78,13 @@ class Forward:
         self.config, self.weights = config, weights
         self._layers = [
             Layer(
-                weights[f"layers.{i}.W_x"].T, weights[f"layers.{i}.W_h"].T, weights[f"layers.{i}.b"]
+                # contiguous, as `network.py` has it in memory: then it is a view
+                np.ascontiguousarray(weights[f"layers.{i}.W_x"].T),
+                weights[f"layers.{i}.W_h"].T,
+                weights[f"layers.{i}.b"],
             )
             for i in range(config.num_layers)
         ]
-        # a character's row is contiguous, as `network.py` has it in memory: then it is a view
-        W_xT = np.ascontiguousarray(self._layers[0].W_xT)
-        self._layers[0] = self._layers[0]._replace(W_xT=W_xT)
         self._W_yT, self._b_y = weights["output.W_y"].T, weights["output.b_y"]
         self._f = F[config.nonlinearity]
 

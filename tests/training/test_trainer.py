@@ -12,11 +12,13 @@ import pytest
 import torch
 from clocks import Clock
 from numpy_model import NumpyModel
+from scored import score_of
 from small_runs import COFFEE, after, history, resume, run, same, saved_tensors, scores, start
 from texts import SENTENCE
 from torch import nn
 
 from charrnn.errors import TrainingError
+from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
 from charrnn.training import learner
 from charrnn.training.events import Finished, RolledBack, Stepped
@@ -42,6 +44,17 @@ def test_the_first_loss_is_that_of_a_guess(tmp_path: Path, unit: str) -> None:
     assert isinstance(stepped, Stepped)
     symbols = 256 if unit == "byte" else len(set(COFFEE))
     assert stepped.train_nats_per_char == pytest.approx(math.log(symbols), abs=0.1)
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_the_validation_figure_is_what_scoring_the_model_gives(tmp_path: Path, unit: str) -> None:
+    """One computation, so that they are equal to the last bit."""
+    *_, finished = run(start(tmp_path, steps=30, unit=unit, val_fraction=0.3))
+    assert isinstance(finished, Finished)
+    model = checkpoint.load(finished.model_path)
+    tail = COFFEE.encode()[int(0.7 * len(COFFEE)) :].decode()
+    nats = score_of(Scorer(model.model, model.vocabulary), [tail]).nats_per_char
+    assert len(tail) > 1500 and nats == pytest.approx(finished.val_nats_per_char, rel=1e-12)
 
 
 class Spy:

@@ -110,7 +110,7 @@ class Forward:
             a += h.dot(W_hT)
             a += b
             after.append(self._f(a, out=a))
-        return self.logits(after[-1]), after
+        return self._logits(after[-1]), after
 
     @explosive
     def hidden(self, x: Ids, state: Array) -> tuple[Array, Array]:
@@ -143,8 +143,12 @@ class Forward:
         assert below is not None
         return below, after
 
+    @explosive
     def logits(self, h: Array) -> Array:
         """Returns logits, (B, V) or (V,), for h, (B, H) or (H,)."""
+        return self._logits(h)
+
+    def _logits(self, h: Array) -> Array:
         logits: Array = h.dot(self._W_yT)
         logits += self._b_y
         return logits

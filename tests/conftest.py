@@ -8,6 +8,7 @@ import torch
 from clocks import Clock
 from texts import DATA
 
+from charrnn.model import parallel
 from charrnn.store.checkpoint import Checkpoint
 
 # nothing here may reach for a network, or for another test's runs
@@ -22,6 +23,7 @@ def _same_numbers() -> None:
     """Seeds torch; a test that sets other threads does not change the next one."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    parallel.set_threads(1)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from texts import DATA
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -38,7 +39,10 @@ WINGS = [
 ]
 # libraries, and the only files (or whole wings) that may import them
 LIBRARIES = {
-    "torch": {"model/cell", "model/device", "model/network", "model/products", "training"},
+    "torch": {
+        *("model/cell", "model/device", "model/network", "model/on_device", "model/products"),
+        "training",
+    },
     "rich": {"display", "cli"},
     "typer": {"cli"},
     "datasets": {"text/rows"},
@@ -164,7 +168,12 @@ def test_a_function_is_not_too_long_and_takes_not_too_much(file: str) -> None:
 # --- what is loaded when
 
 LOADED = """
-import json, sys
+import json, os, sys
+from importlib.abc import MetaPathFinder
+class OneThreadAProduct(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        assert name != "numpy" or os.environ["OPENBLAS_NUM_THREADS"] == "1", "set too late"
+sys.meta_path.insert(0, OneThreadAProduct())
 from typer.testing import CliRunner
 from charrnn.cli.app import app
 for args in json.loads(sys.argv[1]):
@@ -216,12 +225,14 @@ FORMS = [
     ["sample", "--length", "1"],
     ["sample", "--prompt", "I had", "--count", "3", "--stop", "."],
     ["sample", "--json", "--length", "2"],
+    ["sample", "--prompts", "-", "--top-p", "0.9"],
     ["eval"],
     ["eval", "--json", "--exact"],
     ["eval", "--per-line"],
     ["eval", "--per-line", "--carry", "--json"],
     ["eval", "--per-char"],
     ["eval", "--context-curve"],
+    ["eval", "--on-unknown", "skip", str(DATA / "coffee.txt")],
 ]
 
 

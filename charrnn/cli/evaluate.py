@@ -113,7 +113,7 @@ def _write_all(scored: Iterable[tuple[R, S]], render: Callable[[R], str | bytes]
 
 
 def _check_heatmap(as_json: bool) -> None:
-    # rich is loaded where it draws only
+    # rich is loaded only if something is drawn
     from charrnn.display.heatmap import has_colours
 
     if as_json:

@@ -1,6 +1,6 @@
 """``charrnn sample``: continues prompts."""
 
-import secrets
+import os
 import sys
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def sample(
     """
     settings = set_options(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     settings |= set_options(length=length, count=count, stop=tuple(stop or ()))
-    settings |= {"seed": secrets.randbits(32) if seed is None else seed}
+    settings |= {"seed": int.from_bytes(os.urandom(4)) if seed is None else seed}
     config = SamplingConfig(**settings)
     if prompt is not None and prompts is not None:
         raise OptionError("--prompt and --prompts: give one of them")
@@ -53,8 +53,6 @@ def sample(
     set_threads(threads)
     from charrnn.sampling.generate import generate, samples
     from charrnn.sampling.prompts import check_prompts
-    from charrnn.scoring.reports import continuation_bits
-    from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
 
     loaded = checkpoint.load(find_run(runs, model))
@@ -70,6 +68,9 @@ def sample(
     network, vocabulary = loaded.model, loaded.vocabulary
     drawn = samples(network, vocabulary, texts, config, on_unknown)
     if as_json:
+        from charrnn.scoring.reports import continuation_bits
+        from charrnn.scoring.scorer import Scorer
+
         for one, bits in continuation_bits(Scorer(network, vocabulary), drawn, on_unknown):
             write(sample_json(one, bits, config, str(loaded.path)))
     elif prompts is not None:

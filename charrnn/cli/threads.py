@@ -20,7 +20,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def set_training_threads(threads: int | None) -> None:
-    """Sets the threads of training too; None leaves torch's own choice. It loads torch."""
+    """Sets the threads of training too; None leaves torch's own choice."""
     set_threads(threads)
     if threads is not None:
         from charrnn.model.device import set_torch_threads

@@ -48,7 +48,7 @@ def note(message: str) -> None:
 
 
 def drawing_console() -> "Console | None":
-    """Returns rich's console on standard error, if that can draw the same line twice, or None.
+    """Returns rich's console if standard error is a terminal that can redraw a line, else None.
 
     rich is loaded only if there is a terminal: it takes a fifth of a short command's time.
     """

@@ -5,7 +5,7 @@
     logits_t = W_y h^L_t + b_y
 
 Sampling and scoring need no more than this, and NumPy is there in a tenth of the time that torch
-takes to load. All functions are pure: the state goes in and comes out.
+takes to load. Nothing keeps a state: it goes in and comes out.
 
 Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden, L layers.
 """
@@ -20,28 +20,32 @@ import numpy.typing as npt
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.text.vocabulary import Ids
 
-Array = npt.NDArray[Any]  # of floats: float32, or float64 if the weights are
+Array = npt.NDArray[Any]  # states and logits are float32, or float64 if the weights are
 F: dict[Nonlinearity, Callable[..., Array]] = {
     "tanh": np.tanh,
     "relu": functools.partial(np.maximum, 0),
 }
 # a state that explodes becomes infinite or NaN, as in torch; the scores show it
-explosive = np.errstate(over="ignore", invalid="ignore")
+overflow_allowed = np.errstate(over="ignore", invalid="ignore")
 
 
 class Network(Protocol):
     """What reading a text needs: `Forward`, or a network in torch on another device.
 
-    All arrays are NumPy's. Each method reads ids x, (T, B), from a state, (L, B, H), and returns
-    what it is asked for and the state after the last step.
+    All arrays are NumPy's. A method that reads takes ids x, (T, B), and a state, (L, B, H); it
+    returns what it is asked for and the state after the last step.
 
     Attributes:
         config: the shapes.
-        rows: how many streams are best read at once.
+        fewest_streams: streams that are worth a thread of their own.
+        most_streams: streams that one thread reads at once.
+        block_numbers: of the largest array that is computed at once.
     """
 
     config: ModelConfig
-    rows: int
+    fewest_streams: int
+    most_streams: int
+    block_numbers: int
 
     def zero_state(self, batch_size: int) -> Array:
         """Returns the state of having read nothing, zeros of (L, B, H)."""
@@ -68,17 +72,19 @@ class Forward:
     """A network's forward pass; also a :class:`Network`.
 
     Attributes:
-        weights: the parameters by name; they are not copied: if training changes them, so does
-            what is computed.
+        weights: the parameters by name. They are not copied, but for each W_x that does not lie
+            in memory by columns; all of `CharRNN.in_numpy` do, so that what is computed changes
+            with them.
     """
 
-    rows = 64  # larger products are not faster
+    fewest_streams, most_streams = 16, 64  # smaller products are slower, larger ones not faster
+    block_numbers = 2**18  # they fit into a processor's cache
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, Array]) -> None:
         self.config, self.weights = config, weights
         self._layers = [
             Layer(
-                # contiguous, as `network.py` has it in memory: then it is a view
+                # a row for each character; a view of what `network.py` has in memory
                 np.ascontiguousarray(weights[f"layers.{i}.W_x"].T),
                 weights[f"layers.{i}.W_h"].T,
                 weights[f"layers.{i}.b"],
@@ -93,9 +99,9 @@ class Forward:
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
         return np.zeros(shape, self._b_y.dtype)
 
-    @explosive
+    @overflow_allowed
     def step(self, x_t: Ids | int, state: Iterable[Array]) -> tuple[Array, list[Array]]:
-        """Reads one more character of each sample; of one sample alone, in half the time.
+        """Reads one character of each sample. A single sample, as vectors, takes half the time.
 
         Args:
             x_t: ids, (B,); or one id.
@@ -106,26 +112,32 @@ class Forward:
         """
         after: list[Array] = []
         for (W_xT, W_hT, b), h in zip(self._layers, state, strict=True):
+            # f(W_x x_t + W_h h_{t-1} + b)
             a = after[-1].dot(W_xT) if after else W_xT.take(x_t, axis=0)
             a += h.dot(W_hT)
             a += b
             after.append(self._f(a, out=a))
         return self._logits(after[-1]), after
 
-    @explosive
     def hidden(self, x: Ids, state: Array) -> tuple[Array, Array]:
         """Runs the layers over ids x, (T, B), from a state, (L, B, H).
 
         Returns:
-            The top layer's h_0 ... h_T, (T + 1, B, H), and the state after the last step.
+            The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
         """
+        hs, after = self._run(x, state)
+        return hs[1:], after
+
+    @overflow_allowed
+    def _run(self, x: Ids, state: Array) -> tuple[Array, Array]:
+        """Returns the top layer's h_0 ... h_T, (T + 1, B, H), and the state after."""
         (T, B), H = x.shape, self.config.hidden_size
         after = np.empty_like(state)
         below = None
         for (W_xT, W_hT, b), h_0, h_T in zip(self._layers, state, after, strict=True):
             hs = np.empty((T + 1, B, H), state.dtype)
             hs[0] = h_0
-            # all W_x x_t + b at once, where h_t will stand
+            # W_x x_t + b of all steps at once, where h_t will stand
             inputs = hs[1:].reshape(T * B, H)
             if below is None:
                 # any mode but "raise" writes to `out` directly
@@ -135,7 +147,7 @@ class Forward:
             inputs += b
             product = np.empty_like(h_0)
             h, *later = hs
-            for h_t in later:
+            for h_t in later:  # W_x x_t + b, until it is h_t
                 h_t += np.dot(h, W_hT, out=product)
                 h = self._f(h_t, out=h_t)
             h_T[...] = h
@@ -143,7 +155,7 @@ class Forward:
         assert below is not None
         return below, after
 
-    @explosive
+    @overflow_allowed
     def logits(self, h: Array) -> Array:
         """Returns logits, (B, V) or (V,), for h, (B, H) or (H,)."""
         return self._logits(h)
@@ -154,23 +166,24 @@ class Forward:
         return logits
 
     def advance(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
-        """Returns no figures, and the state after ids x; arguments as `hidden`."""
-        return [], self.hidden(x, state)[1]
+        """Returns no figures, and the state after."""
+        return [], self._run(x, state)[1]
 
+    @overflow_allowed
     def predictions(self, x: Ids, state: Array) -> tuple[Array, Array]:
         """Returns the logits for each of x, given all before it, (T, B, V), and the state after."""
-        hs, after = self.hidden(x, state)
+        hs, after = self._run(x, state)
         # rows: of three dimensions, a product takes four times as long
         rows = hs[:-1].reshape(-1, hs.shape[2])
-        return self.logits(rows).reshape(*x.shape, self.config.vocab_size), after
+        return self._logits(rows).reshape(*x.shape, self.config.vocab_size), after
 
     def nats(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
-        """Returns one figure, the surprise of each of x, (T, B), and the state after."""
+        """Returns one figure, -ln of the probability of each of x, (T, B), and the state after."""
         logits, after = self.predictions(x, state)
         return [surprise(logits, x)], after
 
 
-@explosive
+@overflow_allowed
 def surprise(logits: Array, x: Ids) -> Array:
     """Returns -ln of the probability of each of x, (...), by logits, (..., V), which it changes."""
     target = np.take_along_axis(logits, x[..., None].astype(np.int64), axis=-1)[..., 0]

@@ -1,9 +1,9 @@
 """Work divided over the cores.
 
-A part of the work is one thread's alone: NumPy lets go of Python while it computes, and its
-products must have no threads of their own (``OPENBLAS_NUM_THREADS=1``, set before NumPy is loaded).
-A product of two threads waits for the slower one, at every step; a part waits for nobody, which
-shows as soon as another program runs.
+Each part runs in one thread. NumPy releases Python's lock (the GIL) while it computes. Its products
+must not start threads of their own: ``OPENBLAS_NUM_THREADS=1``, set before NumPy is loaded. A
+product divided over two threads waits for the slower one at every step; parts do not wait for each
+other, which matters once another program is running.
 """
 
 import itertools
@@ -14,8 +14,6 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 Ended = Callable[[], bool]  # whether nobody waits for the work any more
-
-FEWEST = 16  # rows that are worth a thread of their own
 
 _threads: int | None = None
 
@@ -35,12 +33,16 @@ def thread_count() -> int:
     return os.cpu_count() or 1
 
 
-def divide(rows: int, largest: int, fewest: int = FEWEST) -> list[slice]:
-    """Divides rows into parts of equal size for all threads.
+def divide(rows: int, fewest: int, most: int) -> list[slice]:
+    """Divides rows into parts of equal size.
 
-    None is larger than ``largest``; there are no more than needed if they had less than ``fewest``.
+    No part has more than ``most`` rows. As long as each has at least ``fewest``, there are as many
+    parts as threads, or a multiple.
     """
-    count = max(-(-rows // largest), min(thread_count(), rows // fewest), 1)
+    threads = thread_count()
+    count = max(-(-rows // most), 1)
+    for_all = -(-count // threads) * threads
+    count = max(count, min(for_all, rows // fewest))
     bounds = [rows * part // count for part in range(count + 1)]
     return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
 
@@ -55,11 +57,15 @@ def in_threads(work: Callable[[T, Ended], R], parts: Sequence[T]) -> list[R]:
         return [work(part, lambda: False) for part in parts]
     # loaded here: a short text, which needs no threads, should not wait for them
     import threading
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, as_completed
 
     ended = threading.Event()
     with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(work, part, ended.is_set) for part in parts]
         try:
-            return list(pool.map(lambda part: work(part, ended.is_set), parts))
+            for future in as_completed(futures):
+                future.result()  # raises the first error, whichever part has it
         finally:
             ended.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [future.result() for future in futures]

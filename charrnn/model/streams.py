@@ -1,14 +1,14 @@
-"""A long text read as streams side by side, on the assumption that what is long past is forgotten.
+"""A long text read as streams side by side, because what is long past is forgotten.
 
-One stream can't be divided over time: h_t needs h_{t-1}. So a text is cut into K streams, and each
-but the first is warmed up, from the zero state, on the last characters before it. Whether that was
-enough, the stream before shows: it reads the same characters after all of its own. If both end in
-the same state, what came before these characters is forgotten, and the streams together are the
-text. If not, they are warmed up longer, and at last the text is read in one pass.
+One stream can't be divided over time: h_t needs h_{t-1}. So a text is cut into K streams. Each but
+the first is warmed up: it starts from the zero state and reads the last characters of the stream
+before. That stream ends with the same characters, but has read more before them. If both end in
+the same state, and predict the same, what came earlier is forgotten. If not, the warm-up is made
+longer; if none is long enough, the text is read in one pass.
 
 The start of a sample asks the same question: is the end of a prompt enough?
 
-Shapes: n characters, K streams, S characters of one stream, L layers, H hidden.
+Shapes: n characters, K streams, S characters of one stream, V vocabulary, L layers, H hidden.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,13 @@ from charrnn.model.parallel import Ended, divide, in_threads
 from charrnn.text.vocabulary import Ids
 
 WARM_UPS = (64, 256, 1024)  # characters; the next one is tried if the one before was too short
-STREAM = 4  # warm-ups that a stream is long, at least
+LENGTH = 4  # a stream is at least this many warm-ups long
+SHORTEST = 2 * LENGTH * WARM_UPS[0]  # characters of a text that is read as streams
 MAX_STREAMS = 256
-SAME_STATE = 1e-4  # of values that tanh keeps below 1; relu's may be larger, and so may this
-READ_WHOLE = 2**14  # characters; of a longer prompt, the end is read first
+READ_WHOLE = 2**17  # characters; of a longer prompt the end is read, if that is enough
 
-NUMBERS = 2**18  # of the largest array of a block, so that it fits into a processor's cache
+# of two values of the same state, or two logits, the largest difference: by rounding it is 1e-5
+SAME, SAME_SHARE = 1e-4, 1e-5  # absolute, and as a share of the value
 
 Stop = Callable[[], bool]  # called several times a second; once it is true, reading ends
 # of ids, (S, K), and the state before, (L, K, H): some figures of each id, (S, K), the state after
@@ -47,13 +48,13 @@ class Streams:
     def __init__(
         self, network: Network, *, exact: bool = False, stop: Stop = lambda: False
     ) -> None:
-        """If ``exact``, never reads a text as streams; any of the threads asks ``stop``."""
+        """If ``exact``, reads every text in one pass; ``stop`` is called by several threads."""
         self.network, self.one_pass = network, True
         self._warm_ups = () if exact else WARM_UPS
         self._stop = stop
 
     def read(self, ids: Ids, state: Array, measure: Measure) -> tuple[list[Array], Array]:
-        """Reads a text of n > 0 characters.
+        """Reads a text of n characters.
 
         Args:
             ids: (n,).
@@ -67,46 +68,55 @@ class Streams:
             Stopped: ``stop`` returned true.
         """
         if (result := self._as_streams(ids, state, measure)) is not None:
-            self.one_pass = False
             return result
         figures, state = self.side_by_side(ids[:, None], state, measure)
         return [figure[:, 0] for figure in figures], state
 
     def state_after(self, ids: Ids, state: Array) -> Array:
-        """Returns the state after a text, (n,); of a long one only the end is read, if it can be.
+        """Returns the state after a text, (n,), from a state, (L, 1, H).
 
-        It can if its streams show, at many places, that what is long past is forgotten.
+        Of a text longer than :data:`READ_WHOLE` only the start and the end are read, if the end
+        shows, between all of its streams, that what is long past is forgotten.
         """
-        end = ids[-READ_WHOLE:]
-        if len(end) < len(ids):
-            result = self._as_streams(end, self.network.zero_state(1), self.network.advance)
-            if result is not None:
+        advance = self.network.advance
+        if len(ids) > READ_WHOLE:
+            _, past = self.read(ids[: WARM_UPS[-1]], state, advance)
+            if (result := self._as_streams(ids[-READ_WHOLE:], past, advance)) is not None:
                 return result[1]
-        return self.read(ids, state, self.network.advance)[1] if len(ids) else state
+        return self.read(ids, state, advance)[1]
 
     def _as_streams(
         self, ids: Ids, state: Array, measure: Measure
     ) -> tuple[list[Array], Array] | None:
         """Returns what `read` does; None if the text is too short, or no warm-up long enough."""
         for warm_up in self._warm_ups:
-            streams = min(MAX_STREAMS, len(ids) // (STREAM * warm_up))  # K
+            streams = min(MAX_STREAMS, len(ids) // (LENGTH * warm_up))  # K
             if streams < 2:
                 break
             length = len(ids) // streams  # S
-            rest = ids[streams * length :]  # n - S K characters, which continue the last stream
             main = ids[: streams * length].reshape(streams, length).T  # (S, K)
             zero = self.network.zero_state(streams - 1)
             _, warm = self.side_by_side(main[-warm_up:, :-1], zero, self.network.advance)
             states = np.concatenate([state, warm], axis=1)  # (L, K, H)
             figures, states = self.side_by_side(main, states, measure)
-            difference = np.abs(states[:, :-1] - warm).max()
-            if difference <= SAME_STATE * max(1.0, np.abs(warm).max()):
-                last, state = self.side_by_side(rest[:, None], states[:, -1:], measure)
-                return [
-                    np.concatenate([figure.T.reshape(-1), end[:, 0]])
-                    for figure, end in zip(figures, last, strict=True)
-                ], state
+            if self._agree(states[:, :-1], warm, main[:1, 1:]):
+                self.one_pass = False
+                figures = [figure.T.reshape(-1) for figure in figures]  # in the order of the text
+                state, rest = states[:, -1:], ids[streams * length :]
+                if len(rest):  # n - S K characters continue the last stream
+                    end, state = self.side_by_side(rest[:, None], state, measure)
+                    pairs = zip(figures, end, strict=True)
+                    figures = [np.concatenate([figure, more[:, 0]]) for figure, more in pairs]
+                return figures, state
         return None
+
+    def _agree(self, states: Array, warm: Array, x: Ids) -> bool:
+        """Returns whether two states, (L, K, H), are the same, and predict ids x, (1, K), alike."""
+        logits, _ = self.network.predictions(x, states)
+        warm_logits, _ = self.network.predictions(x, warm)
+        return np.allclose(states, warm, SAME_SHARE, SAME) and np.allclose(
+            logits, warm_logits, SAME_SHARE, SAME
+        )
 
     def side_by_side(self, x: Ids, state: Array, measure: Measure) -> tuple[list[Array], Array]:
         """Reads K texts of S characters each.
@@ -121,7 +131,7 @@ class Streams:
         """
         parts = in_threads(
             lambda part, ended: self._blocks(x[:, part], state[:, part], measure, ended),
-            divide(x.shape[1], self.network.rows),
+            divide(x.shape[1], self.network.fewest_streams, self.network.most_streams),
         )
         figures = zip(*(figures for figures, _ in parts), strict=True)
         return (
@@ -135,7 +145,7 @@ class Streams:
         """Does what `side_by_side` does, in one thread, a block of time steps after the other."""
         config = self.network.config
         widest = x.shape[1] * max(config.vocab_size, config.hidden_size)
-        steps = max(1, min(4096, NUMBERS // widest))
+        steps = max(1, min(4096, self.network.block_numbers // widest))
         figures: list[Array] = []
         for start in range(0, max(len(x), 1), steps):
             if ended() or self._stop():

@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.config import OnUnknown, SamplingConfig
 from charrnn.model.forward import Array, Forward
-from charrnn.model.parallel import FEWEST, Ended, divide, in_threads
+from charrnn.model.parallel import Ended, divide, in_threads
 from charrnn.sampling.decoding import Points, draw, draw_one, sample_seeds
 from charrnn.sampling.prompts import prompt_states
 from charrnn.text.vocabulary import Ids, Vocabulary
@@ -123,8 +123,8 @@ def generate_batch(
         return _continue_all(model, states[:, part], vocabulary, config, points, ended)
 
     # below this, two threads mostly wait for each other's turn in Python
-    fewest = max(FEWEST, WORTH_A_THREAD // model.config.hidden_size**2)
-    parts = divide(len(prompts), model.rows, fewest)
+    fewest = max(model.fewest_streams, WORTH_A_THREAD // model.config.hidden_size**2)
+    parts = divide(len(prompts), fewest, model.most_streams)
     return list(itertools.chain(*in_threads(work, parts)))
 
 

@@ -10,10 +10,8 @@ import numpy as np
 from charrnn.config import OnUnknown
 from charrnn.errors import UnknownCharacterError
 from charrnn.model.forward import Array, Network, start_state
-from charrnn.model.streams import Streams
+from charrnn.model.streams import SHORTEST, Streams
 from charrnn.text.vocabulary import Ids, Vocabulary
-
-SHORT = 512  # characters; longer prompts are read one by one, each as streams if it can be
 
 
 def check_prompts(
@@ -40,7 +38,7 @@ def prompt_states(network: Network, vocabulary: Vocabulary, prompts: Sequence[Id
     """Returns the state after reading each of B > 0 prompts, (L, B, H), from where texts start."""
     streams, start = Streams(network), start_state(network, vocabulary.newline_id)
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    short = [i for i in by_length if len(prompts[i]) <= SHORT]
+    short = [i for i in by_length if len(prompts[i]) < SHORTEST]
     states = {i: streams.state_after(prompts[i], start) for i in by_length[len(short) :]}
     state = start.repeat(len(short), axis=1)
     read = 0  # characters of each

@@ -5,16 +5,19 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from charrnn.config import OnUnknown
 from charrnn.errors import NothingToScoreError, UnknownCharacterError
 from charrnn.model.forward import Array
-from charrnn.sampling.generate import Sample
 from charrnn.scoring.scorer import Scorer
 from charrnn.text.chunks import Piece, segments
 from charrnn.text.vocabulary import Ids, Vocabulary
+
+if TYPE_CHECKING:
+    from charrnn.sampling.generate import Sample
 
 SEGMENT, SEGMENT_IN_ONE_PASS = 2**19, 2**14  # characters that :func:`score` scores at once
 MAX_LINES = 1024  # lines that :func:`score_lines` scores at once, and so holds back at most
@@ -191,8 +194,8 @@ def score_lines(
 
 
 def continuation_bits(
-    scorer: Scorer, samples: Iterable[Sample], on_unknown: OnUnknown = "error"
-) -> Iterator[tuple[Sample, float | None]]:
+    scorer: Scorer, samples: "Iterable[Sample]", on_unknown: OnUnknown = "error"
+) -> "Iterator[tuple[Sample, float | None]]":
     """Yields each sample with the bits per character of its text after its prompt.
 
     An empty text has none. A prompt that several samples in a row share is read once.

@@ -38,7 +38,7 @@ class Scorer:
         exact: bool = False,
         stop: Stop = lambda: False,
     ) -> None:
-        self.vocabulary, self.exact, self._network = vocabulary, exact, network
+        self.vocabulary, self.exact = vocabulary, exact
         self._streams = Streams(network, exact=exact, stop=stop)
         self.start = start_state(network, vocabulary.newline_id)
 
@@ -49,20 +49,18 @@ class Scorer:
 
     def nats(self, ids: Ids, state: Array) -> tuple[Nats, Array]:
         """Returns the surprise of each character, (n,), and the state after the last one."""
-        if not len(ids):
-            return np.zeros(0, dtype=np.float32), state
-        (nats,), state = self._streams.read(ids, state, self._network.nats)
+        (nats,), state = self._streams.read(ids, state, self._streams.network.nats)
         return nats, state
 
     def ranks(self, ids: Ids, state: Array) -> tuple[list[Array], Array]:
-        """Returns three figures of each of n > 0 characters, (n,), and the state after the last.
+        """Returns three figures of each character, (n,), and the state after the last.
 
         They are the surprise, the rank from 1 up, and which id was the most probable.
         """
         return self._streams.read(ids, state, self._surprise_and_rank)
 
     def _surprise_and_rank(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
-        logits, after = self._network.predictions(x, state)
+        logits, after = self._streams.network.predictions(x, state)
         target = np.take_along_axis(logits, x[..., None].astype(np.int64), axis=-1)
         rank, likely = 1 + (logits > target).sum(axis=-1), logits.argmax(axis=-1)
         return [surprise(logits, x), rank, likely], after
@@ -90,7 +88,7 @@ class Scorer:
         for column, line in zip(x.T, lines, strict=True):
             column[: len(line)] = line
         start = self.start.repeat(len(lines), axis=1)
-        (nats,), _ = self._streams.side_by_side(x, start, self._network.nats)
+        (nats,), _ = self._streams.side_by_side(x, start, self._streams.network.nats)
         sums = np.where(is_text, nats, 0.0).sum(0, dtype=np.float64)
         means: npt.NDArray[np.float64] = sums / lengths
         return means

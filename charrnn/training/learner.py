@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from charrnn.config import TrainingConfig
 from charrnn.errors import TrainingError
-from charrnn.model.device import OnDevice, find_device
+from charrnn.model.device import find_device
 from charrnn.model.forward import Array, Forward, Network
 from charrnn.model.network import CharRNN
+from charrnn.model.on_device import OnDevice
 from charrnn.text.batches import Batch
 from charrnn.training.optimizer import AdamW, update_average
 
@@ -114,7 +115,7 @@ class Learner:
             KeyError: A tensor is missing.
             ValueError: One has another shape or type.
         """
-        self.model.load_state_dict(CharRNN.of(model).state_dict())
+        self.model.load_state_dict({name: torch.tensor(w) for name, w in model.weights.items()})
         for name, tensor in self._tensors().items():
             saved = torch.tensor(tensors[name])
             if saved.shape != tensor.shape or saved.dtype != tensor.dtype:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
 
@@ -32,6 +33,7 @@ from charrnn.training.schedule import Progress
 # what decides a run's numbers
 VERSIONS = {
     "charrnn": charrnn.__version__,
+    "numpy": np.__version__,
     "torch": torch.__version__,
     "safetensors": safetensors.__version__,
     "python": platform.python_version(),

@@ -1,46 +1,13 @@
-"""Where torch computes: a network there is read as the one in NumPy."""
+"""Where torch computes."""
 
-import numpy as np
 import pytest
 import torch
-from small_samples import LETTERS, model_of
 
 from charrnn.errors import OptionError
-from charrnn.model.device import OnDevice, find_device
-from charrnn.model.network import CharRNN
-from charrnn.model.streams import Streams
+from charrnn.model.device import find_device
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
     assert find_device("cpu") == torch.device("cpu")
     with pytest.raises(OptionError, match="--device: 'abacus'"):
         find_device("abacus")
-
-
-def test_a_network_on_a_device_is_read_as_in_numpy() -> None:
-    network = model_of(LETTERS)
-    on_device = OnDevice(CharRNN.of(network).eval())
-    x = np.random.default_rng(0).integers(len(LETTERS), size=(40, 3)).astype(np.uint8)
-    state = np.random.default_rng(1).random(network.zero_state(3).shape, np.float32)
-    assert on_device.config == network.config
-    np.testing.assert_array_equal(on_device.zero_state(3), network.zero_state(3))
-    for method in ("predictions", "nats", "advance"):
-        ours, after = getattr(on_device, method)(x, state)
-        wanted, wanted_after = getattr(network, method)(x, state)
-        np.testing.assert_allclose(ours, wanted, atol=1e-5)
-        np.testing.assert_allclose(after, wanted_after, atol=1e-5)
-
-
-def test_a_text_is_scored_on_a_device_as_in_numpy() -> None:
-    network = model_of(LETTERS)
-    for name in network.weights:
-        if name.endswith("W_h"):
-            network.weights[name][:] *= 0.8
-    ids = np.random.default_rng(0).integers(len(LETTERS), size=5000).astype(np.uint8)
-    on_device = OnDevice(CharRNN.of(network).eval())
-    streams = Streams(on_device)
-    (nats,), state = streams.read(ids, on_device.zero_state(1), on_device.nats)
-    assert not streams.one_pass
-    (wanted,), wanted_state = Streams(network).read(ids, network.zero_state(1), network.nats)
-    np.testing.assert_allclose(nats, wanted, atol=1e-4)
-    np.testing.assert_allclose(state, wanted_state, atol=1e-5)

@@ -68,11 +68,11 @@ def test_each_character_is_read_once_in_its_place() -> None:
 # --- what is not forgotten
 
 
-def latch(symbol: float) -> Forward:
+def latch() -> Forward:
     """Returns a network that knows for ever whether it has read a "!" since the last "."."""
     vocabulary = Vocabulary.of_text("!.a")
     network = constant_model(vocabulary, [0.0, 0.0, 0.0])
-    network.weights["layers.0.W_x"][:] = [[5.0, -5.0, symbol]]
+    network.weights["layers.0.W_x"][:] = [[5.0, -5.0, 0.0]]
     network.weights["layers.0.W_h"][:] = 2.0
     network.weights["output.W_y"][:] = [[-3.0], [0.0], [3.0]]
     return network
@@ -82,17 +82,36 @@ def test_one_thing_remembered_for_long_is_seen() -> None:
     """The end of the text looks the same to all streams, but the first one has read the "!"."""
     text = np.full(20_000, 2, np.uint8)
     text[[10, 15_000]] = 0, 1
-    nats, state, one_pass = read(latch(0.0), text)
-    wanted, wanted_state, _ = read(latch(0.0), text, exact=True)
+    nats, state, one_pass = read(latch(), text)
+    wanted, wanted_state, _ = read(latch(), text, exact=True)
     assert one_pass
     np.testing.assert_allclose(nats, wanted, atol=1e-5)
     np.testing.assert_allclose(state, wanted_state, atol=1e-5)
 
 
-class Counter:
-    """A network that never forgets: its state shows, for ever, which of two letters came more."""
+def test_a_small_thing_remembered_beside_a_large_one_is_seen() -> None:
+    """A value of a state counts by its own size, and by what it does to the prediction."""
+    config = ModelConfig(2, hidden_size=2, num_layers=1, nonlinearity="relu")
+    for kept, effect in ((0.5, 8.0), (5e-5, 1e5)):
+        weights = {
+            "layers.0.W_x": np.array([[0.0, 0.0], [kept, 0.0]], np.float32),
+            "layers.0.W_h": np.array([[0.0, 0.0], [0.0, 1.0]], np.float32),
+            "layers.0.b": np.array([1e4, 0.0], np.float32),
+            "output.W_y": np.array([[0.0, -effect], [0.0, effect]], np.float32),
+            "output.b_y": np.zeros(2, np.float32),
+        }
+        text = np.ones(20_000, np.uint8)
+        text[10] = 0
+        nats, _, one_pass = read(Forward(config, weights), text)
+        wanted, _, _ = read(Forward(config, weights), text, exact=True)
+        assert one_pass
+        np.testing.assert_allclose(nats, wanted, atol=1e-4)
 
-    rows = 64
+
+class Counter:
+    """A network whose state shows which of two letters came more; unless it fades, for ever."""
+
+    fewest_streams, most_streams, block_numbers = 16, 64, 2**18
 
     def __init__(self, size: float, fading: float = 1.0) -> None:
         self.config = ModelConfig(2, hidden_size=1, num_layers=1)
@@ -113,7 +132,7 @@ class Counter:
         return [np.reshape(nats, x.shape)], h[None, :, None]
 
     def predictions(self, x: Ids, state: Array) -> tuple[Array, Array]:
-        raise NotImplementedError
+        return self.size * np.tanh(state[..., None] / 500), self.advance(x, state)[1]
 
 
 @pytest.mark.parametrize("size", [1.0, 0.003], ids=["much", "little, but for ever"])
@@ -173,10 +192,21 @@ def test_of_a_long_text_the_end_is_enough_if_what_is_long_past_is_forgotten(
     np.testing.assert_allclose(state[:, 0], wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize("place", [10, 3000, 4900])
+def test_what_a_long_text_says_at_its_start_or_in_its_end_is_not_lost(
+    place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams_module, "READ_WHOLE", 2048)
+    text = np.full(5000, 2, np.uint8)
+    text[place] = 0
+    state = Streams(latch()).state_after(text, latch().zero_state(1))
+    assert state == pytest.approx(0.9575, abs=1e-3)
+
+
 def test_after_nothing_the_state_is_the_one_before() -> None:
     network = sample_model_of(LETTERS)
     start = start_state(network, LETTERS.newline_id)
-    assert Streams(network).state_after(LETTERS.encode(""), start) is start
+    np.testing.assert_array_equal(Streams(network).state_after(LETTERS.encode(""), start), start)
 
 
 # --- stopping

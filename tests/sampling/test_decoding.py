@@ -112,6 +112,24 @@ def test_no_chance_draws_what_is_excluded(point: float) -> None:
 
 
 @few
+@given(
+    logits=logit_lists,
+    top_k=st.integers(0, 14),
+    top_p=st.floats(0.01, 1.0),
+    min_p=st.floats(0.0, 1.0),
+    temperature=st.sampled_from([0.0, 1e-6, 0.3, 1.0, 5.0]),
+    point=st.floats(0.0, 1.0, exclude_max=True),
+)
+def test_one_sample_alone_draws_what_it_draws_beside_others(
+    logits: list[float], top_k: int, top_p: float, min_p: float, temperature: float, point: float
+) -> None:
+    options = config(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    rows = np.array([logits, logits[::-1]])
+    together = draw(rows, options, np.array([point, 0.5]))
+    assert draw_one(rows[0], options, point) == together[0]
+
+
+@few
 @given(logits=logit_lists, top_p=st.floats(0.01, 0.99))
 def test_top_p_keeps_the_fewest_that_reach_p(logits: list[float], top_p: float) -> None:
     whole = np.array(softmax(logits))

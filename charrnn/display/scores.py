@@ -100,7 +100,8 @@ def context_table(curve: Sequence["ContextScore"], enough: int) -> str:
     highest = max(point.bits_per_char for point in curve) or 1.0
     lines = ["context  bits/char  std error"]
     for point in curve:
-        bar = "#" * round(40 * point.bits_per_char / highest)
+        share = point.bits_per_char / highest
+        bar = "#" * round(40 * share) if math.isfinite(share) else ""
         figures = f"{point.bits_per_char:>9.4f}  {point.standard_error:>9.4f}"
         lines.append(f"{point.context:>7}  {figures}  {bar}")
     return "\n".join([*lines, f"within 1 % of its best from a context of {enough} on"])

@@ -6,7 +6,7 @@ before. That stream ends with the same characters, but has read more before them
 the same state, and predict the same, what came earlier is forgotten. If not, the warm-up is made
 longer; if none is long enough, the text is read in one pass.
 
-The start of a sample asks the same question: is the end of a prompt enough?
+A prompt is read so too, without figures: its state is that of the last stream.
 
 Shapes: n characters, K streams, S characters of one stream, V vocabulary, L layers, H hidden.
 """
@@ -23,7 +23,6 @@ WARM_UPS = (64, 256, 1024)  # characters; the next one is tried if the one befor
 LENGTH = 4  # a stream is at least this many warm-ups long
 SHORTEST = 2 * LENGTH * WARM_UPS[0]  # characters of a text that is read as streams
 MAX_STREAMS = 256
-READ_WHOLE = 2**17  # characters; of a longer prompt the end is read, if that is enough
 
 # of two values of the same state, or two logits, the largest difference: by rounding it is 1e-5
 SAME, SAME_SHARE = 1e-4, 1e-5  # absolute, and as a share of the value
@@ -71,19 +70,6 @@ class Streams:
             return result
         figures, state = self.side_by_side(ids[:, None], state, measure)
         return [figure[:, 0] for figure in figures], state
-
-    def state_after(self, ids: Ids, state: Array) -> Array:
-        """Returns the state after a text, (n,), from a state, (L, 1, H).
-
-        Of a text longer than :data:`READ_WHOLE` only the start and the end are read, if the end
-        shows, between all of its streams, that what is long past is forgotten.
-        """
-        advance = self.network.advance
-        if len(ids) > READ_WHOLE:
-            _, past = self.read(ids[: WARM_UPS[-1]], state, advance)
-            if (result := self._as_streams(ids[-READ_WHOLE:], past, advance)) is not None:
-                return result[1]
-        return self.read(ids, state, advance)[1]
 
     def _as_streams(
         self, ids: Ids, state: Array, measure: Measure

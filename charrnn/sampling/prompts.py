@@ -13,6 +13,8 @@ from charrnn.model.forward import Array, Network, start_state
 from charrnn.model.streams import SHORTEST, Streams
 from charrnn.text.vocabulary import Ids, Vocabulary
 
+SIDE_BY_SIDE = 4096  # characters of the longest of many prompts that are read side by side
+
 
 def check_prompts(
     vocabulary: Vocabulary, prompts: Iterable[str], on_unknown: OnUnknown, *, numbered: bool = False
@@ -37,9 +39,13 @@ def check_prompts(
 def prompt_states(network: Network, vocabulary: Vocabulary, prompts: Sequence[Ids]) -> Array:
     """Returns the state after reading each of B > 0 prompts, (L, B, H), from where texts start."""
     streams, start = Streams(network), start_state(network, vocabulary.newline_id)
+    # few prompts are best read one by one, each as streams if it is long enough for them
+    longest = SIDE_BY_SIDE if len(prompts) >= network.fewest_streams else SHORTEST - 1
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    short = [i for i in by_length if len(prompts[i]) < SHORTEST]
-    states = {i: streams.state_after(prompts[i], start) for i in by_length[len(short) :]}
+    short = [i for i in by_length if len(prompts[i]) <= longest]
+    states = {
+        i: streams.read(prompts[i], start, network.advance)[1] for i in by_length[len(short) :]
+    }
     state = start.repeat(len(short), axis=1)
     read = 0  # characters of each
     for column, i in enumerate(short):

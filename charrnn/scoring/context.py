@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import NothingToScoreError
-from charrnn.model.forward import Forward, surprise
+from charrnn.model.forward import Forward, overflow_allowed, surprise
 from charrnn.model.streams import Streams
 from charrnn.text.chunks import Reader
 from charrnn.text.vocabulary import Ids
@@ -33,6 +33,7 @@ class ContextScore:
     standard_error: float  # of that mean, bits
 
 
+@overflow_allowed
 def context_curve(model: Forward, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
     """Measures the surprise of a text, (n,), for each length of context.
 

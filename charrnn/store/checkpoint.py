@@ -83,9 +83,9 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         with path.open("rb") as stream:  # once: a training may replace the file at any moment
-            metadata, shapes = _read_header(stream)
+            metadata, types = _read_header(stream)
             config = _read_config(metadata)
-            _check_shapes(config, shapes, extra="training_state" in metadata)
+            _check_types(config, types, extra="training_state" in metadata)
             stream.seek(0)
             tensors = safetensors.numpy.load(stream.read())
         if metadata.pop("checksum", None) != _checksum(metadata, tensors):
@@ -111,8 +111,11 @@ def load(path: Path) -> Checkpoint:
         ) from None
 
 
-def _read_header(stream: BinaryIO) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
-    """Returns a safetensors file's metadata, and the shape of each tensor.
+Type = tuple[str, tuple[int, ...]]  # of a tensor: "F32" or the like, and the shape
+
+
+def _read_header(stream: BinaryIO) -> tuple[dict[str, str], dict[str, Type]]:
+    """Returns a safetensors file's metadata, and the type of each tensor.
 
     The file begins with the size of a JSON object, 8 bytes, little-endian, and the object.
     """
@@ -123,12 +126,12 @@ def _read_header(stream: BinaryIO) -> tuple[dict[str, str], dict[str, tuple[int,
     try:
         header = json.loads(stream.read(size))
         metadata = header.pop("__metadata__", {})
-        shapes = {name: tuple(tensor["shape"]) for name, tensor in header.items()}
+        types = {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in header.items()}
         if not all(isinstance(text, str) for text in metadata.values()):
             raise TypeError("metadata that are not strings")
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         raise CheckpointError(_NOT_SAFETENSORS) from None
-    return metadata, shapes
+    return metadata, types
 
 
 def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
@@ -158,15 +161,15 @@ def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     return value
 
 
-def _check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], extra: bool) -> None:
+def _check_types(config: ModelConfig, types: Mapping[str, Type], extra: bool) -> None:
     """Compares the file's tensors with those of the configuration, before any is allocated."""
     wanted = config.parameter_shapes()
     for name, shape in wanted.items():
-        if name not in shapes:
+        if name not in types:
             raise CheckpointError(f"tensor {name} is missing")
-        if shapes[name] != shape:
-            raise CheckpointError(f"tensor {name} has shape {shapes[name]}, not {shape}")
-    unknown = sorted(set(shapes) - set(wanted))
+        if types[name] != ("F32", shape):
+            raise CheckpointError(f"tensor {name} is {types[name]}, not {('F32', shape)}")
+    unknown = sorted(set(types) - set(wanted))
     if unknown and not extra:
         raise CheckpointError(f"tensor {unknown[0]} is unknown")
 
@@ -175,8 +178,8 @@ def _take_weights(config: ModelConfig, tensors: dict[str, Array]) -> dict[str, A
     """Takes the model's weights out of the tensors, and returns them."""
     weights = {name: tensors.pop(name) for name in config.parameter_shapes()}
     for name, weight in weights.items():
-        if weight.dtype != np.float32 or not np.isfinite(weight).all():
-            raise CheckpointError(f"tensor {name} holds values that are not finite float32 numbers")
+        if not np.isfinite(weight).all():
+            raise CheckpointError(f"tensor {name} holds values that are not finite")
     return weights
 
 

@@ -176,7 +176,7 @@ def sampling(rounds: int, chars: int = 1500) -> list[Row]:
             generate_batch(model, vocabulary, [""] * SIDE_BY_SIDE, config)
 
         def prompt(model: Forward = model) -> None:
-            Streams(model).state_after(ids, model.zero_state(1))
+            Streams(model).read(ids, model.zero_state(1), model.advance)
 
         contestants = [ours, stepping, batch, prompt]
         ours_s, stepping_s, batch_s, prompt_s = medians_s(contestants, rounds)

@@ -5,14 +5,11 @@ import math
 import numpy as np
 import pytest
 from small_models import constant_model, model_of
-from small_samples import LETTERS
-from small_samples import model_of as sample_model_of
 from texts import COFFEE
 
 from charrnn.config import ModelConfig
 from charrnn.model import parallel
-from charrnn.model import streams as streams_module
-from charrnn.model.forward import Array, Forward, start_state
+from charrnn.model.forward import Array, Forward
 from charrnn.model.streams import Stopped, Streams
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.text.vocabulary import Ids, Vocabulary
@@ -163,50 +160,15 @@ def test_the_slower_a_network_forgets_the_longer_it_is_warmed_up(
     np.testing.assert_allclose(state, wanted, rtol=1e-4)
 
 
-# --- the state after a text
-
-
-@pytest.mark.parametrize("forgets", [True, False])
-def test_of_a_long_text_the_end_is_enough_if_what_is_long_past_is_forgotten(
-    forgets: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams_module, "READ_WHOLE", 2048)
-    network = sample_model_of(LETTERS)
-    for name, weight in network.weights.items():
-        if name.endswith("W_h"):
-            weight *= 0.8 if forgets else 1.0
-        elif not forgets and name.endswith((".b", "W_x")):
-            weight *= 0.001
-    ids = np.random.default_rng(0).integers(len(LETTERS), size=50_000).astype(np.uint8)
-    read_chars: list[int] = []
-    advance = network.advance
-    monkeypatch.setattr(
-        network, "advance", lambda x, h: (read_chars.append(x.size), advance(x, h))[1]
-    )
-    start = start_state(network, LETTERS.newline_id)
-    state = Streams(network).state_after(ids, start)
-    assert (sum(read_chars) < 2 * 2048) == forgets
-    wanted = list(start[:, 0])
-    for symbol in ids.tolist():
-        _, wanted = network.step(symbol, wanted)
-    np.testing.assert_allclose(state[:, 0], wanted, atol=1e-4)
-
-
-@pytest.mark.parametrize("place", [10, 3000, 4900])
-def test_what_a_long_text_says_at_its_start_or_in_its_end_is_not_lost(
-    place: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams_module, "READ_WHOLE", 2048)
-    text = np.full(5000, 2, np.uint8)
-    text[place] = 0
-    state = Streams(latch()).state_after(text, latch().zero_state(1))
-    assert state == pytest.approx(0.9575, abs=1e-3)
+# --- nothing
 
 
 def test_after_nothing_the_state_is_the_one_before() -> None:
-    network = sample_model_of(LETTERS)
-    start = start_state(network, LETTERS.newline_id)
-    np.testing.assert_array_equal(Streams(network).state_after(LETTERS.encode(""), start), start)
+    network = model_of(Vocabulary.of_text("ab"))
+    ids, state = np.zeros(0, np.uint8), network.zero_state(1) + 0.5
+    (nats,), after = Streams(network).read(ids, state, network.nats)
+    assert nats.shape == (0,)
+    np.testing.assert_array_equal(after, state)
 
 
 # --- stopping

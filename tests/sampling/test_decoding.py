@@ -111,6 +111,12 @@ def test_no_chance_draws_what_is_excluded(point: float) -> None:
         assert both.tolist() == [alone, alone]
 
 
+def test_of_logits_that_are_no_numbers_a_symbol_is_drawn() -> None:
+    logits = np.full((2, 3), np.nan)
+    assert draw_one(logits[0], config(), 0.5) in (0, 1, 2)
+    assert set(draw(logits, config(), np.array([0.0, 0.9])).tolist()) <= {0, 1, 2}
+
+
 @few
 @given(
     logits=logit_lists,

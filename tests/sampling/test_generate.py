@@ -11,6 +11,7 @@ from numpy_model import NumpyModel
 from small_samples import ABC, BYTES, LETTERS, config, model_of, written
 
 from charrnn.errors import UnknownCharacterError
+from charrnn.model import parallel
 from charrnn.model.forward import Forward
 from charrnn.sampling.generate import TextAssembler, generate, generate_batch, samples
 from charrnn.store.checkpoint import Checkpoint, load, save
@@ -69,6 +70,19 @@ def test_a_batch_with_stops_is_its_samples_cut(count: int) -> None:
     cut = batch(model, prompts, stop=stops)
     assert cut == [cut_at_first(text, stops) for text in plain]
     assert cut != plain
+
+
+@pytest.mark.parametrize("stop", [(), ("a",)])
+def test_in_threads_each_sample_is_what_it_is_alone(
+    stop: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charrnn.sampling.generate.WORTH_A_THREAD", 0)
+    monkeypatch.setattr(parallel, "_threads", 3)
+    model = model_of(LETTERS)
+    texts = batch(model, ["b", "c"] * 50, length=20, stop=stop)
+    for i, text in enumerate(texts):
+        alone = config(length=20, seed=8 + i, stop=stop)
+        assert text == "".join(generate(model, LETTERS, "bc"[i % 2], alone))
 
 
 def test_samples_that_all_stop_at_once() -> None:

@@ -22,7 +22,16 @@ def step_by_step(network: Forward, ids: Ids) -> Array:
 
 
 @pytest.mark.parametrize(
-    "lengths", [[0], [3], [300], [2000], [3000, 20], [5, 0, 200, 5, 1, 0, 1400, 99, 513, 512]]
+    "lengths",
+    [
+        [0],
+        [3],
+        [300],
+        [2000],
+        [3000, 20],
+        [5, 0, 200, 5, 1, 0, 1400, 99, 513, 512],
+        [700, 0, 4097, *range(1, 16)],
+    ],
 )
 def test_prompts_side_by_side_are_read_as_one_by_one(lengths: list[int]) -> None:
     network = model_of(LETTERS)

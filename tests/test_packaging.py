@@ -49,7 +49,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_the_wheel_names_the_command_the_licence_and_the_readme(wheel: Path) -> None:
     info = f"charrnn-{charrnn.__version__}.dist-info"
     with zipfile.ZipFile(wheel) as archive:
-        assert "charrnn = charrnn.__main__:main" in archive.read(f"{info}/entry_points.txt").decode()
+        assert (
+            "charrnn = charrnn.__main__:main" in archive.read(f"{info}/entry_points.txt").decode()
+        )
         assert archive.read(f"{info}/licenses/LICENSE").strip()
         described = archive.read(f"{info}/METADATA").decode()
     assert (ROOT / "README.md").read_text(encoding="utf-8").strip() in described

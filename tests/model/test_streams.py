@@ -105,6 +105,25 @@ def test_a_small_thing_remembered_beside_a_large_one_is_seen() -> None:
         np.testing.assert_allclose(nats, wanted, atol=1e-4)
 
 
+def test_a_stream_whose_state_explodes_agrees_with_none_that_does_not() -> None:
+    """What the start of the text says keeps the second unit from growing without end."""
+    weights = {
+        "layers.0.W_x": np.array([[1.0, 0.0], [0.0, 0.0]], np.float32),
+        "layers.0.W_h": np.array([[1.0, 0.0], [-10.0, 2.0]], np.float32),
+        "layers.0.b": np.array([0.0, 1.0], np.float32),
+        "output.W_y": np.array([[0.0, 1.0], [1.0, 0.0]], np.float32),
+        "output.b_y": np.zeros(2, np.float32),
+    }
+    config = ModelConfig(2, hidden_size=2, num_layers=1, nonlinearity="relu")
+    text = np.ones(3000, np.uint8)
+    text[0] = 0
+    nats, _, one_pass = read(Forward(config, weights), text)
+    wanted, _, _ = read(Forward(config, weights), text, exact=True)
+    assert one_pass
+    np.testing.assert_allclose(nats, wanted)
+    assert np.isfinite(nats).all()
+
+
 class Counter:
     """A network whose state shows which of two letters came more; unless it fades, for ever."""
 

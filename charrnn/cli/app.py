@@ -1,4 +1,4 @@
-"""The Typer app with its commands, and the entry point."""
+"""The Typer app with its commands, and how it runs."""
 
 import sys
 from typing import Annotated

@@ -32,7 +32,7 @@ def weights(logits: Floats, config: SamplingConfig) -> Floats:
     if config.temperature < 1e-3:
         with np.errstate(over="ignore"):
             p /= config.temperature  # all but the best become -inf
-    elif config.temperature != 1:
+    else:
         p /= config.temperature
     np.exp(p, out=p)
     if not (config.top_k or config.top_p < 1 or config.min_p):

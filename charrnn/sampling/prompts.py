@@ -13,7 +13,7 @@ from charrnn.model.forward import Array, Network, start_state
 from charrnn.model.streams import SHORTEST, Streams
 from charrnn.text.vocabulary import Ids, Vocabulary
 
-SIDE_BY_SIDE = 4096  # characters of the longest of many prompts that are read side by side
+LONGEST_SIDE_BY_SIDE = 4096  # characters; of many prompts, the longer ones are read one by one
 
 
 def check_prompts(
@@ -40,7 +40,7 @@ def prompt_states(network: Network, vocabulary: Vocabulary, prompts: Sequence[Id
     """Returns the state after reading each of B > 0 prompts, (L, B, H), from where texts start."""
     streams, start = Streams(network), start_state(network, vocabulary.newline_id)
     # few prompts are best read one by one, each as streams if it is long enough for them
-    longest = SIDE_BY_SIDE if len(prompts) >= network.fewest_streams else SHORTEST - 1
+    longest = LONGEST_SIDE_BY_SIDE if len(prompts) >= network.fewest_streams else SHORTEST - 1
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     short = [i for i in by_length if len(prompts[i]) <= longest]
     states = {

@@ -37,6 +37,7 @@ from charrnn.store.folder import write_whole
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = "1"
+TensorType = tuple[str, tuple[int, ...]]  # "F32" or the like, and the shape
 _NOT_SAFETENSORS = "it is not a safetensors file, or a damaged one"
 
 
@@ -111,10 +112,7 @@ def load(path: Path) -> Checkpoint:
         ) from None
 
 
-Type = tuple[str, tuple[int, ...]]  # of a tensor: "F32" or the like, and the shape
-
-
-def _read_header(stream: BinaryIO) -> tuple[dict[str, str], dict[str, Type]]:
+def _read_header(stream: BinaryIO) -> tuple[dict[str, str], dict[str, TensorType]]:
     """Returns a safetensors file's metadata, and the type of each tensor.
 
     The file begins with the size of a JSON object, 8 bytes, little-endian, and the object.
@@ -161,7 +159,7 @@ def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     return value
 
 
-def _check_types(config: ModelConfig, types: Mapping[str, Type], extra: bool) -> None:
+def _check_types(config: ModelConfig, types: Mapping[str, TensorType], extra: bool) -> None:
     """Compares the file's tensors with those of the configuration, before any is allocated."""
     wanted = config.parameter_shapes()
     for name, shape in wanted.items():

@@ -89,7 +89,7 @@ def test_one_thing_remembered_for_long_is_seen() -> None:
 def test_a_small_thing_remembered_beside_a_large_one_is_seen() -> None:
     """A value of a state counts by its own size, and by what it does to the prediction."""
     config = ModelConfig(2, hidden_size=2, num_layers=1, nonlinearity="relu")
-    for kept, effect in ((0.5, 8.0), (5e-5, 1e5)):
+    for kept, effect in ((0.5, 8.0), (5e-5, 1e5), (0.5, 0.0)):  # the last may matter later only
         weights = {
             "layers.0.W_x": np.array([[0.0, 0.0], [kept, 0.0]], np.float32),
             "layers.0.W_h": np.array([[0.0, 0.0], [0.0, 1.0]], np.float32),

@@ -75,29 +75,35 @@ def test_probabilities_by_hand(options: dict[str, Any], wanted: list[float]) -> 
 logit_lists = st.lists(st.floats(-30, 30), min_size=2, max_size=12)
 
 
+def options_with(*temperatures: float) -> st.SearchStrategy[SamplingConfig]:
+    return st.builds(
+        config,
+        temperature=st.sampled_from(temperatures),
+        top_k=st.integers(0, 14),
+        top_p=st.floats(0.01, 1.0),
+        min_p=st.floats(0.0, 1.0),
+    )
+
+
 @few
 @given(
     logits=logit_lists,
-    top_k=st.integers(0, 14),
-    top_p=st.floats(0.01, 1.0),
-    min_p=st.floats(0.0, 1.0),
-    temperature=st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+    options=options_with(0.0, 0.3, 1.0, 5.0),
     seed=st.integers(0, 99),
 )
 def test_only_the_most_probable_are_drawn(
-    logits: list[float], top_k: int, top_p: float, min_p: float, temperature: float, seed: int
+    logits: list[float], options: SamplingConfig, seed: int
 ) -> None:
-    options = config(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     (p,) = probabilities(np.array([logits]), options)
     assert p.sum() == pytest.approx(1)
     allowed, dropped = np.flatnonzero(p), np.flatnonzero(p == 0)
-    assert 1 <= len(allowed) <= (top_k or len(logits))
+    assert 1 <= len(allowed) <= (options.top_k or len(logits))
     if len(dropped):
         assert min(logits[i] for i in allowed) >= max(logits[i] for i in dropped) - 1e-9
-    if temperature:
-        whole = np.array(softmax(logits, temperature))
+    if options.temperature:
+        whole = np.array(softmax(logits, options.temperature))
         np.testing.assert_allclose(p[allowed], whole[allowed] / whole[allowed].sum(), rtol=1e-9)
-        assert p[allowed].min() >= min_p * p.max() * (1 - 1e-12)
+        assert p[allowed].min() >= options.min_p * p.max() * (1 - 1e-12)
     points = np.random.default_rng(seed).random(5)
     assert (p[draw(np.tile(logits, (5, 1)), options, points)] > 0).all()
 
@@ -120,16 +126,12 @@ def test_of_logits_that_are_no_numbers_a_symbol_is_drawn() -> None:
 @few
 @given(
     logits=logit_lists,
-    top_k=st.integers(0, 14),
-    top_p=st.floats(0.01, 1.0),
-    min_p=st.floats(0.0, 1.0),
-    temperature=st.sampled_from([0.0, 1e-6, 0.3, 1.0, 5.0]),
+    options=options_with(0.0, 1e-6, 0.3, 1.0, 5.0),
     point=st.floats(0.0, 1.0, exclude_max=True),
 )
 def test_one_sample_alone_draws_what_it_draws_beside_others(
-    logits: list[float], top_k: int, top_p: float, min_p: float, temperature: float, point: float
+    logits: list[float], options: SamplingConfig, point: float
 ) -> None:
-    options = config(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     rows = np.array([logits, logits[::-1]])
     together = draw(rows, options, np.array([point, 0.5]))
     assert draw_one(rows[0], options, point) == together[0]

@@ -18,8 +18,13 @@ Unit = Literal["char", "byte"]
 Nonlinearity = Literal["tanh", "relu"]
 OnUnknown = Literal["error", "skip"]
 EncodingErrors = Literal["strict", "replace", "surrogateescape"]
+Format = Literal["text", "jsonl", "json", "csv", "tsv"]
+Newlines = Literal["lf", "keep"]
+Quotes = Literal["csv", "text"]
 
-MODEL_FILE = "model.safetensors"  # a run's best model; marks the folder of a run
+# what a run's folder holds, and marks it as one
+MODEL_FILE = "model.safetensors"  # its best model
+TRAINING_FILE = "training.safetensors"  # its last save
 
 # a training without any limit ends after this many epochs, and at least this many steps
 DEFAULT_EPOCHS = 20
@@ -48,6 +53,10 @@ _RANGES: dict[str, Range] = {
     "nonlinearity": _one_of(Nonlinearity),
     "dropout": (lambda p: 0 <= p < 1, "at least 0 and below 1"),
     "encoding_errors": _one_of(EncodingErrors),
+    "format": _one_of(Format),
+    "newlines": _one_of(Newlines),
+    "quotes": _one_of(Quotes),
+    "delimiter": (lambda c: len(c) == 1 and c not in '"\r\n', "one character, but no quote"),
     "min_count": _ONE_OR_MORE,
     "vocabulary_from": _ONE_OR_MORE,
     "val_fraction": (lambda x: 0 <= x <= 0.9, "0 to 0.9"),
@@ -144,12 +153,18 @@ class DataConfig(_Checked):
     """How text is read and cut."""
 
     unit: Unit = "char"  # what a symbol is, a character or a byte
-    encoding: str = "utf-8"  # of plain text
+    format: Format | None = None  # of every file; None: as the ending of its name says
+    encoding: str = "utf-8"  # of plain text, JSON and CSV
     # invalid bytes are an error, become U+FFFD, or a character outside every vocabulary
     encoding_errors: EncodingErrors = "strict"
+    newlines: Newlines = "lf"  # what a Windows line end is read as; keep: as it stands
     column: str | None = None  # the text column of a table; None takes the only one
+    delimiter: str | None = None  # between the cells of CSV; None: the one that fits
+    header: bool = True  # whether the first row of CSV names the columns
+    quotes: Quotes | None = None  # whether quotes in CSV are its own, or text; None: see csv_rows
     separator: str = "\n"  # ends each row of a table
     split: str = "train"  # the part of a dataset of the Hub
+    skip_damaged: bool = False  # leave out what cannot be read, instead of stopping
     min_count: int = 1  # characters that are seen less often are unknown to the model
     vocabulary_from: int | None = None  # only the first N characters make the vocabulary
     val_fraction: float = 0.1  # share of the text, its tail, kept for validation

@@ -6,7 +6,8 @@ prints it and exits with the class's exit code; nothing here is ever shown as a 
     CharrnnError                exit code 1
     ├── OptionError             exit code 2: an option's value is out of range
     ├── CorpusError             a source of text cannot be used
-    │   ├── EncodingError       its bytes are not valid in the encoding
+    │   ├── DamagedError        a file is cut short, broken or unreadable
+    │   │   └── EncodingError   its bytes are not valid in the encoding
     │   └── NothingToScoreError it has no character that the model knows
     ├── UnknownCharacterError   a text holds characters that the model never saw
     ├── CheckpointError         a model or training file cannot be read or written
@@ -32,7 +33,11 @@ class CorpusError(CharrnnError):
     """A source of text is missing, unreadable, empty or too small."""
 
 
-class EncodingError(CorpusError):
+class DamagedError(CorpusError):
+    """A file that is cut short, broken or unreadable; all before the damage can be read."""
+
+
+class EncodingError(DamagedError):
     """Bytes that are not valid in the encoding; names the file and the byte offset."""
 
 

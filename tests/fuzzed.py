@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from charrnn.config import TRAINING_FILE
 from charrnn.errors import CharrnnError
 from charrnn.store.checkpoint import load
-from charrnn.store.folder import TRAINING_FILE
 from charrnn.training.resume import resume
 
 MORE_MEMORY_BYTES = 2**26

@@ -18,9 +18,8 @@ from unittest.mock import patch
 
 import torch
 
-from charrnn.config import MODEL_FILE
+from charrnn.config import MODEL_FILE, TRAINING_FILE
 from charrnn.store import checkpoint
-from charrnn.store.folder import TRAINING_FILE
 from charrnn.training.resume import resume
 from charrnn.training.start import Request, start
 from charrnn.training.trainer import Trainer

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Ids
 
+ADVICE = "leave them out with --on-unknown skip"  # of invalid bytes
 R = TypeVar("R")
 S = TypeVar("S")
 
@@ -41,11 +42,17 @@ def evaluate(
     carry: options.Carry = False,
     exact: options.Exact = False,
     on_unknown: options.OnUnknownCharacter = "error",
+    format: options.Format = None,
     column: options.Column = None,
     separator: options.RowSeparator = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
+    quotes: options.Quotes = None,
     split: options.Split = None,
     encoding: options.Encoding = None,
     encoding_errors: options.EvalInvalidBytes = None,
+    newlines: options.ModelNewlines = None,
+    skip_damaged: options.SkipDamaged = False,
 ) -> None:
     """Score a text in bits per character.
 
@@ -58,14 +65,17 @@ def evaluate(
     # an invalid byte is one more unknown character
     data: dict[str, Any] = {"encoding_errors": "surrogateescape"} if on_unknown == "skip" else {}
     data |= set_options(column=column, separator=separator, split=split)
-    data |= set_options(encoding=encoding, encoding_errors=encoding_errors)
+    data |= set_options(encoding=encoding, encoding_errors=encoding_errors, newlines=newlines)
+    data |= set_options(format=format, delimiter=delimiter, quotes=quotes)
+    data |= {"header": False} if no_header else {}
+    data |= {"skip_damaged": True} if skip_damaged else {}
     check(data)
     set_threads(threads)
     from charrnn.scoring.reports import score, score_chars, score_lines
     from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
     from charrnn.text.chunks import split_lines
-    from charrnn.text.corpus import Corpus
+    from charrnn.text.corpus import open_all
     from charrnn.text.sources import STDIN
 
     loaded = checkpoint.load(find_run(runs, model))
@@ -73,8 +83,8 @@ def evaluate(
         note("reading standard input; end it with Ctrl-D")
     if model is None:
         note(f"model {loaded.path}")
-    config = DataConfig(unit=loaded.vocabulary.unit, **data)
-    corpora = [Corpus([source], config) for source in sources or [STDIN]]
+    config = DataConfig(unit=loaded.vocabulary.unit, **{"newlines": loaded.newlines} | data)
+    corpora = open_all(sources or [STDIN], config, ADVICE)
     if context_curve:
         _write_context_curve(loaded, corpora, on_unknown, as_json)
         return
@@ -97,11 +107,17 @@ def evaluate(
                     watch = partial(_show, bar, corpus.name, corpus.size_bytes())
                     total, state = score(scorer, pieces, state, on_unknown, watch)
                 whole_texts.append((corpus.name, total))
+        _show_notes(corpus)
     if heatmap:
         _write_legend()
     elif whole_texts:
         render = scores.score_json if as_json else scores.score_table
         write(render(whole_texts, str(loaded.path), one_pass=scorer.one_pass) + "\n")
+
+
+def _show_notes(corpus: "Corpus") -> None:
+    for line in corpus.notes:
+        note(line)
 
 
 def _write_all(scored: Iterable[tuple[R, S]], render: Callable[[R], str | bytes], state: S) -> S:
@@ -155,6 +171,8 @@ def _write_context_curve(
     text = first_ids(ids())
     with _naming(", ".join(corpus.name for corpus in corpora)):
         curve = context_curve(loaded.model, text)
+    for corpus in corpora:
+        _show_notes(corpus)
     render = scores.context_json if as_json else scores.context_table
     write(render(curve, enough_context(curve)) + "\n")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from charrnn import config
-from charrnn.cli.values import complete_run, count, seconds, steps_or_seconds, utf8
+from charrnn.cli.values import complete_run, count, delimiter, seconds, steps_or_seconds, utf8
 from charrnn.config import DataConfig, ModelConfig, OnUnknown, SamplingConfig, TrainingConfig
 
 # panels of --help
@@ -52,7 +52,18 @@ OnUnknownCharacter = Annotated[
 
 # of text
 
-Encoding = Annotated[str | None, option(TEXT, "Encoding of plain text.", D.encoding)]
+Encoding = Annotated[str | None, option(TEXT, "Encoding of text, JSON and CSV.", D.encoding)]
+Format = Annotated[
+    config.Format | None, option(TEXT, "What the sources hold.", "as the ending of a name says")
+]
+Newlines = Annotated[
+    config.Newlines | None,
+    option(TEXT, "Read Windows line ends as newlines (lf), or keep them.", D.newlines),
+]
+ModelNewlines = Annotated[
+    config.Newlines | None,
+    option(TEXT, "Read Windows line ends as newlines (lf), or keep them.", "as in training"),
+]
 STRICT_OR_REPLACE = "How to handle invalid bytes: strict (error) or replace (U+FFFD)."
 InvalidBytes = Annotated[
     Literal["strict", "replace"] | None, option(TEXT, STRICT_OR_REPLACE, D.encoding_errors)
@@ -62,10 +73,25 @@ EvalInvalidBytes = Annotated[
     option(TEXT, STRICT_OR_REPLACE, f"{D.encoding_errors}; left out with --on-unknown skip"),
 ]
 Column = Annotated[
-    str | None, option(TEXT, "Text column of a structured source.", "the only text column")
+    str | None,
+    option(TEXT, "Text column of a table; a.b reaches into objects.", "the only text column"),
+]
+Delimiter = Annotated[
+    str | None,
+    option(TEXT, "Between the cells of CSV.", "the one that fits", parser=delimiter),
+]
+NoHeader = Annotated[
+    bool, flag(TEXT, "no-header", "The first row of CSV is text; columns are named 1, 2 ...")
+]
+Quotes = Annotated[
+    config.Quotes | None,
+    option(TEXT, "Quotes in CSV and TSV: its own (csv), or text.", "csv; in TSV what fits"),
 ]
 RowSeparator = Annotated[
-    str | None, option(TEXT, "Ends each row of a structured source.", "a newline", parser=utf8)
+    str | None, option(TEXT, "Ends each row of a table.", "a newline", parser=utf8)
+]
+SkipDamaged = Annotated[
+    bool, flag(TEXT, "skip-damaged", "Leave out what cannot be read, and report it.")
 ]
 Split = Annotated[str | None, option(TEXT, "The split of an hf: dataset to read.", D.split)]
 Unit = Annotated[

@@ -31,6 +31,7 @@ def sample(
     separator: options.SampleSeparator = None,
     no_echo: options.NoEcho = False,
     as_json: options.SampleJson = False,
+    newlines: options.ModelNewlines = None,
     model: options.Model = None,
     runs: options.Runs = RUNS,
     threads: options.Threads = None,
@@ -56,12 +57,18 @@ def sample(
     from charrnn.store import checkpoint
 
     loaded = checkpoint.load(find_run(runs, model))
+    line_ends = 0  # of Windows
+    if loaded.vocabulary.unit == "char" and (newlines or loaded.newlines) == "lf":
+        line_ends = sum(text.count("\r\n") for text in texts)
+        texts = [text.replace("\r\n", "\n") for text in texts]
     skipped = check_prompts(loaded.vocabulary, texts, on_unknown, numbered=prompts is not None)
     # the notes come once the prompts are known to be good
     if model is None:
         note(f"model {loaded.path}")
     if seed is None and config.temperature > 0:
         note(f"seed {config.seed}")
+    if line_ends:
+        note(f"Windows line ends read as newlines: {line_ends} (--newlines keep keeps them)")
     if skipped:
         note(f"unknown characters of the prompt left out: {skipped}")
     separator = "\n" if separator is None else separator

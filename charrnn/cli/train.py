@@ -12,11 +12,11 @@ from charrnn.cli import options
 from charrnn.cli.shell import Signals, named_errors, write
 from charrnn.cli.threads import set_training_threads
 from charrnn.cli.values import RUNS, set_options
-from charrnn.config import DataConfig, SamplingConfig, check
+from charrnn.config import TRAINING_FILE, DataConfig, SamplingConfig, check
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
 from charrnn.errors import OptionError
-from charrnn.store.folder import TRAINING_FILE, find_run
+from charrnn.store.folder import find_run
 
 if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Finished
@@ -39,11 +39,17 @@ def train(
     unit: options.Unit = None,
     val_source: options.ValSource = None,
     val_fraction: options.ValFraction = None,
+    format: options.Format = None,
     column: options.Column = None,
     separator: options.RowSeparator = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
+    quotes: options.Quotes = None,
     split: options.Split = None,
     encoding: options.Encoding = None,
     encoding_errors: options.InvalidBytes = None,
+    newlines: options.Newlines = None,
+    skip_damaged: options.SkipDamaged = False,
     min_count: options.MinCount = None,
     vocabulary_from: options.VocabularyFrom = None,
     hidden_size: options.HiddenSize = None,
@@ -67,6 +73,9 @@ def train(
     """
     data = set_options(unit=unit, encoding=encoding, encoding_errors=encoding_errors)
     data |= set_options(column=column, separator=separator, split=split, min_count=min_count)
+    data |= set_options(format=format, newlines=newlines, delimiter=delimiter, quotes=quotes)
+    data |= {"header": False} if no_header else {}
+    data |= {"skip_damaged": True} if skip_damaged else {}
     data |= set_options(vocabulary_from=vocabulary_from, val_fraction=val_fraction)
     model = set_options(hidden_size=hidden_size, num_layers=num_layers)
     model |= set_options(nonlinearity=nonlinearity, dropout=dropout)

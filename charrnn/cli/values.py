@@ -42,6 +42,11 @@ def utf8(text: str) -> str:
     return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
+def delimiter(text: str) -> str:
+    r"""Reads one character; ``\t`` and ``tab`` are a tab."""
+    return {"\\t": "\t", "tab": "\t"}.get(text, utf8(text))
+
+
 def set_options(**options: Any) -> dict[str, Any]:
     """Returns the options that the user set."""
     return {name: value for name, value in options.items() if value is not None}

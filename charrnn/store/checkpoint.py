@@ -24,12 +24,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast, get_args
 
 import numpy as np
 import safetensors.numpy
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, Newlines
 from charrnn.errors import CharrnnError, CheckpointError, reason
 from charrnn.fields import typed
 from charrnn.model.forward import Array, Forward
@@ -51,6 +51,13 @@ class Checkpoint:
     training_state: dict[str, Any] = field(default_factory=dict)  # of a training file, JSON values
     tensors: dict[str, Array] = field(default_factory=dict)  # further ones of a training file
     path: Path = Path()  # where it was read
+
+    @property
+    def newlines(self) -> Newlines:
+        """What Windows line ends were read as in training; earlier versions kept them."""
+        if self.provenance.get("newlines") in get_args(Newlines):
+            return cast("Newlines", self.provenance["newlines"])
+        return "keep" if "\r" in self.vocabulary.symbols else "lf"
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

@@ -14,7 +14,6 @@ try:
 except ImportError:  # not a POSIX system: nothing keeps a second training out there
     fcntl = None  # type: ignore[assignment]
 
-TRAINING_FILE = "training.safetensors"
 HISTORY_FILE = "history.jsonl"
 _TEMPORARY = re.compile(r"\.(model\.safetensors|training\.safetensors|history\.jsonl)\.\d+\.tmp")
 

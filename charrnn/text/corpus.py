@@ -1,20 +1,39 @@
 """Sources of text, read in order as pieces in constant memory; knows nothing of ids or batches.
 
-Plain text is read as it is: line ends are kept, and files are joined by nothing. If the unit is the
-character, a leading byte-order mark is dropped, and noted. Rows of tables end in the separator.
+Text arrives as it stands in its sources, or there is an error that names the place. What is left
+out or changed is noted and counted: a leading byte-order mark, Windows line ends, rows without
+text. Between two files a newline is put if the first lacks it at its end. Bytes stay bytes.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from charrnn.config import DataConfig
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, DamagedError, EncodingError, OptionError
+from charrnn.text.arrow_rows import arrow_table
 from charrnn.text.chunks import Piece
-from charrnn.text.plain import byte_blocks, decode
-from charrnn.text.rows import read_rows
-from charrnn.text.sources import HUB_PREFIX, find_files, is_unpacked, shown, table_ending
+from charrnn.text.compressed import byte_blocks
+from charrnn.text.csv_rows import csv_table
+from charrnn.text.formats import APPLIES, Kind, compression, kind_of, option_of
+from charrnn.text.json_rows import is_array, json_array, json_lines
+from charrnn.text.notes import Notes
+from charrnn.text.plain import decode, with_newlines
+from charrnn.text.recognize import HEAD_BYTES, recognize, utf_without_mark
+from charrnn.text.rows import text_of
+from charrnn.text.sources import (
+    STDIN,
+    find_files,
+    is_ascii_based,
+    joined_name,
+    shown,
+    standard_input_blocks,
+)
 from charrnn.text.spool import Spool
+
+TRAINING_ADVICE = "take --encoding-errors replace, or train with --unit byte"
 
 
 class File(NamedTuple):
@@ -26,20 +45,24 @@ class File(NamedTuple):
 
 
 class Corpus:
-    """Sources of text, read in order.
-
-    Attributes:
-        skipped: binary files of folders and globs that were left out.
-        marked: files that began with a byte-order mark, as far as they were read.
-    """
+    """Sources of text, read in order."""
 
     def __init__(
         self,
         sources: Sequence[str | Path],
         config: DataConfig | None = None,
         copies: Mapping[int, Spool] | None = None,
+        advice: str = TRAINING_ADVICE,
+        typed: Sequence[str] = (),
     ) -> None:
-        """Finds every file; ``copies`` keep sources that can be read only once, by their number.
+        """Finds every file.
+
+        Args:
+            sources: what the user typed.
+            config: how to read them.
+            copies: what keeps sources that can be read only once, by their number.
+            advice: what helps against invalid bytes, besides naming the encoding.
+            typed: all that the user typed, if this is not all.
 
         Raises:
             CorpusError: A source does not exist or holds no text.
@@ -49,58 +72,149 @@ class Corpus:
         if not self.sources:
             raise CorpusError("no source of text: name a file, a folder or - for standard input")
         self.files: list[File] = []
-        self.skipped: list[str] = []
-        self.marked: list[str] = []
-        # an encoding that is not made of ASCII bytes has zero bytes in its text
-        ascii_based = "a".encode(self.config.encoding) == b"a"
+        self._advice, self._typed = advice, typed or self.sources
+        self._skipped = Notes()  # when the files were found
+        self._notes = Notes()  # when they were read last
+        copies = copies or {}
+        copied = {Path(copy.path).parent.resolve() for copy in copies.values()}
         for i, source in enumerate(self.sources):
-            if copies and i in copies:
+            if i in copies:
                 self.files.append(File(str(copies[i].path), shown(source), copies[i]))
                 continue
-            paths, skipped = find_files(source, ascii_based=ascii_based)
+            paths = self._find(source)
+            if paths != [source]:  # the run that keeps the copies may lie in the folder
+                paths = [path for path in paths if Path(path).parent.resolve() not in copied]
             self.files += [File(path, shown(path)) for path in paths]
-            self.skipped += skipped
+
+    def _find(self, source: str) -> list[str]:
+        try:
+            return find_files(source, self.config, self._skipped)
+        except CorpusError:
+            if (name := joined_name(self._typed, source)) is not None:
+                raise CorpusError(f"{source}: no such file: put quotes around {name!r}") from None
+            raise
 
     @property
     def name(self) -> str:
         """What to call the corpus in a message."""
         return shown(self.sources[0]) if len(self.sources) == 1 else f"{len(self.files)} files"
 
+    @property
+    def notes(self) -> list[str]:
+        """What was skipped, left out or changed, a line each, as far as the text was read."""
+        return self._skipped.lines() + self._notes.lines()
+
     def size_bytes(self) -> int | None:
         """Returns the size of the text if the file system knows it: all files are plain text."""
         try:
             paths = [Path(file.path) for file in self.files]
-            if all(path.is_file() and not is_unpacked(path) for path in paths):
+            if all(path.is_file() and self._is_plain(str(path)) for path in paths):
                 return sum(path.stat().st_size for path in paths)
         except (OSError, ValueError):
             pass  # reading it names the reason
         return None
 
+    def _is_plain(self, path: str) -> bool:
+        return kind_of(path, self.config.format) == "text" and not compression(path)
+
     def pieces(self) -> Iterator[Piece]:
-        """Yields the text in pieces that are never empty, each at most about a million characters.
+        """Yields the text in pieces, never empty and of about a million characters at most.
 
         Raises:
             EncodingError: Bytes are not valid in the encoding.
             CorpusError: A source cannot be read.
         """
+        self._notes = Notes()
+        if self.config.unit == "char":
+            yield from self._characters()
+            return
         for file in self.files:
+            for piece in self._undamaged(file):
+                yield piece.encode("utf-8", "surrogateescape") if isinstance(piece, str) else piece
+
+    def _characters(self) -> Iterator[str]:
+        open_ended: File | None = None  # the file before, if no newline ends it
+        for file in self.files:
+            last = ""
+            for piece in self._lines_ended(file):
+                if open_ended is not None:
+                    what = "newlines put after files that lack one at their end"
+                    self._notes.add(what, 1, open_ended.name)
+                    yield "\n"
+                    open_ended = None
+                yield (last := piece)
+            if last and not last.endswith("\n") and self._kind(file) == "text":
+                open_ended = file
+
+    def _lines_ended(self, file: File) -> Iterator[str]:
+        """Yields a file's characters; Windows line ends as newlines if the settings say so."""
+        pieces = cast("Iterator[str]", self._undamaged(file))
+        if self.config.newlines == "lf":
+            what, advice = "Windows line ends read as newlines", "--newlines keep keeps them"
+            pieces = with_newlines(pieces, lambda n: self._notes.add(what, n, file.name, advice))
+        return filter(None, pieces)
+
+    def _undamaged(self, file: File) -> Iterator[Piece]:
+        """Yields a file's text; if the settings say so, only up to its damage."""
+        try:
             yield from filter(None, self._read(file))
+        except DamagedError:
+            if not self.config.skip_damaged:
+                raise
+            self._notes.add("damaged files, left out from their damage on", 1, file.name)
 
     def _read(self, file: File) -> Iterator[Piece]:
-        as_bytes = self.config.unit == "byte"
-        if file.spool is None and (table_ending(file.path) or file.path.startswith(HUB_PREFIX)):
-            rows = read_rows(file.path, self.config)
-            yield from (row.encode() for row in rows) if as_bytes else rows
+        kind, note = self._kind(file), self._notes
+        if kind in ("parquet", "arrow", "hub"):
+            with arrow_table(file.path, self.config, note) as table:
+                yield from text_of(table, self.config, file.name, note)
             return
-        blocks = file.spool.blocks() if file.spool else byte_blocks(file.path, file.name)
-        if as_bytes:
+        blocks = self._blocks(file)
+        first = next(blocks, b"")
+        blocks = itertools.chain([first], blocks)
+        if kind == "json" and not is_array(first.decode(self.config.encoding, "ignore")):
+            kind = "text"
+        if kind == "text" and self.config.unit == "byte":
             yield from blocks
             return
+        self._refuse(first, file.name)
+        pieces = self._decoded(blocks, file.name)
+        if kind == "text":
+            yield from pieces
+            return
+        if kind in ("csv", "tsv"):
+            table = csv_table(pieces, self.config, file.name, note, tabs=kind == "tsv")
+        else:
+            table = (json_lines if kind == "jsonl" else json_array)(pieces, file.name)
+        yield from text_of(table, self.config, file.name, note)
+
+    def _kind(self, file: File) -> Kind:
+        return kind_of(file.path, self.config.format)
+
+    def _blocks(self, file: File) -> Iterator[bytes]:
+        if file.spool is not None:
+            return file.spool.blocks()
+        return standard_input_blocks() if file.path == STDIN else byte_blocks(file.path, file.name)
+
+    def _refuse(self, first: bytes, name: str) -> None:
+        """Raises an error if a file's first bytes are no text, or not in the encoding."""
+        if (thing := recognize(first[:HEAD_BYTES])) is not None:
+            raise CorpusError(f"{name}: this is a {thing.name}, no text: {thing.remedy}")
+        encoding = utf_without_mark(first) if is_ascii_based(self.config.encoding) else None
+        if encoding is not None:
+            raise EncodingError(
+                f"{name}: not {self.config.encoding}, but {encoding} without a byte-order mark: "
+                f"take --encoding {encoding}"
+            )
+
+    def _decoded(self, blocks: Iterator[bytes], name: str) -> Iterator[str]:
+        def count(invalid: int) -> None:
+            self._notes.add("invalid bytes replaced by U+FFFD", invalid, name)
+
         at_start = True
-        for text in decode(blocks, self.config, file.name):
+        for text in decode(blocks, self.config, name, count, self._advice):
             if at_start and text.startswith("\ufeff"):
-                if file.name not in self.marked:
-                    self.marked.append(file.name)
+                self._notes.add("byte-order marks left out", 1, name)
                 yield text[1:]
             else:
                 yield text
@@ -111,3 +225,37 @@ class Corpus:
         for file in self.files:
             if file.spool is not None:
                 file.spool.close()
+
+
+def open_all(sources: Sequence[str], config: DataConfig, advice: str) -> list[Corpus]:
+    """Returns a corpus of each source; arguments and errors as :class:`Corpus`.
+
+    Raises:
+        OptionError: A setting means nothing for any of them.
+    """
+    corpora = [Corpus([source], config, advice=advice, typed=sources) for source in sources]
+    refuse_unused(config, corpora)
+    return corpora
+
+
+def refuse_unused(config: DataConfig, corpora: Sequence[Corpus]) -> None:
+    """Checks that every setting that differs from its default means something for a file.
+
+    Raises:
+        OptionError: It means nothing for any of them.
+    """
+    files = [file for corpus in corpora for file in corpus.files]
+    kinds = {kind_of(file.path, config.format) for file in files}
+    for field in fields(config):
+        formats = set(APPLIES.get(field.name, kinds))
+        if config.unit == "byte" and field.name in ("encoding", "encoding_errors", "newlines"):
+            formats.discard("text")  # bytes stay bytes
+        if getattr(config, field.name) in (field.default, "surrogateescape") or kinds & formats:
+            continue
+        hint = "leave it out"
+        if kinds == {"text"} and config.format is None and "csv" in formats:
+            hint += ", or say with --format what the text is: jsonl, csv ..."
+        what = "bytes" if config.unit == "byte" else "plain text"
+        what = what if kinds == {"text"} else " and ".join(sorted(kinds))
+        where = files[0].name if len(files) == 1 else f"{len(files)} files"
+        raise OptionError(f"{option_of(field.name)}: {where}: it means nothing for {what}: {hint}")

@@ -16,7 +16,7 @@ import numpy as np
 from charrnn.config import DataConfig, TrainingConfig
 from charrnn.errors import CorpusError
 from charrnn.text.chunks import Piece, Reader
-from charrnn.text.corpus import Corpus
+from charrnn.text.corpus import Corpus, refuse_unused
 from charrnn.text.origin import Origin
 from charrnn.text.sources import absolute, is_stream, plain_name
 from charrnn.text.spool import Spool
@@ -112,6 +112,8 @@ class Dataset:
         with contextlib.ExitStack() as on_error:
             copies = _keep_streams(sources, config, keep_in, on_error)
             corpus = Corpus(sources, config, copies)
+            other = None if val_source is None else _validation_corpus(val_source, config)
+            refuse_unused(config, [corpus, *([other] if other else [])])
             ended = all(copy.ended for copy in copies.values())
             watch_size = _watching(corpus, watch)
             first_pass = survey(corpus, watch_size) if ended else survey_start(corpus)
@@ -119,8 +121,9 @@ class Dataset:
             if extra is not None:
                 vocabulary = vocabulary.union(extra)
             validation, val_sha256 = None, ""
-            if val_source is not None:
-                validation, val_sha256, unknown = _read_validation(val_source, config, vocabulary)
+            if val_source is not None and other is not None:
+                validation, val_sha256, unknown = _read_validation(other, vocabulary)
+                notes += other.notes
                 if unknown:
                     notes.append(
                         f"{val_source}: {unknown:,} characters unknown to the model left out"
@@ -170,9 +173,8 @@ class Dataset:
             text = now.text
         validation = None
         if origin.val_source is not None:
-            validation, sha256, _ = _read_validation(
-                origin.val_source, origin.data_config, vocabulary
-            )
+            other = _validation_corpus(origin.val_source, origin.data_config)
+            validation, sha256, _ = _read_validation(other, vocabulary)
             if sha256 != origin.val_sha256:
                 raise CorpusError(
                     f"{origin.val_source}: the text has changed since the run began: "
@@ -236,10 +238,7 @@ def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
             f"more than {SPOOL_BYTES:,} bytes: trained on while it arrives, "
             f"and kept in {corpus.files[0].path}"
         )
-    if corpus.skipped:
-        notes.append(f"{len(corpus.skipped)} binary files skipped, {corpus.skipped[0]} first")
-    if corpus.marked:
-        notes.append(f"byte-order mark left out: {', '.join(corpus.marked[:3])}")
+    notes += corpus.notes
     if first_pass.unknown_chars:
         notes.append(
             f"{first_pass.unknown_chars:,} characters of the text are unknown to the model"
@@ -247,15 +246,17 @@ def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
     return notes
 
 
-def _read_validation(
-    source: str, config: DataConfig, vocabulary: Vocabulary
-) -> tuple[Ids, str, int]:
-    """Returns the ids of another text, their hash, and how many unknown characters it has."""
+def _validation_corpus(source: str, config: DataConfig) -> Corpus:
     if is_stream(source):
         raise CorpusError(f"{source}: --val-source must be readable again at a resume: name a file")
+    return Corpus([source], config)
+
+
+def _read_validation(corpus: Corpus, vocabulary: Vocabulary) -> tuple[Ids, str, int]:
+    """Returns the ids of another text, their hash, and how many unknown characters it has."""
     missing = TrainingConfig.max_val_chars
     parts, unknown = [np.zeros(0, dtype=vocabulary.dtype)], 0
-    for piece in Corpus([source], config).pieces():
+    for piece in corpus.pieces():
         unknown += vocabulary.count_unknown(piece)
         parts.append(vocabulary.encode(piece, "skip")[:missing])
         missing -= len(parts[-1])
@@ -264,7 +265,7 @@ def _read_validation(
     ids = np.concatenate(parts)
     if len(ids) < 2:
         raise CorpusError(
-            f"{source}: {len(ids)} known characters; validation needs at least 2: "
+            f"{corpus.name}: {len(ids)} known characters; validation needs at least 2: "
             "name a longer text"
         )
     return ids, hashlib.sha256(ids.tobytes()).hexdigest(), unknown

@@ -19,6 +19,11 @@ class Origin:
     val_source: str | None = None  # another text to validate on
     val_sha256: str = ""
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a model tells of its text, JSON values."""
+        return {"chars": self.corpus_chars, "newlines": self.data_config.newlines}
+
     @classmethod
     def read(cls, state: Mapping[str, Any]) -> "Origin":
         """Returns the fields that a training file holds, among others.
@@ -29,7 +34,10 @@ class Origin:
             OptionError: A setting is out of range.
         """
         values = {key: state[key] for key in cls.__annotations__ if key in state}
-        data_config = typed(DataConfig, values.get("data_config"))
+        data_config = values.get("data_config")
+        if isinstance(data_config, dict):  # earlier versions kept all line ends
+            data_config = {"newlines": "keep"} | data_config
+        data_config = typed(DataConfig, data_config)
         origin = typed(cls, {**values, "data_config": data_config})
         if not all(isinstance(source, str) for source in origin.sources):
             raise TypeError("a source that is not a string")

@@ -1,66 +1,148 @@
-"""One file of plain text, compressed or not: its bytes, and its characters."""
+"""Bytes to characters: encodings, invalid bytes, line ends."""
 
 import codecs
 import contextlib
-import functools
-import gzip
 import itertools
-import lzma
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 from charrnn.config import DataConfig
-from charrnn.errors import CorpusError, EncodingError, reason
-from charrnn.text.sources import COMPRESSED, STDIN, standard_input
+from charrnn.errors import EncodingError
+from charrnn.text.recognize import utf_without_mark
 
-READ_BYTES = 2**20  # at once, at most
-_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-
-
-def byte_blocks(file: str, name: str) -> Iterator[bytes]:
-    """Yields a file's bytes, decompressed, in blocks that are never empty.
-
-    Raises:
-        CorpusError: It cannot be read, or is damaged.
-    """
-    opener = COMPRESSED.get(Path(file).suffix.lower())
-    try:
-        if file == STDIN:
-            # read1 returns what has come; read would wait for a whole block
-            yield from iter(functools.partial(standard_input().read1, READ_BYTES), b"")
-            return
-        with opener(file) if opener else Path(file).open("rb") as stream:
-            yield from iter(functools.partial(stream.read, READ_BYTES), b"")
-    except (OSError, ValueError, *_DAMAGED) as error:
-        # an error of the system has a number; the others come from decompressors
-        if isinstance(error, _DAMAGED) or (opener and getattr(error, "errno", None) is None):
-            raise CorpusError(f"{name}: damaged or cut short ({error}): get a whole copy") from None
-        raise CorpusError(f"{name}: cannot be read: {reason(error)}") from None
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_COUNTING = "charrnn.replace"  # an error handler: as "replace", but counts
+_replaced = 0  # by that handler, ever
+_AROUND = 4096  # bytes on both sides of an invalid one that show the encoding
 
 
-def decode(blocks: Iterator[bytes], config: DataConfig, name: str) -> Iterator[str]:
+def _replace_and_count(error: UnicodeError) -> tuple[str, int]:
+    global _replaced
+    assert isinstance(error, UnicodeDecodeError)
+    _replaced += 1
+    return "\ufffd", error.end
+
+
+codecs.register_error(_COUNTING, _replace_and_count)
+
+
+def decode(
+    blocks: Iterable[bytes],
+    config: DataConfig,
+    name: str,
+    count: Callable[[int], None] = lambda invalid: None,
+    advice: str = "",
+) -> Iterator[str]:
     """Yields the text of one file's bytes; a character may straddle two blocks.
+
+    Args:
+        blocks: the bytes.
+        config: the encoding, and what invalid bytes become.
+        name: what to call the file in a message.
+        count: called with the number of invalid bytes (or sequences of them) that were replaced.
+        advice: what else than naming the encoding helps against invalid bytes.
 
     Raises:
         EncodingError: Bytes are not valid in the encoding; all text before them was yielded.
     """
-    decoder = codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
+    errors = _COUNTING if config.encoding_errors == "replace" else config.encoding_errors
+    codec = codecs.lookup(config.encoding)
+    decoder = codecs.getincrementaldecoder(config.encoding)(errors)
+    whole = codec.name.startswith(("utf-8", "utf-16", "utf-32"))  # never decode a lone surrogate
     offset = 0  # bytes of the file before this block
     for block in itertools.chain(blocks, [b""]):  # the empty one is the end
         pending = len(decoder.getstate()[0])  # bytes of a character that the last block began
+        before = _replaced
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeError as error:
             invalid = getattr(error, "start", 0)  # counted from the pending bytes on
-            text = ""
+            place, text = max(invalid - pending, 0), ""
             with contextlib.suppress(UnicodeError):
-                text = decoder.decode(block[: max(invalid - pending, 0)])
+                text = decoder.decode(block[:place])
             yield text
+            around = block[max(place - _AROUND, 0) : place + _AROUND]
             raise EncodingError(
                 f"{name}: not valid {config.encoding} at byte {offset - pending + invalid}: "
-                "name its encoding with --encoding (latin-1, utf-16 ...), "
-                "take --encoding-errors replace, or train with --unit byte"
+                f"{_remedy(around, config.encoding)}{advice and ', or '}{advice}"
             ) from None
-        yield text
+        count(_replaced - before)
+        yield text if whole else whole_characters(text, config, name, count)
         offset += len(block)
+
+
+def whole_characters(text: str, config: DataConfig, name: str, count: Callable[[int], None]) -> str:
+    """Returns a text without lone surrogates, which are no characters but half of one.
+
+    Some encodings can produce them, and JSON can; they are handled as invalid bytes are. Arguments
+    and errors are those of :func:`decode`.
+    """
+    if text.isascii() or not (match := _SURROGATE.search(text)):
+        return text
+    if config.encoding_errors == "replace":
+        text, halves = _SURROGATE.subn("\ufffd", text)
+        count(halves)
+        return text
+    if config.encoding_errors == "surrogateescape":
+        return _SURROGATE.sub(_as_bytes, text)
+    raise EncodingError(
+        f"{name}: half a character (U+{ord(match[0]):04X}, a lone surrogate): "
+        "mend the text, or take --encoding-errors replace"
+    )
+
+
+def _as_bytes(match: re.Match[str]) -> str:
+    """Returns a lone surrogate as those that stand for its bytes; one that does so itself stays."""
+    if "\udc80" <= match[0] <= "\udcff":
+        return match[0]
+    return match[0].encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+
+
+def _remedy(data: bytes, encoding: str) -> str:
+    """Returns what to do about bytes that are not valid in an encoding."""
+    if codecs.lookup(encoding).name == "utf-8":
+        sequences = sum(not c.isascii() for c in data.decode("utf-8", "ignore"))
+        if sequences > data.decode("utf-8", "replace").count("\ufffd"):
+            return "mend the text (most of it is valid)"
+    if (fitting := _fitting(data)) is not None:
+        return f"name its encoding with --encoding ({fitting} fits)"
+    if b"\0" in data:
+        return "name a text, as this may be a binary file"
+    return "name its encoding with --encoding (cp1251, gb18030, shift_jis, utf-16 ...)"
+
+
+def _fitting(data: bytes) -> str | None:
+    """Returns an encoding in which bytes may be a text."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if (name := utf_without_mark(data)) is not None:
+        return name
+    if 4 * sum(byte >= 0x80 for byte in data) > len(data):  # no language in Latin letters
+        return None
+    # latin-1 has control characters where cp1252 has quotes and dashes
+    name = "cp1252" if any(0x80 <= byte < 0xA0 for byte in data) else "latin-1"
+    try:
+        data.decode(name)
+    except UnicodeError:
+        return None
+    return None if b"\0" in data else name
+
+
+def with_newlines(pieces: Iterable[str], count: Callable[[int], None]) -> Iterator[str]:
+    r"""Yields a text in which each Windows line end, ``\r\n``, is a newline.
+
+    ``count`` is called with the number of line ends changed. A ``\r`` alone stays.
+    """
+    held = ""  # a \r whose \n may come with the next piece
+    for piece in pieces:
+        if held or "\r" in piece:
+            piece = held + piece
+            held = "\r" if piece.endswith("\r") else ""
+            piece = piece.removesuffix("\r")
+            count(piece.count("\r\n"))
+            piece = piece.replace("\r\n", "\n")
+        yield piece
+    if held:
+        yield held

@@ -1,98 +1,188 @@
-"""Tables and datasets of the Hub: rows of text, through `datasets`."""
+"""Rows of a table to text: which column is read, what its values become."""
 
-import glob
-import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from charrnn.config import DataConfig
-from charrnn.errors import CorpusError, reason
-from charrnn.text.plain import READ_BYTES
-from charrnn.text.sources import HUB_PREFIX, TABLES, table_ending
+from charrnn.errors import CorpusError
+from charrnn.text.compressed import READ_BYTES
+from charrnn.text.notes import Notes
+from charrnn.text.plain import whole_characters
 
-if TYPE_CHECKING:
-    from datasets import IterableDataset
+SAMPLE_ROWS = 64  # that show which column holds the text, if the user names none
+LONGEST_ROW = 2**28  # characters; what is longer is damaged
+_SHOWN_COLUMNS = 12
+
+Row = Mapping[str, Any]  # values by column
 
 
-def read_rows(file: str, config: DataConfig) -> Iterator[str]:
+class Number(str):
+    """A number as it is written in the source."""
+
+
+@dataclass
+class Table:
+    """A table as it is read."""
+
+    rows: Iterable[Sequence[tuple[int, Row]]]  # numbered, in groups that arrive together
+    columns: Sequence[str] | None = None  # of every row, if they are known before the first
+    texts: Sequence[str] | None = None  # those that hold text, if that is known
+
+
+def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterator[str]:
     """Yields the text of a table's rows, each ended by the separator, in pieces.
 
-    Raises:
-        CorpusError: It cannot be read, or has no such column.
-    """
-    import pyarrow as pa
+    A string is itself; a row without a value is left out; numbers, booleans and other single values
+    are written as JSON writes them. What is left out or changed is counted in the notes.
 
-    try:
-        column = config.column or _only_text_column(file, _open_rows(file, config.split))
-        for table in _open_rows(file, config.split, column).iter(batch_size=4096):
-            if column not in table.column_names:
-                names = table.column_names
-                raise CorpusError(f"{file}: no column {column!r}: choose --column from {names}")
-            rows = table.column(column).cast(pa.large_string()).to_pylist()
-            text = "".join(f"{row or ''}{config.separator}" for row in rows)
+    Raises:
+        CorpusError: There is no such column, or it holds objects or lists.
+        EncodingError: A string holds half a character.
+    """
+    groups = iter(table.rows)
+    column = config.column
+    if column is None:
+        sample: list[Sequence[tuple[int, Row]]] = []  # whole groups
+        while sum(len(group) for group in sample) < SAMPLE_ROWS:
+            if (group := next(groups, None)) is None:
+                break
+            sample.append(group)
+        rows = [row for _, row in itertools.chain(*sample)]
+        column = _only_text_column(table, rows[:SAMPLE_ROWS], name)
+        groups = itertools.chain(sample, groups)
+        notes.add(f"tables read by their column {column!r}", 1, name)
+    elif table.columns is not None and {column, column.split(".")[0]}.isdisjoint(table.columns):
+        raise _no_column(name, column, table.columns)
+
+    def count(halves: int) -> None:
+        notes.add("invalid characters replaced by U+FFFD", halves, name)
+
+    values = _Values(column, name, notes)
+    for group in groups:
+        if texts := values.of(group):
+            place = f"{name}: rows {group[0][0]} to {group[-1][0]}"
+            text = config.separator.join([*texts, ""])
+            text = whole_characters(text, config, place, count)
             for start in range(0, len(text), READ_BYTES):
                 yield text[start : start + READ_BYTES]
-    except CorpusError:
-        raise
-    except Exception as error:
-        # datasets lets through the errors of every format's own reader
-        raise CorpusError(f"{file}: cannot be read: {reason(error)}: mend the file") from None
+    if not values.seen and values.others:
+        raise _no_column(name, column, list(values.others))
 
 
-def _open_rows(file: str, split: str, column: str | None = None) -> "IterableDataset":
-    """Opens rows as a stream of Arrow tables; a known column is read as text, whatever it holds."""
-    import datasets
+class _Values:
+    """One column's values as text, counted by kind."""
 
-    datasets.disable_progress_bars()
-    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are ours to print
-    try:
-        if file.startswith(HUB_PREFIX):
-            name, _, config = file.removeprefix(HUB_PREFIX).partition(":")
-            rows = datasets.load_dataset(name, config or None, split=split, streaming=True)
-        else:
-            rows = datasets.load_dataset(
-                TABLES[table_ending(file)],
-                data_files=glob.escape(file),
-                split="train",
-                streaming=True,
-                **_reader_options(file, column),
+    def __init__(self, column: str, name: str, notes: Notes) -> None:
+        self._column, self._name, self._notes = column, name, notes
+        self._path = column.split(".")
+        self.seen = False  # whether a row had such a column
+        self.others: dict[str, None] = {}  # columns of rows without it
+
+    def of(self, group: Sequence[tuple[int, Row]]) -> list[str]:
+        """Returns the texts of rows that arrive together."""
+        texts = []
+        column = self._column
+        for number, row in group:
+            value = row.get(column)
+            if type(value) is str:
+                texts.append(value)
+            elif (text := self._written(number, row)) is not None:
+                texts.append(text)
+        self.seen = self.seen or bool(texts)
+        return texts
+
+    def _written(self, number: int, row: Row) -> str | None:
+        """Returns a row's text if its value is no string, or stands deeper in it."""
+        place = f"row {number} of {self._name}"
+        value = self._find(row)
+        if value is None:
+            self._notes.add("rows without text left out", 1, place)
+            return None
+        if isinstance(value, Mapping | list):
+            raise CorpusError(
+                f"{self._name}: row {number}: column {self._column!r} holds "
+                f"{'an object' if isinstance(value, Mapping) else 'a list'}, no text: "
+                + _choose(_text_paths(row))
             )
-    except Exception as error:
-        # datasets documents no exception tree; whatever it is, the user needs one line
+        if isinstance(value, str) and not isinstance(value, Number):
+            return value
+        self._notes.add("values that are no strings written as text", 1, place)
+        return str(value) if isinstance(value, str) else _as_json(value)
+
+    def _find(self, row: Row) -> Any:
+        """Returns the value of the column, or of a path into objects; None if there is none."""
+        if self._column in row:
+            self.seen = True
+            return row[self._column]
+        value: Any = row
+        for key in self._path:
+            if not isinstance(value, Mapping) or key not in value:
+                if not self.seen:
+                    self.others |= dict.fromkeys(itertools.islice(_paths(row), _SHOWN_COLUMNS))
+                return None
+            value = value[key]
+        self.seen = True
+        return value
+
+
+def _as_json(value: Any) -> str:
+    """Returns a number or a boolean as JSON writes it, and any other value as its library does."""
+    return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
+
+
+def _only_text_column(table: Table, sample: Sequence[Row], name: str) -> str:
+    """Returns the column that holds the text.
+
+    Strings at the top count first; then those in objects; then a column without any value.
+    """
+    if table.columns is not None and len(table.columns) == 1:
+        return table.columns[0]
+    if table.texts is not None:
+        choices = [*table.texts]
+    elif not sample:
+        raise CorpusError(f"{name}: it has no rows: name a source that holds text")
+    else:
+        paths = _text_paths(*sample)
+        choices = [path for path in paths if any(path in row for row in sample)] or paths
+        if not choices:
+            columns = list(dict.fromkeys(key for row in sample for key in row))
+            choices = [key for key in columns if all(row.get(key) is None for row in sample)]
+            if len(choices) != 1:
+                raise CorpusError(f"{name}: no text columns: {_choose(columns)}")
+    if len(choices) != 1:
         raise CorpusError(
-            f"{file}: cannot be opened: {reason(error)}: check the name and the network"
-        ) from None
-    return cast("IterableDataset", rows.with_format("arrow"))
-
-
-def _reader_options(file: str, column: str | None) -> dict[str, Any]:
-    """Returns what the format's reader must know."""
-    ending = table_ending(file)
-    if ending in (".csv", ".tsv"):
-        options: dict[str, Any] = {"keep_default_na": False}
-        options |= {"delimiter": "\t"} if ending == ".tsv" else {}
-        return options | ({"converters": {column: str}} if column else {})
-    if ending == ".parquet":
-        import pyarrow.dataset
-
-        # Arrow would hold all that it has read of a file until it has read it all
-        scan = pyarrow.dataset.ParquetFragmentScanOptions(
-            pre_buffer=False, use_buffered_stream=True
+            f"{name}: {len(choices)} text columns: {_choose(choices or table.columns or [])}"
         )
-        return {"fragment_scan_options": scan, "batch_size": 2**16}
-    return {}
+    return choices[0]
 
 
-def _only_text_column(file: str, rows: "IterableDataset") -> str:
-    import pyarrow as pa
+def _text_paths(*rows: Row) -> list[str]:
+    """Returns the columns, and the paths into objects, that hold strings."""
+    return list(dict.fromkeys(p for row in rows for p, value in _leaves(row) if type(value) is str))
 
-    table = next(iter(rows.iter(batch_size=64)), None)
-    if table is None:
-        raise CorpusError(f"{file}: it has no rows: name a source that holds text")
-    kinds = (pa.types.is_string, pa.types.is_large_string)
-    texts = [field.name for field in table.schema if any(is_text(field.type) for is_text in kinds)]
-    if len(texts) != 1:
-        raise CorpusError(
-            f"{file}: {len(texts)} text columns: choose --column from {texts or table.column_names}"
-        )
-    return str(texts[0])
+
+def _paths(row: Row) -> Iterator[str]:
+    return (path for path, _ in _leaves(row))
+
+
+def _leaves(row: Row, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the paths into objects, and the values there."""
+    for key, value in row.items():
+        if isinstance(value, Mapping) and before.count(".") < 8:
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield before + key, value
+
+
+def _choose(columns: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, columns[:_SHOWN_COLUMNS]))
+    more = len(columns) - _SHOWN_COLUMNS
+    shown += f" and {more} more" if more > 0 else ""
+    return f"choose --column from {shown}" if shown else "name a table that holds text"
+
+
+def _no_column(name: str, column: str, columns: Sequence[str]) -> CorpusError:
+    return CorpusError(f"{name}: no column {column!r}: {_choose(columns)}")

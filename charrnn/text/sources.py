@@ -1,107 +1,92 @@
 """From a name that the user typed to files: folders, globs, pipes, the Hub; what is skipped."""
 
-import bz2
 import glob
-import gzip
 import io
-import lzma
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from charrnn.config import MODEL_FILE
+from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, reason
+from charrnn.text.compressed import READ_BYTES, byte_blocks, remedy
+from charrnn.text.folders import Finder
+from charrnn.text.formats import HUB_PREFIX, kind_of
+from charrnn.text.notes import Notes
+from charrnn.text.recognize import BINARY, HEAD_BYTES, recognize
 
 STDIN = "-"
-HUB_PREFIX = "hf:"
-# file endings that are read row by row, and what `datasets` calls their format
-TABLES = {
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-}
 
 
-def _open_zstd(path: str) -> Any:
-    import pyarrow
+def find_files(source: str, config: DataConfig, notes: Notes) -> list[str]:
+    """Returns the files that a source stands for, sorted.
 
-    return pyarrow.CompressedInputStream(pyarrow.OSFile(path), "zstd")
-
-
-# file endings that are decompressed, and how
-COMPRESSED: dict[str, Callable[[str], Any]] = {
-    ".gz": gzip.GzipFile,
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-    ".zst": _open_zstd,
-}
-
-
-def find_files(source: str, *, ascii_based: bool = True) -> tuple[list[str], list[str]]:
-    """Returns the files that a source stands for, sorted, and the binary ones that are skipped.
-
-    Standard input, names of the Hub and files that are named stand for themselves. A file in a
-    folder or glob is binary if it holds a zero byte and the encoding is based on ASCII.
+    Standard input, names of the Hub and files that are named stand for themselves. What is no text
+    in a folder or glob is skipped, and noted; if the unit is the byte, all is text.
 
     Raises:
         CorpusError: There is no such file, or no text in the folder.
     """
-    if source == STDIN or source.startswith(HUB_PREFIX):
-        return [source], []
+    if source == STDIN or kind_of(source) == "hub":
+        return [source]
+    finder = Finder(notes, skip_damaged=config.skip_damaged)
     path = Path(source)
     try:
         if source and path.is_dir():
-            paths: Iterable[Path] = (p for p in path.rglob("*") if not _is_hidden(p, path))
+            files = finder.files_in(source)
         elif source and path.exists():
-            return [source], []
+            return [source]
         elif glob.has_magic(source):
-            paths = map(Path, glob.glob(source, recursive=True))
+            files = finder.matching(source)
+            if not files:
+                raise CorpusError(f"{source}: no file matches: check the pattern and the folder")
         else:
             raise CorpusError(
                 f"{source or 'an empty name'}: no such file or folder: check the path"
             )
-        # a run's own files are the output of a training, not text to train on
-        files = sorted(p for p in paths if p.is_file() and not p.with_name(MODEL_FILE).exists())
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{source}: {reason(error)}: check the path") from None
-    binary = {p for p in files if ascii_based and _is_binary(p)}
-    texts = [str(p) for p in files if p not in binary]
+        raise CorpusError(f"{source}: {reason(error)}: {remedy(error)}") from None
+    texts = [file for file in files if not _skipped(file, config, notes)]
     if not texts:
-        raise CorpusError(f"{source}: no text files in it: name a file or another folder")
-    return texts, [str(p) for p in files if p in binary]
+        raise CorpusError(
+            f"{source}: no text files in it: name a file or another folder, or take --unit byte"
+            if files
+            else f"{source}: no files in it: name a file or another folder"
+        )
+    return texts
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def _is_binary(path: Path) -> bool:
-    """Returns whether a file holds a zero byte and is no format that is unpacked."""
-    if is_unpacked(path):
+def _skipped(file: str, config: DataConfig, notes: Notes) -> bool:
+    """Returns whether a file of a folder is no text, and notes it."""
+    if config.unit == "byte" or kind_of(file) in ("parquet", "arrow"):
         return False
     try:
-        with path.open("rb") as stream:
-            return b"\0" in stream.read(8192)
-    except OSError:
+        head = next(byte_blocks(file, file, HEAD_BYTES), b"")
+    except CorpusError:
         return False  # reading it later names the reason
+    kind = recognize(head)
+    if kind is None and b"\0" in head and is_ascii_based(config.encoding):
+        kind = BINARY
+    if kind is not None:
+        notes.add(f"skipped as {kind.name}", 1, file)
+    return kind is not None
 
 
-def is_unpacked(path: Path) -> bool:
-    """Returns whether a file's text differs from its bytes: compressed, or a table."""
-    return path.suffix.lower() in COMPRESSED or path.suffix.lower() in TABLES
+def is_ascii_based(encoding: str) -> bool:
+    """Returns whether an encoding is made of ASCII bytes; in others, zero bytes are text."""
+    return "a".encode(encoding) == b"a"
 
 
-def table_ending(file: str) -> str:
-    """Returns the ending that makes a file a table, compressed or not; none for plain text."""
-    path = Path(file.lower())
-    ending = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
-    return ending if ending in TABLES else ""
+def joined_name(sources: Sequence[str], missing: str) -> str | None:
+    """Returns the name of a file that several sources are together, if spaces cut it."""
+    for start in range(len(sources)):
+        for end in range(start + 2, len(sources) + 1):
+            name = " ".join(sources[start:end])
+            if missing in sources[start:end] and os.path.exists(name):
+                return name
+    return None
 
 
 def is_stream(source: str) -> bool:
@@ -124,6 +109,22 @@ def standard_input() -> io.BufferedReader:
     return cast("io.BufferedReader", sys.stdin.buffer)
 
 
+def standard_input_blocks() -> Iterator[bytes]:
+    """Yields what standard input sends, as it comes.
+
+    Raises:
+        CorpusError: It is closed, or cannot be read.
+    """
+    source = standard_input()
+    try:
+        # read1 returns what has come; read would wait for a whole block
+        yield from iter(lambda: source.read1(READ_BYTES), b"")
+    except (OSError, ValueError) as error:
+        raise CorpusError(
+            f"standard input: cannot be read: {reason(error)}: name a file or pipe a text in"
+        ) from None
+
+
 def shown(source: str) -> str:
     """Returns what to call a source in a message."""
     return "standard input" if source == STDIN else source
@@ -137,7 +138,7 @@ def plain_name(source: str) -> str:
 
 def absolute(source: str) -> str:
     """Returns a source so that it is found from any folder; a name of the Hub stays as it is."""
-    if source.startswith(HUB_PREFIX) and not Path(source).exists():
+    if kind_of(source) == "hub":
         return source
     if Path(source).exists():
         return str(Path(source).absolute())

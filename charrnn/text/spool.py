@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CorpusError, reason
-from charrnn.text.plain import READ_BYTES, byte_blocks
+from charrnn.text.compressed import READ_BYTES, byte_blocks
 from charrnn.text.sources import STDIN, shown, standard_input
 
 

@@ -16,13 +16,13 @@ import safetensors
 import torch
 
 import charrnn
-from charrnn.config import MODEL_FILE, TrainingConfig
+from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig
 from charrnn.errors import CheckpointError
 from charrnn.fields import typed
 from charrnn.model.forward import Forward
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.folder import TRAINING_FILE, RunLock
+from charrnn.store.folder import RunLock
 from charrnn.store.history import History
 from charrnn.text.batches import Position
 from charrnn.text.vocabulary import Vocabulary

@@ -67,7 +67,7 @@ def resume(
             dataset.vocabulary,
             config,
             origin={**asdict(origin), "asked": asked},
-            provenance={key: saved.provenance.get(key) for key in ("sources", "chars")},
+            provenance=origin.provenance | {"sources": saved.provenance.get("sources")},
         )
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
         if not trainer.batches.holds(progress.position):

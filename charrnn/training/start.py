@@ -80,7 +80,7 @@ def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_coun
                 **asdict(dataset.origin),
                 "asked": {key: request.training[key] for key in FITTED if key in request.training},
             },
-            provenance={"sources": list(request.sources), "chars": dataset.origin.corpus_chars},
+            provenance=dataset.origin.provenance | {"sources": list(request.sources)},
         )
         spent_s = planned.spent_s
         progress = Progress(elapsed_s=spent_s, evaluated_s=spent_s, log_start_s=spent_s)

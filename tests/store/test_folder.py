@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from charrnn.config import TRAINING_FILE
 from charrnn.errors import CharrnnError, CheckpointError, RunBusyError, RunNotFoundError
-from charrnn.store.folder import TRAINING_FILE, NewRun, RunLock, create_run, find_run, write_whole
+from charrnn.store.folder import NewRun, RunLock, create_run, find_run, write_whole
 
 # --- whole or not at all
 

@@ -18,9 +18,9 @@ import pytest
 from numpy_model import parse
 from texts import DATA
 
-from charrnn.config import MODEL_FILE
+from charrnn.config import MODEL_FILE, TRAINING_FILE
 from charrnn.store import checkpoint
-from charrnn.store.folder import TRAINING_FILE, RunLock
+from charrnn.store.folder import RunLock
 from charrnn.training.resume import resume
 
 HERE = Path(__file__).parents[1]

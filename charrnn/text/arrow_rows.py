@@ -1,0 +1,159 @@
+"""Parquet, Arrow and datasets of the Hub to rows, through `datasets`."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from charrnn.config import DataConfig
+from charrnn.errors import CharrnnError, CorpusError, DamagedError, reason
+from charrnn.text.compressed import byte_blocks, remedy
+from charrnn.text.formats import compression, kind_of
+from charrnn.text.hub import open_hub
+from charrnn.text.notes import Notes
+from charrnn.text.plain import decode
+from charrnn.text.rows import Row, Table
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+    from pyarrow import ChunkedArray
+
+GROUP_ROWS = 4096
+
+
+@contextlib.contextmanager
+def arrow_table(file: str, config: DataConfig, notes: Notes) -> Iterator[Table]:
+    """Opens a file, or a dataset of the Hub, as a table.
+
+    Raises:
+        CorpusError: It cannot be read; also raised while its rows are iterated.
+    """
+    with contextlib.ExitStack() as at_end, _named_errors(file):
+        path = file
+        if kind_of(file) != "hub":
+            path = at_end.enter_context(_plain_path(file))
+        head = next(iter(_open(path, config.split).iter(batch_size=1)), None)
+        if head is None:
+            raise CorpusError(f"{file}: it has no rows: name a source that holds text")
+        texts = list(_text_paths(head.schema, deep=False) or _text_paths(head.schema, deep=True))
+        columns = head.column_names
+        column = config.column or texts[0] if len(texts) == 1 else config.column
+        if column is not None and column not in columns:
+            column = column.split(".")[0]
+        rows: Iterator[list[tuple[int, Row]]] = iter(())
+        if column is not None and column in columns:
+            rows = _rows(file, _open(path, config.split, column), column, config, notes)
+        yield Table(rows, columns, texts)
+
+
+@contextlib.contextmanager
+def _named_errors(file: str) -> Iterator[None]:
+    try:
+        yield
+    except CharrnnError:
+        raise
+    except Exception as error:
+        # datasets lets through the errors of every format's own reader
+        raise DamagedError(
+            f"{file}: damaged or cut short ({reason(error)}): get a whole copy, or go on "
+            "without the rest of it with --skip-damaged"
+        ) from None
+
+
+@contextlib.contextmanager
+def _plain_path(file: str) -> Iterator[str]:
+    """Returns a path of a plain name: `datasets` reads brackets and colons in a name as patterns.
+
+    A compressed table is decompressed there, since its readers start at the end of a file.
+    """
+    try:
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        message = f"{file}: cannot be read: {reason(error)}: {remedy(error)}"
+        raise DamagedError(message) from None
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, f"table.{kind_of(file)}")
+        if compression(file):
+            with open(path, "wb") as stream:
+                stream.writelines(byte_blocks(file, file))
+        else:
+            os.symlink(os.path.abspath(file), path)
+        yield path
+
+
+def _open(path: str, split: str, column: str | None = None) -> "IterableDataset":
+    """Opens rows as a stream of Arrow tables, of one column if it is given."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are ours to print
+    kind = kind_of(path)
+    if kind == "hub":
+        rows = open_hub(path, split)
+    else:
+        options: dict[str, Any] = {}
+        if kind == "parquet":
+            import pyarrow.dataset
+
+            # Arrow would hold all that it has read of a file until it has read it all
+            scan = pyarrow.dataset.ParquetFragmentScanOptions(
+                pre_buffer=False, use_buffered_stream=True
+            )
+            options = {"fragment_scan_options": scan, "batch_size": 2**16}
+            options |= {"columns": [column]} if column is not None else {}
+        rows = datasets.load_dataset(
+            kind, data_files=path, split="train", streaming=True, **options
+        )
+    if column is not None and kind != "parquet":
+        rows = rows.select_columns([column])
+    return cast("IterableDataset", rows.with_format("arrow"))
+
+
+def _text_paths(fields: Any, *, deep: bool, before: str = "") -> Iterator[str]:
+    """Yields the columns that hold text by their type; ``deep``: also within objects."""
+    import pyarrow as pa
+
+    for field in fields:
+        kind = field.type
+        if deep and pa.types.is_struct(kind):
+            yield from _text_paths(kind, deep=deep, before=f"{before}{field.name}.")
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
+            yield before + field.name
+
+
+def _rows(
+    file: str, rows: "IterableDataset", column: str, config: DataConfig, notes: Notes
+) -> Iterator[list[tuple[int, Row]]]:
+    number = 1
+    with _named_errors(file):
+        for table in rows.iter(batch_size=GROUP_ROWS):
+            values = _values(table.column(column), number, file, config, notes)
+            yield [(number + i, {column: value}) for i, value in enumerate(values)]
+            number += len(values)
+
+
+def _values(
+    column: "ChunkedArray", first: int, file: str, config: DataConfig, notes: Notes
+) -> list[Any]:
+    """Returns a column's values; of strings that are not valid UTF-8, what the settings say."""
+    import pyarrow as pa
+
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        values = column.cast(pa.large_binary()).to_pylist()
+    for i, value in enumerate(values):
+        if isinstance(value, bytes):
+            place = f"{file}: row {first + i}"
+
+            def count(invalid: int, place: str = place) -> None:
+                notes.add("invalid bytes replaced by U+FFFD", invalid, place)
+
+            utf_8 = replace(config, encoding="utf-8")
+            values[i] = "".join(decode([value], utf_8, place, count))
+    return values

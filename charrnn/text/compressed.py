@@ -1,0 +1,153 @@
+"""One file's bytes, decompressed if its name says so."""
+
+import bz2
+import functools
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Protocol
+
+from charrnn.errors import DamagedError, reason
+from charrnn.text.formats import compression
+
+READ_BYTES = 2**20  # at once, at most
+
+
+class Decompressor(Protocol):
+    """What reads one compressed stream: those of the standard library, and :class:`_Gzip`."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether there is nothing more to return without more data."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the end of the stream."""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Takes more data, and returns at most so many bytes."""
+
+
+class _Gzip:
+    """zlib's object with the interface of the other two."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=31)  # a gzip header, and its checksum
+        self._filled = False  # the last result was as long as it might be: there may be more
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._filled and not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        block = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+        self._filled = len(block) == max_length
+        return block
+
+
+def _zstd() -> Decompressor:
+    zstd = _zstd_library()
+    # frames of `zstd --long` need more memory than is allowed by default
+    largest = zstd.DecompressionParameter.window_log_max.bounds()[1]
+    decompressor: Decompressor = zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: largest}
+    )
+    return decompressor
+
+
+def _zstd_library() -> Any:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+_DECOMPRESSORS: dict[str, Callable[[], Decompressor]] = {
+    ".gz": _Gzip,
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
+    ".zst": _zstd,
+}
+
+
+def byte_blocks(file: str, name: str, size: int | None = None) -> Iterator[bytes]:
+    """Yields a file's bytes, decompressed, in blocks that are never empty.
+
+    Args:
+        file: its path.
+        name: what to call it in a message.
+        size: bytes to read at once, at most; :data:`READ_BYTES` by default.
+
+    Raises:
+        DamagedError: It cannot be read, or is damaged; all before the damage was yielded.
+    """
+    ending, size = compression(file), size or READ_BYTES
+    try:
+        with open(file, "rb") as stream:
+            if ending:
+                yield from decompressed(stream, ending, size)
+            else:
+                yield from iter(functools.partial(stream.read, size), b"")
+    except MemoryError:
+        raise
+    except Exception as error:  # each library has its own
+        # an error of the system has a number; the others come from decompressors
+        if ending and getattr(error, "errno", None) is None:
+            raise DamagedError(
+                f"{name}: damaged or cut short ({reason(error)}): get a whole copy, or go on "
+                "without the rest of it with --skip-damaged"
+            ) from None
+        raise DamagedError(f"{name}: cannot be read: {reason(error)}: {remedy(error)}") from None
+
+
+def remedy(error: Exception) -> str:
+    """Returns what to do about a file or folder that cannot be read."""
+    if isinstance(error, PermissionError):
+        return "allow yourself to read it (chmod), or leave it out with --skip-damaged"
+    return "check the path and the disk"
+
+
+def decompressed(stream: IO[bytes], ending: str, size: int) -> Iterator[bytes]:
+    """Yields what the compressed streams of a file hold, one after the other.
+
+    Zero bytes after a stream are padding. ``size``: bytes to read and to yield at once, at most.
+
+    Raises:
+        EOFError: A stream does not end.
+        OSError, zlib.error, lzma.LZMAError, zstd.ZstdError: It is damaged.
+    """
+    data = stream.read(size)
+    while True:
+        decompressor = _DECOMPRESSORS[ending]()
+        while not decompressor.eof:
+            if decompressor.needs_input and not (data := data or stream.read(size)):
+                raise EOFError("it ends too early")
+            if block := decompressor.decompress(data, size):
+                yield block
+            data = b""
+        data = decompressor.unused_data
+        while not (data := data.lstrip(b"\0")):
+            if not (data := stream.read(size)):
+                return
+
+
+def decompress_start(head: bytes, ending: str) -> bytes:
+    """Returns what the first bytes of compressed data hold; nothing if they are damaged."""
+    try:
+        return _DECOMPRESSORS[ending]().decompress(head, READ_BYTES)
+    except Exception:  # of any library
+        return b""

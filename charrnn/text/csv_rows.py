@@ -1,0 +1,194 @@
+"""CSV and TSV to rows: the delimiter, the header, the quotes."""
+
+import csv
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+from charrnn.config import DataConfig, Quotes
+from charrnn.errors import DamagedError
+from charrnn.text.notes import Notes
+from charrnn.text.rows import LONGEST_ROW, SAMPLE_ROWS, Row, Table
+
+DELIMITERS = (",", ";", "\t", "|")
+_AS_TEXT = "or read its lines as they are with --format text"
+
+csv.field_size_limit(LONGEST_ROW)
+
+
+def csv_table(
+    pieces: Iterable[str], config: DataConfig, name: str, notes: Notes, *, tabs: bool = False
+) -> Table:
+    """Returns the rows of CSV, or of TSV if ``tabs``.
+
+    What the settings leave open is found in the first lines: the delimiter, if only one fits, and
+    whether quotes in TSV are those of CSV or text.
+
+    Raises:
+        DamagedError: A row cannot be read; also raised while the rows are iterated.
+    """
+    groups = _lines(pieces, name)
+    sample: list[list[str]] = []
+    while sum(map(len, sample)) < SAMPLE_ROWS and (group := next(groups, None)) is not None:
+        sample.append(group)
+    first = list(itertools.chain(*sample))[:SAMPLE_ROWS]
+    usual = "\t" if tabs else ","
+    delimiter = config.delimiter or (usual if tabs else _delimiter(first))
+    if config.delimiter is None and delimiter != usual:
+        notes.add(f"tables whose delimiter is {delimiter!r}", 1, name, "--delimiter sets another")
+    quotes = config.quotes or (_quotes(first) if delimiter == "\t" else "csv")
+    lines = _Lines(itertools.chain(sample, groups))
+    cells = _cells(lines, delimiter, quotes, name, notes)
+    first_row = next(cells, [])
+    columns = first_row if config.header else [str(i + 1) for i in range(len(first_row))]
+    numbered = enumerate(cells, start=2)
+    if not config.header:
+        numbered = enumerate(itertools.chain([first_row], cells), start=1)
+    elif columns:
+        advice = "--no-header reads it as text"
+        notes.add("tables whose first row names the columns", 1, name, advice)
+    if len(set(columns)) < len(columns):
+        twice = next(column for column in columns if columns.count(column) > 1)
+        raise DamagedError(
+            f"{name}: row 1 names two columns {twice!r}: rename one, or take --no-header"
+        )
+    rows = _rows(numbered, columns, lines, name, notes)
+    start = next(rows, [])
+    texts = _texts([row for _, row in start[:SAMPLE_ROWS]]) if start else None
+    return Table(itertools.chain([start], rows), columns, texts)
+
+
+def _lines(pieces: Iterable[str], name: str) -> Iterator[list[str]]:
+    """Yields lines with their ends: all that a piece completes, as soon as it does."""
+    waiting: list[str] = []  # a line that has not ended yet
+    size = 0
+    for piece in pieces:
+        *lines, rest = piece.split("\n")
+        if lines:
+            lines[0] = "".join([*waiting, lines[0]])
+            waiting, size = [], 0
+            yield [line + "\n" for line in lines]
+        waiting.append(rest)
+        size += len(rest)
+        if size > LONGEST_ROW:
+            raise DamagedError(f"{name}: a line is too long: mend it, {_AS_TEXT}")
+    if last := "".join(waiting):
+        yield [last]
+
+
+class _Lines:
+    """Lines one by one, for a reader that takes more than one for some rows.
+
+    Attributes:
+        taken: those since it was last emptied.
+        paused: whether all that have arrived were taken.
+    """
+
+    def __init__(self, groups: Iterable[list[str]]) -> None:
+        self._groups = groups
+        self.taken: list[str] = []
+        self.paused = False
+
+    def __iter__(self) -> Iterator[str]:
+        for group in self._groups:
+            for left, line in zip(range(len(group) - 1, -1, -1), group, strict=True):
+                self.taken.append(line)
+                self.paused = left == 0
+                yield line
+
+
+def _cells(
+    lines: _Lines, delimiter: str, quotes: Quotes, name: str, notes: Notes
+) -> Iterator[list[str]]:
+    """Yields the cells of each row; none of a blank line."""
+    if quotes == "text":
+        for line in lines:
+            lines.taken.clear()
+            yield _split(line, delimiter) if line.strip("\r\n") else []
+        return
+    row = 1
+    try:
+        for cells in csv.reader(lines, delimiter=delimiter, strict=True):
+            if delimiter == "\t" and any('"' in line for line in lines.taken):
+                as_text = _split("".join(lines.taken), delimiter)
+                changed = sum(cell not in as_text for cell in cells)
+                place, advice = f"row {row} of {name}", "--quotes text keeps them"
+                notes.add("cells of TSV whose quotes were left out", changed, place, advice)
+            lines.taken.clear()
+            yield cells
+            row += 1
+    except csv.Error as error:
+        raise DamagedError(
+            f"{name}: row {row}: {error}: mend its quotes, take --quotes text, {_AS_TEXT}"
+        ) from None
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    return line.removesuffix("\n").removesuffix("\r").split(delimiter)
+
+
+def _rows(
+    numbered: Iterable[tuple[int, list[str]]],
+    columns: Sequence[str],
+    lines: _Lines,
+    name: str,
+    notes: Notes,
+) -> Iterator[list[tuple[int, Row]]]:
+    rows: list[tuple[int, Row]] = []
+    for number, cells in numbered:
+        if not cells and len(columns) > 1:
+            notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
+        else:
+            cells = cells or [""]  # a blank line is an empty cell if there is only one column
+            if len(cells) < len(columns) or any(cells[len(columns) :]):
+                raise DamagedError(
+                    f"{name}: row {number} has {len(cells)} cells, the first row {len(columns)}: "
+                    f"mend it, name another --delimiter, {_AS_TEXT}"
+                )
+            rows.append((number, dict(zip(columns, cells, strict=False))))
+        if lines.paused or len(rows) >= 1024:
+            yield rows
+            rows = []
+    yield rows
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """Returns the only delimiter that cuts the first lines into rows of the same width."""
+    fitting = [delimiter for delimiter in DELIMITERS if _width(lines, delimiter) > 1]
+    return fitting[0] if len(fitting) == 1 else ","
+
+
+def _width(lines: Sequence[str], delimiter: str, *, strict: bool = False) -> int:
+    """Returns how many cells each of the first rows has; 0 if not all have as many."""
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=delimiter, strict=strict) if row]
+    except csv.Error:
+        return 0
+    if len(lines) == SAMPLE_ROWS and len(rows) > 1:
+        rows.pop()  # it may be cut
+    widths = {len(row) for row in rows}
+    return widths.pop() if len(widths) == 1 else 0
+
+
+def _quotes(lines: Sequence[str]) -> Quotes:
+    """Returns whether quotes are those of CSV in TSV: text if they cannot be, and the cells fit."""
+    if _width(lines, "\t", strict=True) or not any('"' in line for line in lines):
+        return "csv"
+    widths = {line.count("\t") for line in lines if line.strip("\r\n")}
+    return "text" if len(widths) == 1 else "csv"
+
+
+def _texts(rows: Sequence[Row]) -> list[str]:
+    """Returns the columns whose cells are neither all empty nor all numbers."""
+    return [
+        column
+        for column in rows[0]
+        if any(row[column] and not _is_number(row[column]) for row in rows)
+    ]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

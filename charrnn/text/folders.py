@@ -1,0 +1,123 @@
+"""Folders and globs to files: what lies in them, and what is skipped.
+
+A linked folder is read like any other, but no folder and no file is read twice.
+"""
+
+import fnmatch
+import glob
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from charrnn.config import MODEL_FILE, TRAINING_FILE
+from charrnn.errors import DamagedError, reason
+from charrnn.text.compressed import remedy
+from charrnn.text.notes import Notes
+
+
+class Finder:
+    """Finds files; notes what it skips: folders of runs, and links to what is read anyway."""
+
+    def __init__(self, notes: Notes, *, skip_damaged: bool = False) -> None:
+        """Takes the notes, and whether folders that cannot be read are skipped, too."""
+        self._notes, self._skip_damaged = notes, skip_damaged
+        self._unreadable: set[str] = set()
+
+    def files_in(self, folder: str) -> list[str]:
+        """Returns the files of a folder and of all folders in it, sorted; no hidden ones.
+
+        Raises:
+            DamagedError: A folder cannot be read.
+        """
+        return self._files(path for _, paths in self._walk([folder]) for path in paths)
+
+    def matching(self, pattern: str) -> list[str]:
+        """Returns the files that a glob matches, sorted; ``**`` stands for all folders below.
+
+        Raises:
+            DamagedError: A folder cannot be read.
+        """
+        anchor, parts = Path(pattern).anchor, Path(pattern).parts
+        paths = [anchor]
+        for i, part in enumerate(parts[1:] if anchor else parts, start=1):
+            if part == "**":
+                walked = list(self._walk(filter(_is_folder, paths)))
+                paths = [folder for folder, _ in walked]
+                if i == len(parts) - bool(anchor):
+                    paths = [path for _, below in walked for path in below]
+            elif glob.has_magic(part):
+                hidden = part.startswith(".")
+                below = map(self._list, filter(_is_folder, paths))
+                paths = [p for p in itertools.chain(*below) if _matches(p, part, hidden=hidden)]
+            else:
+                paths = [os.path.join(path, part) for path in paths]
+        runs = {folder for path in paths if _is_run(folder := os.path.dirname(path))}
+        for run in sorted(runs):
+            self._notes.add("folders of runs skipped", 1, run)
+        return self._files(path for path in paths if os.path.dirname(path) not in runs)
+
+    def _walk(self, tops: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+        """Yields folders and all below, each once, with the paths of what they hold.
+
+        Links are followed last, so that what can be reached without them is.
+        """
+        seen: set[str] = set()  # real paths
+        waiting = list(tops)
+        while waiting:
+            links: list[str] = []
+            while waiting:
+                folder = waiting.pop()
+                if (real := os.path.realpath(folder)) in seen:
+                    self._notes.add("links skipped that lead to what is read anyway", 1, folder)
+                    continue
+                seen.add(real)
+                if _is_run(folder):
+                    self._notes.add("folders of runs skipped", 1, folder)
+                    continue
+                paths = [path for path in self._list(folder) if not _is_hidden(path)]
+                yield folder, paths
+                for path in filter(os.path.isdir, paths):
+                    (links if os.path.islink(path) else waiting).append(path)
+            waiting = sorted(links, reverse=True)
+
+    def _list(self, folder: str) -> list[str]:
+        """Returns the paths of what a folder holds; nothing of one that cannot be read."""
+        try:
+            return [os.path.join(folder, name) for name in os.listdir(folder or ".")]
+        except OSError as error:
+            if not self._skip_damaged:
+                message = f"{folder}: cannot be read: {reason(error)}: {remedy(error)}"
+                raise DamagedError(message) from None
+        if folder not in self._unreadable:
+            self._unreadable.add(folder)
+            self._notes.add("folders skipped that cannot be read", 1, folder)
+        return []
+
+    def _files(self, paths: Iterable[str]) -> list[str]:
+        """Returns those that are files, each once, sorted."""
+        files: dict[str, str] = {}  # by their real paths
+        for path in filter(os.path.isfile, paths):
+            real = os.path.realpath(path)
+            if real in files:
+                self._notes.add("links skipped that lead to what is read anyway", 1, path)
+            if real not in files or not os.path.islink(path):
+                files[real] = path
+        return [str(path) for path in sorted(map(Path, files.values()))]
+
+
+def _is_run(folder: str) -> bool:
+    """Returns whether a folder is a run's: its files come from a training, and are not for one."""
+    return any(os.path.exists(os.path.join(folder, file)) for file in (MODEL_FILE, TRAINING_FILE))
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path or ".")
+
+
+def _is_hidden(path: str) -> bool:
+    return os.path.basename(path).startswith(".")
+
+
+def _matches(path: str, pattern: str, *, hidden: bool) -> bool:
+    return _is_hidden(path) == hidden and fnmatch.fnmatchcase(os.path.basename(path), pattern)

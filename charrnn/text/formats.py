@@ -1,0 +1,56 @@
+"""What the ending of a file's name says of it: its format, its compression."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from charrnn.config import Format, option_name
+
+Kind = Format | Literal["parquet", "arrow", "hub"]
+
+HUB_PREFIX = "hf:"
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_ENDINGS: dict[str, Kind] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+_AS_CHARACTERS = get_args(Format)
+_ROWS = ("jsonl", "json", "csv", "tsv", "parquet", "arrow", "hub")
+# the formats that a setting means something for; all others mean something for all formats
+APPLIES: dict[str, tuple[str, ...]] = {
+    "column": _ROWS,
+    "separator": _ROWS,
+    "delimiter": ("csv", "tsv"),
+    "header": ("csv", "tsv"),
+    "quotes": ("csv", "tsv"),
+    "encoding": _AS_CHARACTERS,
+    "encoding_errors": (*_AS_CHARACTERS, "parquet", "arrow", "hub"),
+    "split": ("hub",),
+    "format": _AS_CHARACTERS,
+}
+
+
+def compression(path: str) -> str:
+    """Returns the ending that says how a file is compressed; none if it is not."""
+    ending = Path(path).suffix.lower()
+    return ending if ending in COMPRESSED else ""
+
+
+def kind_of(path: str, format: Format | None = None) -> Kind:
+    """Returns a file's format: the one that is given, or what the ending of its name says."""
+    if path.startswith(HUB_PREFIX) and not Path(path).exists():
+        return "hub"
+    if format is not None:
+        return format
+    name = Path(path).name.lower()
+    name = name.removesuffix(compression(name))
+    return _ENDINGS.get(Path(name).suffix, "text")
+
+
+def option_of(field: str) -> str:
+    """Returns the option that sets a field of the settings of a text."""
+    return "--no-header" if field == "header" else option_name(field)

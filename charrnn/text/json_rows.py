@@ -1,0 +1,115 @@
+"""JSON to rows: a row a line, or an array of rows."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from charrnn.errors import DamagedError
+from charrnn.text.rows import LONGEST_ROW, Number, Row, Table
+
+# numbers stay as they are written: a float would change them
+_DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=Number)
+_BETWEEN = re.compile(r"\s*,?\s*")  # two rows of an array
+_LONGEST_WORD = 12  # characters of a word or an escape that may be cut, at least
+_REMEDY = "mend the row, or read it as plain text with --format text"
+
+
+def json_lines(pieces: Iterable[str], name: str) -> Table:
+    """Returns the rows of JSON lines; blank lines are none.
+
+    Iterating them raises DamagedError if a line is no JSON object.
+    """
+    return Table(_rows_of_lines(pieces, name))
+
+
+def json_array(pieces: Iterable[str], name: str) -> Table:
+    """Returns the rows of an array of objects.
+
+    Iterating them raises DamagedError if one is no object, or the array does not end.
+    """
+    return Table(_rows_of_array(iter(pieces), name))
+
+
+def is_array(start: str) -> bool:
+    """Returns whether a text that starts like this is an array of objects."""
+    return re.match(r"\ufeff?\s*\[\s*\{", start) is not None
+
+
+def _rows_of_lines(pieces: Iterable[str], name: str) -> Iterator[list[tuple[int, Row]]]:
+    number = 0  # of the line
+    waiting: list[str] = []  # a line that has not ended yet
+    size = 0
+    for piece in itertools.chain(pieces, ["\n"]):
+        first, *others = piece.split("\n")
+        waiting.append(first)
+        size += len(first)
+        if size > LONGEST_ROW:
+            raise DamagedError(f"{name}: row {number + 1} is too long: {_REMEDY}")
+        if not others:
+            continue
+        lines = ["".join(waiting), *others[:-1]]
+        waiting, size = [others[-1]], len(others[-1])
+        rows = []
+        for line in lines:
+            number += 1
+            try:
+                row = _DECODER.decode(line)
+            except (ValueError, RecursionError) as error:
+                if line.isspace() or not line:
+                    continue
+                raise DamagedError(f"{name}: row {number}: no JSON ({error}): {_REMEDY}") from None
+            rows.append((number, _an_object(row, number, name)))
+        del lines
+        yield rows
+
+
+def _rows_of_array(pieces: Iterator[str], name: str) -> Iterator[list[tuple[int, Row]]]:
+    text = next(filter(str.strip, pieces))
+    place = text.index("[") + 1
+    rows: list[tuple[int, Row]] = []  # that are complete in the text
+    number = 1
+    while True:
+        between = _BETWEEN.match(text, place)
+        assert between is not None
+        place = between.end()
+        try:
+            row, place = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError) as error:
+            if text.startswith("]", place):
+                break
+            yield rows
+            rows = []
+            more = "".join(_at_least(len(text) - place, pieces)) if _is_cut(error, text) else ""
+            if not more or len(text) - place > LONGEST_ROW:
+                raise DamagedError(f"{name}: row {number}: no JSON ({error}): {_REMEDY}") from None
+            text, place = text[place:] + more, 0
+        else:
+            rows.append((number, _an_object(row, number, name)))
+            number += 1
+    yield rows
+    for rest in itertools.chain([text[place + 1 :]], pieces):
+        if rest.strip():
+            raise DamagedError(f"{name}: more text after its array: {_REMEDY}")
+
+
+def _is_cut(error: Exception, text: str) -> bool:
+    """Returns whether a row may go on after this text, as far as its error shows."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_WORD
+
+
+def _at_least(size: int, pieces: Iterator[str]) -> Iterator[str]:
+    """Yields pieces of at least that size together: a row that grows is not read too often."""
+    size += 1
+    while size > 0 and (piece := next(pieces, "")):
+        size -= len(piece)
+        yield piece
+
+
+def _an_object(row: Any, number: int, name: str) -> Row:
+    if not isinstance(row, dict):
+        raise DamagedError(f"{name}: row {number} is no object with columns: {_REMEDY}")
+    return row

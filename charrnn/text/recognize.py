@@ -1,0 +1,99 @@
+"""What a file is by its first bytes, if it is no text: an archive, a document, another encoding."""
+
+import tarfile
+from typing import NamedTuple
+
+from charrnn.text.compressed import decompress_start
+
+HEAD_BYTES = 8192  # that show what a file is
+
+
+class Thing(NamedTuple):
+    """Something that is no text."""
+
+    name: str
+    remedy: str
+
+
+UNPACK = "unpack it, and name the folder"
+SAVE_AS_TEXT = "save it as plain text, and name that"
+NAME_A_TEXT = "name a text, or train on its bytes with --unit byte"
+BINARY = Thing("binary file", NAME_A_TEXT)
+
+_ZIP, _OPEN_DOCUMENT = b"PK\3\4", b"mimetypeapplication/vnd.oasis.opendocument"
+_EPUB = b"mimetypeapplication/epub+zip"
+# where the bytes stand, the bytes, and what has them there
+_MAGIC = (
+    (30, _EPUB, Thing("EPUB book", SAVE_AS_TEXT)),
+    (30, _OPEN_DOCUMENT, Thing("OpenDocument file", SAVE_AS_TEXT)),
+    (0, _ZIP, Thing("zip archive", UNPACK)),
+    (0, b"PK\5\6", Thing("zip archive", UNPACK)),
+    (257, b"ustar", Thing("tar archive", UNPACK)),
+    (0, b"7z\xbc\xaf\x27\x1c", Thing("7z archive", UNPACK)),
+    (0, b"Rar!\x1a\x07", Thing("rar archive", UNPACK)),
+    (0, b"!<arch>\n", Thing("ar archive", UNPACK)),
+    (0, b"%PDF-", Thing("PDF document", SAVE_AS_TEXT)),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Thing("Office document", SAVE_AS_TEXT)),
+    (0, b"{\\rtf", Thing("RTF document", SAVE_AS_TEXT)),
+    (60, b"BOOKMOBI", Thing("Kindle book", SAVE_AS_TEXT)),
+    (0, b"PAR1", Thing("Parquet table", "let its name end in .parquet")),
+    (0, b"ARROW1\0\0", Thing("Arrow table", "let its name end in .arrow")),
+    (0, b"SQLite format 3\0", Thing("SQLite database", "export a table of it as CSV")),
+    (0, b"\x89PNG\r\n\x1a\n", Thing("PNG image", NAME_A_TEXT)),
+    (0, b"\xff\xd8\xff", Thing("JPEG image", NAME_A_TEXT)),
+    (0, b"\x7fELF", Thing("program", NAME_A_TEXT)),
+)
+# the same, the ending of its name, and the program that makes it
+_COMPRESSED = (
+    (0, b"\x1f\x8b\x08", ".gz", "gzip"),
+    (4, b"1AY&SY", ".bz2", "bzip2"),
+    (0, b"\xfd7zXZ\0", ".xz", "xz"),
+    (0, b"\x28\xb5\x2f\xfd", ".zst", "zstd"),
+)
+
+
+def recognize(head: bytes) -> Thing | None:
+    """Returns what begins with these bytes; None if it may be a text."""
+    for start, magic, kind in _MAGIC:
+        if head.startswith(magic, start):
+            return _office(head) or kind if magic == _ZIP else kind
+    for start, magic, ending, program in _COMPRESSED:
+        if head.startswith(magic, start):
+            if _is_tar(decompress_start(head, ending)):
+                return Thing(f"{program}-compressed tar archive", UNPACK)
+            remedy = f"decompress it first, or let its name end in {ending}"
+            return Thing(f"{program}-compressed file", remedy)
+    return Thing("tar archive", UNPACK) if _is_tar(head) else None
+
+
+def _office(head: bytes) -> Thing | None:
+    """Returns the document that a zip archive is, by the files in it."""
+    if b"[Content_Types].xml" in head or b"_rels/.rels" in head:
+        return Thing("Office document (.docx, .xlsx, .pptx)", SAVE_AS_TEXT)
+    return None
+
+
+def _is_tar(head: bytes) -> bool:
+    """Returns whether a tar archive's first header is there, by its checksum."""
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def utf_without_mark(data: bytes) -> str | None:
+    """Returns the encoding of a text whose characters have two or four bytes, by its zero bytes.
+
+    Zero bytes stand in half of the places, or in three quarters, only if a text is made of ASCII
+    characters mostly; a tenth of these places is enough here.
+    """
+    zeros = [data[start::4].count(0) for start in range(4)]
+    quarter = max(len(data) // 4, 1)
+    for name, (a, b, c, d) in (("le", (0, 1, 2, 3)), ("be", (3, 2, 1, 0))):
+        first, second, third, fourth = (zeros[i] / quarter for i in (a, b, c, d))
+        if fourth > 0.9 and third > 0.9 and first < 0.1:
+            return f"utf-32-{name}"
+        if min(second, fourth) > 0.1 and max(first, third) < min(second, fourth) / 10:
+            return f"utf-16-{name}"
+    return None

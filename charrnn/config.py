@@ -103,7 +103,8 @@ def check(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         in_range, words = _RANGES.get(name, (None, ""))
         if value is not None and in_range is not None and not in_range(value):
-            raise OptionError(f"{option_name(name)}: {value} is out of range; it must be {words}")
+            shown = value if str(value).isprintable() and value != "" else repr(value)
+            raise OptionError(f"{option_name(name)}: {shown} is out of range; it must be {words}")
     limits = [option_name(name) for name in LIMITS if values.get(name) is not None]
     if len(limits) > 1:
         raise OptionError(f"{' and '.join(limits)}: give one of them, not {len(limits)}")
@@ -160,7 +161,7 @@ class DataConfig(_Checked):
     newlines: Newlines = "lf"  # what a Windows line end is read as; keep: as it stands
     column: str | None = None  # the text column of a table; None takes the only one
     delimiter: str | None = None  # between the cells of CSV; None: the one that fits
-    header: bool = True  # whether the first row of CSV names the columns
+    no_header: bool = False  # whether the first row of CSV is text, too
     quotes: Quotes | None = None  # whether quotes in CSV are its own, or text; None: see csv_rows
     separator: str = "\n"  # ends each row of a table
     split: str = "train"  # the part of a dataset of the Hub

@@ -2,7 +2,7 @@
 
 import math
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -33,6 +33,6 @@ def _kinds(wanted: Any) -> tuple[type, ...]:
     origin = get_origin(wanted)
     if origin is Literal:
         return tuple({type(choice) for choice in get_args(wanted)})
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return tuple(kind for inner in get_args(wanted) for kind in _kinds(inner))
     return (origin or wanted,)

@@ -31,6 +31,10 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "min_count": [0, -1],
         "vocabulary_from": [0, -1],
         "encoding_errors": ["", "ignore", "Strict"],
+        "format": ["parquet", ""],
+        "newlines": ["crlf", ""],
+        "quotes": ["none", ""],
+        "delimiter": ["", ",,", '"', "\n"],
         "val_fraction": [-0.1, 0.91, 1.0, NAN, INF, -INF],
         "block_chars": [0, -1, 1023, NAN],
     },
@@ -64,7 +68,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "seed": [-1, 2**63, NAN, INF],
     },
 }
-WITHOUT_RANGE = {"separator", "split", "column", "device"}
+WITHOUT_RANGE = {"separator", "split", "column", "device", "no_header", "skip_damaged"}
 
 
 def make(config: type, **changes: Any) -> Any:

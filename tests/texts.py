@@ -11,7 +11,7 @@ import pytest
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
-from charrnn.text import plain, rows, spool
+from charrnn.text import compressed, rows, sources, spool
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.survey import survey
@@ -23,7 +23,7 @@ COFFEE = (DATA / "coffee.txt").read_text()
 
 def read_in_blocks(patch: pytest.MonkeyPatch, size: int) -> None:
     """Lets every text be read N bytes at a time."""
-    for module in (rows, plain, spool):
+    for module in (compressed, rows, sources, spool):
         patch.setattr(module, "READ_BYTES", size)
 
 

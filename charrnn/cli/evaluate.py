@@ -67,8 +67,7 @@ def evaluate(
     data |= set_options(column=column, separator=separator, split=split)
     data |= set_options(encoding=encoding, encoding_errors=encoding_errors, newlines=newlines)
     data |= set_options(format=format, delimiter=delimiter, quotes=quotes)
-    data |= {"header": False} if no_header else {}
-    data |= {"skip_damaged": True} if skip_damaged else {}
+    data |= set_options(no_header=no_header, skip_damaged=skip_damaged)
     check(data)
     set_threads(threads)
     from charrnn.scoring.reports import score, score_chars, score_lines

@@ -74,8 +74,7 @@ def train(
     data = set_options(unit=unit, encoding=encoding, encoding_errors=encoding_errors)
     data |= set_options(column=column, separator=separator, split=split, min_count=min_count)
     data |= set_options(format=format, newlines=newlines, delimiter=delimiter, quotes=quotes)
-    data |= {"header": False} if no_header else {}
-    data |= {"skip_damaged": True} if skip_damaged else {}
+    data |= set_options(no_header=no_header, skip_damaged=skip_damaged)
     data |= set_options(vocabulary_from=vocabulary_from, val_fraction=val_fraction)
     model = set_options(hidden_size=hidden_size, num_layers=num_layers)
     model |= set_options(nonlinearity=nonlinearity, dropout=dropout)
@@ -102,10 +101,7 @@ def train(
 
     with Signals() as signals:
         with Bar(shown=not quiet) as bar:
-
-            def watch(name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
-                bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
-
+            watch = partial(_show_reading, bar)
             if resume:
                 run = name or (sources[0] if sources else None)
                 path = find_run(runs, run, TRAINING_FILE)
@@ -130,6 +126,10 @@ def train(
         note(f"resume with: charrnn train --resume {shlex.quote(str(trainer.folder))}")
         raise typer.Exit(128 + signals.received)
     write(f"{finished.model_path}\n")
+
+
+def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
+    bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
 
 
 def _check_resume(

@@ -48,8 +48,10 @@ def delimiter(text: str) -> str:
 
 
 def set_options(**options: Any) -> dict[str, Any]:
-    """Returns the options that the user set."""
-    return {name: value for name, value in options.items() if value is not None}
+    """Returns the options that the user set; a flag that is not set is False."""
+    return {
+        name: value for name, value in options.items() if value is not None and value is not False
+    }
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -11,13 +11,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from charrnn.config import DataConfig
+from charrnn.config import DataConfig, option_name
 from charrnn.errors import CorpusError, DamagedError, EncodingError, OptionError
 from charrnn.text.arrow_rows import arrow_table
 from charrnn.text.chunks import Piece
 from charrnn.text.compressed import byte_blocks
 from charrnn.text.csv_rows import csv_table
-from charrnn.text.formats import APPLIES, Kind, compression, kind_of, option_of
+from charrnn.text.formats import APPLIES, Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
 from charrnn.text.plain import decode, with_newlines
@@ -258,4 +258,5 @@ def refuse_unused(config: DataConfig, corpora: Sequence[Corpus]) -> None:
         what = "bytes" if config.unit == "byte" else "plain text"
         what = what if kinds == {"text"} else " and ".join(sorted(kinds))
         where = files[0].name if len(files) == 1 else f"{len(files)} files"
-        raise OptionError(f"{option_of(field.name)}: {where}: it means nothing for {what}: {hint}")
+        option = option_name(field.name)
+        raise OptionError(f"{option}: {where}: it means nothing for {what}: {hint}")

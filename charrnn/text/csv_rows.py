@@ -39,9 +39,9 @@ def csv_table(
     lines = _Lines(itertools.chain(sample, groups))
     cells = _cells(lines, delimiter, quotes, name, notes)
     first_row = next(cells, [])
-    columns = first_row if config.header else [str(i + 1) for i in range(len(first_row))]
+    columns = [str(i + 1) for i in range(len(first_row))] if config.no_header else first_row
     numbered = enumerate(cells, start=2)
-    if not config.header:
+    if config.no_header:
         numbered = enumerate(itertools.chain([first_row], cells), start=1)
     elif columns:
         advice = "--no-header reads it as text"

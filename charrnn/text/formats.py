@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-from charrnn.config import Format, option_name
+from charrnn.config import Format
 
 Kind = Format | Literal["parquet", "arrow", "hub"]
 
@@ -25,7 +25,7 @@ APPLIES: dict[str, tuple[str, ...]] = {
     "column": _ROWS,
     "separator": _ROWS,
     "delimiter": ("csv", "tsv"),
-    "header": ("csv", "tsv"),
+    "no_header": ("csv", "tsv"),
     "quotes": ("csv", "tsv"),
     "encoding": _AS_CHARACTERS,
     "encoding_errors": (*_AS_CHARACTERS, "parquet", "arrow", "hub"),
@@ -49,8 +49,3 @@ def kind_of(path: str, format: Format | None = None) -> Kind:
     name = Path(path).name.lower()
     name = name.removesuffix(compression(name))
     return _ENDINGS.get(Path(name).suffix, "text")
-
-
-def option_of(field: str) -> str:
-    """Returns the option that sets a field of the settings of a text."""
-    return "--no-header" if field == "header" else option_name(field)

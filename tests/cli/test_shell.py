@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from calls import SMALL, TINY, call, contents, fail, succeed
@@ -17,6 +16,7 @@ from safetensors import safe_open
 
 from charrnn.cli.shell import Signals
 from charrnn.store import checkpoint
+from charrnn.text import compressed
 
 # --- what goes wrong: one line, exit code 1, nothing left behind
 
@@ -59,7 +59,7 @@ def test_a_broken_encoding_names_the_ways_out(letters: Path, tmp_path: Path, run
 def test_a_folder_without_text(tmp_path: Path, runs: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    assert "no text" in fail("train", folder, "--runs", runs, *TINY)
+    assert "no files in it" in fail("train", folder, "--runs", runs, *TINY)
     (folder / "image.png").write_bytes(b"\x89PNG\0\0")
     (folder / ".hidden").write_text("I had coffee\n" * 20)
     assert "no text" in fail("train", folder, "--runs", runs, *TINY)
@@ -67,14 +67,10 @@ def test_a_folder_without_text(tmp_path: Path, runs: Path) -> None:
 
 
 def test_an_unreadable_file(story: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Path.open
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
 
-    def refuse(self: Path, *args: Any, **more: Any) -> Any:
-        if self == story:
-            raise PermissionError(13, "Permission denied")
-        return opened(self, *args, **more)
-
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(compressed, "open", refuse, raising=False)
     error = fail("train", story, "--runs", runs, *TINY)
     assert str(story) in error and "Permission denied" in error
     assert contents(runs) == []

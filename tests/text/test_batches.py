@@ -47,7 +47,6 @@ class Layout(NamedTuple):
     seq_len: int
     block_chars: int
     val_fraction: float
-    files: tuple[int, ...] = ()  # where one file ends and the next begins
 
     @property
     def data(self) -> DataConfig:
@@ -56,14 +55,13 @@ class Layout(NamedTuple):
 
 @st.composite
 def layouts(draw: st.DrawFn) -> Layout:
-    """Draws texts of one block or several, in one file or several."""
+    """Draws texts of one block or several."""
     layout = Layout(
         chars=draw(st.integers(32, 5000)),
         batch_size=draw(st.integers(1, 40)),
         seq_len=draw(st.integers(1, 80)),
         block_chars=draw(st.sampled_from([1024, 1025, 1500, 2**24])),
         val_fraction=draw(st.sampled_from([0.0, 0.1, 0.5])),
-        files=tuple(draw(st.lists(st.integers(1, 5000), max_size=3))),
     )
     assume(layout.data.train_chars(layout.chars) > layout.batch_size)
     return layout
@@ -83,17 +81,13 @@ def _small_pieces() -> Iterator[None]:
 
 
 def make_dataset(folder: Path, layout: Layout) -> Dataset:
-    """Writes a text to files and opens it."""
-    text = ALPHABET[: layout.chars]
-    paths = []
-    for i, (start, stop) in enumerate(itertools.pairwise([0, *sorted(layout.files), None])):
-        paths.append(folder / f"{i}.txt")
-        paths[-1].write_text(text[start:stop], encoding="utf-8")
-    return dataset_of(*paths, **asdict(layout.data))
+    """Writes a text and opens it."""
+    (folder / "a.txt").write_text(ALPHABET[: layout.chars], encoding="utf-8")
+    return dataset_of(folder / "a.txt", **asdict(layout.data))
 
 
 def make_batches(folder: Path, layout: Layout) -> Batches:
-    """Writes a text to files and lays out its batches."""
+    """Writes a text and lays out its batches."""
     return Batches(make_dataset(folder, layout), layout.batch_size, layout.seq_len)
 
 
@@ -218,16 +212,6 @@ def test_a_text_read_again_gives_the_batches_of_a_text_kept(folder: Path, layout
     assert np.array_equal(again.validation(ALL), in_memory.validation(ALL))
 
 
-@few
-@given(layouts(), st.lists(st.integers(1, 5000), max_size=5))
-def test_how_a_text_is_cut_into_files_does_not_matter(
-    folder: Path, layout: Layout, cuts: list[int]
-) -> None:
-    one = read_epoch(make_batches(folder, layout._replace(files=())))
-    other = read_epoch(make_batches(folder, layout._replace(files=tuple(cuts))))
-    assert all(same(a, b) for a, b in zip(one, other, strict=True))
-
-
 # One block by itself.
 
 
@@ -267,7 +251,7 @@ def test_a_long_validation_text_is_read_from_its_start(folder: Path) -> None:
 
 def test_a_text_that_shrinks_while_it_is_trained_on_is_an_error(folder: Path) -> None:
     batches = make_batches(folder, Layout(5000, 4, 8, 1024, 0.1))
-    (folder / "0.txt").write_text(ALPHABET[:2500], encoding="utf-8")
+    (folder / "a.txt").write_text(ALPHABET[:2500], encoding="utf-8")
     with pytest.raises(CorpusError, match="changed"):
         list(itertools.islice(batches.batches(), 2 * int(batches.steps_per_epoch)))
 

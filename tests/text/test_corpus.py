@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from texts import ODD, error_of, give_stdin, read, read_bytes, read_in_blocks, write
+from texts import ODD, cut, error_of, give_stdin, read, read_bytes, read_in_blocks, write
 
 from charrnn.errors import EncodingError
+from charrnn.text.compressed import READ_BYTES
 from charrnn.text.corpus import Corpus
-from charrnn.text.plain import READ_BYTES
 from charrnn.text.spool import Spool
 
 few = settings(max_examples=40, deadline=None)
@@ -23,16 +23,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_byte_order_mark_is_noted(tmp_path: Path) -> None:
     paths = [write(tmp_path / name, "\ufeffI had".encode()) for name in "ab"]
     text = Corpus(paths)
-    assert "".join(map(str, text.pieces())) == "I hadI had"
-    assert text.marked == [str(path) for path in paths]
-    assert list(text.pieces()) and len(text.marked) == 2
+    for _ in range(2):  # however often it is read
+        assert "".join(map(str, text.pieces())) == "I had\nI had"
+        assert text.notes[0] == f"byte-order marks left out: 2 (first in {paths[0]})"
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3, 100])
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_what_stands_before_a_wrong_byte_is_read(
-    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_in_blocks(monkeypatch, cut)
+    read_in_blocks(monkeypatch, size)
     path = write(tmp_path / "t", "\ufeffI had café".encode() + b"\xff and")
     pieces = Corpus([path]).pieces()
     text = ""
@@ -51,24 +51,26 @@ def test_what_stands_before_a_wrong_byte_is_read(
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_arrives_as_it_is(folder: Path, text: str) -> None:
     path = write(folder / "any.txt", text)
-    assert read(path) == text.removeprefix("\ufeff")
+    assert read(path, newlines="keep") == text.removeprefix("\ufeff")
+    assert read(path) == text.removeprefix("\ufeff").replace("\r\n", "\n")
     assert read_bytes(path) == text.encode()
 
 
 def test_odd_characters_arrive_as_they_are(tmp_path: Path) -> None:
-    assert read(write(tmp_path / "odd.txt", ODD)) == ODD
+    assert read(write(tmp_path / "odd.txt", ODD), newlines="keep") == ODD
 
 
 def test_a_byte_order_mark_is_dropped_at_each_file_s_start_only(tmp_path: Path) -> None:
     paths = [write(tmp_path / name, "\ufeffa\ufeffb") for name in ("1.txt", "2.txt")]
-    assert read(*paths) == "a\ufeffba\ufeffb"
+    assert read(*paths) == "a\ufeffb\na\ufeffb"
 
 
 @pytest.mark.parametrize("shift", range(5))
 @pytest.mark.parametrize("character", ["é", "中", "\U0001f600", "\r\n", "e\u0301", "\ufeff"])
 def test_a_character_may_straddle_two_reads(tmp_path: Path, character: str, shift: int) -> None:
     text = "a" * (READ_BYTES - shift) + character + "b"
-    assert read(write(tmp_path / "a.txt", text)) == text
+    assert read(write(tmp_path / "a.txt", text), newlines="keep") == text
+    assert read(tmp_path / "a.txt") == text.replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_a_character_may_straddle_two_reads(tmp_path: Path, character: str, shif
 )
 @pytest.mark.parametrize("shift", range(4))
 def test_other_encodings(tmp_path: Path, encoding: str, shift: int) -> None:
-    text = "." * shift + "日本語の文。\r\n" * 100_000  # 1.4 MB and more
+    text = "." * shift + "日本語の文。\r\r" * 100_000  # 1.4 MB and more
     assert read(write(tmp_path / "a.txt", text.encode(encoding)), encoding=encoding) == text
 
 
@@ -141,10 +143,28 @@ def test_the_file_with_the_invalid_byte_is_named(tmp_path: Path) -> None:
 # Several files.
 
 
-def test_files_are_read_in_the_order_given_and_joined_by_nothing(tmp_path: Path) -> None:
+def test_files_are_read_in_the_order_given_and_joined_by_a_newline(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a.txt", "one"), write(tmp_path / "b.txt", "two\n")
-    assert read(b, a) == "two\none"
-    assert read(a, a) == "oneone"
+    empty = write(tmp_path / "c.txt", "")
+    assert read(b, a) == read(b, empty, a) == "two\none"
+    assert read(a, a) == read(a, empty, a) == "one\none"
+    assert read_bytes(a, a) == b"oneone"
+    corpus = Corpus([a, b, a, a])
+    assert "".join(map(str, corpus.pieces())) == "one\ntwo\none\none"
+    assert corpus.notes == [
+        f"newlines put after files that lack one at their end: 2 (first in {a})"
+    ]
+
+
+@few
+@given(st.text(st.sampled_from("ab\n\r\u2028")), st.lists(st.integers(0, 99), max_size=4))
+def test_how_lines_are_cut_into_files_does_not_matter(
+    folder: Path, text: str, cuts: list[int]
+) -> None:
+    lines = [line + "\n" for line in text.split("\n")]
+    parts = ["".join(part) for part in cut(lines, cuts)]
+    paths = [write(folder / f"{i}.txt", part) for i, part in enumerate(parts)]
+    assert read(*paths, newlines="keep") == text + "\n"
 
 
 def test_an_error_names_what_was_typed_not_the_copy_that_is_read(

@@ -11,17 +11,17 @@ import pytest
 from texts import error_of, read, read_bytes, write
 
 from charrnn.config import DataConfig
+from charrnn.text.compressed import READ_BYTES
 from charrnn.text.corpus import Corpus
-from charrnn.text.plain import READ_BYTES
 
 
 def test_rows_end_in_the_separator(tmp_path: Path) -> None:
     rows = write(tmp_path / "a.jsonl", '{"t": "I\\nhad"}\n{"t": null}\n{"t": "é漢"}\n')
-    assert read(rows) == "I\nhad\n\né漢\n"
+    assert read(rows) == "I\nhad\né漢\n"
     assert read(rows, separator="") == "I\nhadé漢"
-    assert read(rows, separator="<|é|>\0") == "I\nhad<|é|>\0<|é|>\0é漢<|é|>\0"
+    assert read(rows, separator="<|é|>\0") == "I\nhad<|é|>\0é漢<|é|>\0"
     only = DataConfig(unit="byte", separator="|")
-    assert b"".join(map(bytes, Corpus([rows], only).pieces())) == "I\nhad||é漢|".encode()
+    assert b"".join(map(bytes, Corpus([rows], only).pieces())) == "I\nhad|é漢|".encode()
 
 
 def test_a_dataset_in_the_hubs_layout_is_read_by_its_parts(tmp_path: Path) -> None:
@@ -85,9 +85,11 @@ def test_numerals_in_a_text_column_are_text(tmp_path: Path, kind: str) -> None:
     assert read(path, column="text") == "007\n1.50\n12\n"
 
 
-def test_rows_without_a_text_are_empty_lines(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": null}\n{"text": "b"}\n')
-    assert read(path) == "a\n\nb\n"
+def test_rows_without_a_text_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": null}\n{"text": ""}\n{}\n')
+    corpus = Corpus([path])
+    assert "".join(map(str, corpus.pieces())) == "a\n\n"
+    assert f"rows without text left out: 2 (first in row 2 of {path})" in corpus.notes
 
 
 def test_compressed_rows_are_rows(tmp_path: Path) -> None:
@@ -103,13 +105,13 @@ def test_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"id": 7, "title": "t", "body": "b"}\n')
     assert read(path, column="body") == "b\n"
     assert read(path, column="id") == "7\n"
-    assert error_of(path) == f"{path}: 2 text columns: choose --column from ['title', 'body']"
+    assert error_of(path) == f"{path}: 2 text columns: choose --column from 'title', 'body'"
     assert (
         error_of(path, column="text")
-        == f"{path}: no column 'text': choose --column from ['id', 'title', 'body']"
+        == f"{path}: no column 'text': choose --column from 'id', 'title', 'body'"
     )
     numbers = write(tmp_path / "b.jsonl", '{"id": 7}\n')
-    assert error_of(numbers) == f"{numbers}: 0 text columns: choose --column from ['id']"
+    assert error_of(numbers) == f"{numbers}: no text columns: choose --column from 'id'"
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "arrow"])

@@ -15,7 +15,7 @@ from charrnn.text.formats import compression, kind_of
 from charrnn.text.hub import open_hub
 from charrnn.text.notes import Notes
 from charrnn.text.plain import decode
-from charrnn.text.rows import Row, Table
+from charrnn.text.rows import Group, Table
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -43,7 +43,7 @@ def arrow_table(file: str, config: DataConfig, notes: Notes) -> Iterator[Table]:
         column = config.column or texts[0] if len(texts) == 1 else config.column
         if column is not None and column not in columns:
             column = column.split(".")[0]
-        rows: Iterator[list[tuple[int, Row]]] = iter(())
+        rows: Iterator[Group] = iter(())
         if column is not None and column in columns:
             rows = _rows(file, _open(path, config.split, column), column, config, notes)
         yield Table(rows, columns, texts)
@@ -128,12 +128,12 @@ def _text_paths(fields: Any, *, deep: bool, before: str = "") -> Iterator[str]:
 
 def _rows(
     file: str, rows: "IterableDataset", column: str, config: DataConfig, notes: Notes
-) -> Iterator[list[tuple[int, Row]]]:
+) -> Iterator[Group]:
     number = 1
     with _named_errors(file):
         for table in rows.iter(batch_size=GROUP_ROWS):
             values = _values(table.column(column), number, file, config, notes)
-            yield [(number + i, {column: value}) for i, value in enumerate(values)]
+            yield Group.of([{column: value} for value in values], number)
             number += len(values)
 
 

@@ -1,13 +1,14 @@
 """CSV and TSV to rows: the delimiter, the header, the quotes."""
 
 import csv
+import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from charrnn.config import DataConfig, Quotes
 from charrnn.errors import DamagedError
 from charrnn.text.notes import Notes
-from charrnn.text.rows import LONGEST_ROW, SAMPLE_ROWS, Row, Table
+from charrnn.text.rows import LONGEST_ROW, SAMPLE_ROWS, Group, Row, Table
 
 DELIMITERS = (",", ";", "\t", "|")
 _AS_TEXT = "or read its lines as they are with --format text"
@@ -26,9 +27,9 @@ def csv_table(
     Raises:
         DamagedError: A row cannot be read; also raised while the rows are iterated.
     """
-    groups = _lines(pieces, name)
+    arriving = _lines(pieces, name)
     sample: list[list[str]] = []
-    while sum(map(len, sample)) < SAMPLE_ROWS and (group := next(groups, None)) is not None:
+    while sum(map(len, sample)) < SAMPLE_ROWS and (group := next(arriving, None)) is not None:
         sample.append(group)
     first = list(itertools.chain(*sample))[:SAMPLE_ROWS]
     usual = "\t" if tabs else ","
@@ -36,7 +37,7 @@ def csv_table(
     if config.delimiter is None and delimiter != usual:
         notes.add(f"tables whose delimiter is {delimiter!r}", 1, name, "--delimiter sets another")
     quotes = config.quotes or (_quotes(first) if delimiter == "\t" else "csv")
-    lines = _Lines(itertools.chain(sample, groups))
+    lines = _Lines(itertools.chain(sample, arriving))
     cells = _cells(lines, delimiter, quotes, name, notes)
     first_row = next(cells, [])
     columns = [str(i + 1) for i in range(len(first_row))] if config.no_header else first_row
@@ -51,10 +52,10 @@ def csv_table(
         raise DamagedError(
             f"{name}: row 1 names two columns {twice!r}: rename one, or take --no-header"
         )
-    rows = _rows(numbered, columns, lines, name, notes)
-    start = next(rows, [])
-    texts = _texts([row for _, row in start[:SAMPLE_ROWS]]) if start else None
-    return Table(itertools.chain([start], rows), columns, texts)
+    groups = _groups(numbered, columns, lines, name, notes)
+    start = next(groups, Group([], []))
+    texts = _texts(start.rows[:SAMPLE_ROWS]) if start.rows else None
+    return Table(itertools.chain([start], groups), columns, texts)
 
 
 def _lines(pieces: Iterable[str], name: str) -> Iterator[list[str]]:
@@ -79,21 +80,35 @@ class _Lines:
     """Lines one by one, for a reader that takes more than one for some rows.
 
     Attributes:
-        taken: those since it was last emptied.
+        taken: those with quotes, since it was last emptied.
         paused: whether all that have arrived were taken.
     """
 
     def __init__(self, groups: Iterable[list[str]]) -> None:
         self._groups = groups
-        self.taken: list[str] = []
+        self.taken = io.StringIO()
         self.paused = False
 
     def __iter__(self) -> Iterator[str]:
         for group in self._groups:
-            for left, line in zip(range(len(group) - 1, -1, -1), group, strict=True):
-                self.taken.append(line)
-                self.paused = left == 0
+            last = len(group) - 1
+            for i, line in enumerate(group):
+                self.paused = i == last
                 yield line
+
+    def recorded(self) -> Iterator[str]:
+        """Yields lines, and keeps them in ``taken`` from the first quote of a row on."""
+        for line in self:
+            if '"' in line or self.taken.tell():
+                self.taken.write(line)
+            yield line
+
+    def take(self) -> str:
+        """Returns what was recorded, once."""
+        text = self.taken.getvalue()
+        if text:
+            self.taken = io.StringIO()
+        return text
 
 
 def _cells(
@@ -102,18 +117,18 @@ def _cells(
     """Yields the cells of each row; none of a blank line."""
     if quotes == "text":
         for line in lines:
-            lines.taken.clear()
             yield _split(line, delimiter) if line.strip("\r\n") else []
         return
     row = 1
+    tabs = delimiter == "\t"
     try:
-        for cells in csv.reader(lines, delimiter=delimiter, strict=True):
-            if delimiter == "\t" and any('"' in line for line in lines.taken):
-                as_text = _split("".join(lines.taken), delimiter)
+        source = lines.recorded() if tabs else lines
+        for cells in csv.reader(source, delimiter=delimiter, strict=True):
+            if tabs and (quoted := lines.take()):
+                as_text = _split(quoted, delimiter)
                 changed = sum(cell not in as_text for cell in cells)
                 place, advice = f"row {row} of {name}", "--quotes text keeps them"
                 notes.add("cells of TSV whose quotes were left out", changed, place, advice)
-            lines.taken.clear()
             yield cells
             row += 1
     except csv.Error as error:
@@ -126,29 +141,33 @@ def _split(line: str, delimiter: str) -> list[str]:
     return line.removesuffix("\n").removesuffix("\r").split(delimiter)
 
 
-def _rows(
+def _groups(
     numbered: Iterable[tuple[int, list[str]]],
     columns: Sequence[str],
     lines: _Lines,
     name: str,
     notes: Notes,
-) -> Iterator[list[tuple[int, Row]]]:
-    rows: list[tuple[int, Row]] = []
+) -> Iterator[Group]:
+    width = len(columns)
+    numbers: list[int] = []
+    rows: list[Row] = []
     for number, cells in numbered:
-        if not cells and len(columns) > 1:
-            notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
-        else:
+        if len(cells) != width:
+            if not cells and width > 1:
+                notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
+                continue
             cells = cells or [""]  # a blank line is an empty cell if there is only one column
-            if len(cells) < len(columns) or any(cells[len(columns) :]):
+            if len(cells) < width or any(cells[width:]):
                 raise DamagedError(
-                    f"{name}: row {number} has {len(cells)} cells, the first row {len(columns)}: "
+                    f"{name}: row {number} has {len(cells)} cells, the first row {width}: "
                     f"mend it, name another --delimiter, {_AS_TEXT}"
                 )
-            rows.append((number, dict(zip(columns, cells, strict=False))))
-        if lines.paused or len(rows) >= 1024:
-            yield rows
-            rows = []
-    yield rows
+        numbers.append(number)
+        rows.append(dict(zip(columns, cells, strict=False)))
+        if lines.paused:
+            yield Group(numbers, rows)
+            numbers, rows = [], []
+    yield Group(numbers, rows)
 
 
 def _delimiter(lines: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
@@ -23,11 +23,27 @@ class Number(str):
     """A number as it is written in the source."""
 
 
+class Group(NamedTuple):
+    """Rows that arrive together."""
+
+    numbers: Sequence[int]  # of each in its file
+    rows: Sequence[Row]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row | None], first: int) -> "Group":
+        """Returns rows that are numbered in order, without those that are None."""
+        numbers = range(first, first + len(rows))
+        if all(rows):  # an empty row is worth a closer look, too
+            return cls(numbers, cast("Sequence[Row]", rows))
+        pairs = [pair for pair in zip(numbers, rows, strict=True) if pair[1] is not None]
+        return cls([number for number, _ in pairs], [row for _, row in pairs if row is not None])
+
+
 @dataclass
 class Table:
     """A table as it is read."""
 
-    rows: Iterable[Sequence[tuple[int, Row]]]  # numbered, in groups that arrive together
+    groups: Iterable[Group]
     columns: Sequence[str] | None = None  # of every row, if they are known before the first
     texts: Sequence[str] | None = None  # those that hold text, if that is known
 
@@ -42,15 +58,15 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
         CorpusError: There is no such column, or it holds objects or lists.
         EncodingError: A string holds half a character.
     """
-    groups = iter(table.rows)
+    groups = iter(table.groups)
     column = config.column
     if column is None:
-        sample: list[Sequence[tuple[int, Row]]] = []  # whole groups
-        while sum(len(group) for group in sample) < SAMPLE_ROWS:
+        sample: list[Group] = []
+        while sum(len(group.rows) for group in sample) < SAMPLE_ROWS:
             if (group := next(groups, None)) is None:
                 break
             sample.append(group)
-        rows = [row for _, row in itertools.chain(*sample)]
+        rows = [row for group in sample for row in group.rows]
         column = _only_text_column(table, rows[:SAMPLE_ROWS], name)
         groups = itertools.chain(sample, groups)
         notes.add(f"tables read by their column {column!r}", 1, name)
@@ -63,7 +79,7 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
     values = _Values(column, name, notes)
     for group in groups:
         if texts := values.of(group):
-            place = f"{name}: rows {group[0][0]} to {group[-1][0]}"
+            place = f"{name}: rows {group.numbers[0]} to {group.numbers[-1]}"
             text = config.separator.join([*texts, ""])
             text = whole_characters(text, config, place, count)
             for start in range(0, len(text), READ_BYTES):
@@ -81,21 +97,18 @@ class _Values:
         self.seen = False  # whether a row had such a column
         self.others: dict[str, None] = {}  # columns of rows without it
 
-    def of(self, group: Sequence[tuple[int, Row]]) -> list[str]:
+    def of(self, group: Group) -> list[str]:
         """Returns the texts of rows that arrive together."""
-        texts = []
         column = self._column
-        for number, row in group:
-            value = row.get(column)
-            if type(value) is str:
-                texts.append(value)
-            elif (text := self._written(number, row)) is not None:
-                texts.append(text)
-        self.seen = self.seen or bool(texts)
-        return texts
+        values = [row.get(column) for row in group.rows]
+        if values and all(type(value) is str for value in values):
+            self.seen = True
+            return cast("list[str]", values)
+        texts = (self._written(*pair) for pair in zip(group.numbers, group.rows, strict=True))
+        return [text for text in texts if text is not None]
 
     def _written(self, number: int, row: Row) -> str | None:
-        """Returns a row's text if its value is no string, or stands deeper in it."""
+        """Returns a row's text; None if it has none."""
         place = f"row {number} of {self._name}"
         value = self._find(row)
         if value is None:

@@ -2,12 +2,13 @@
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.config import SamplingConfig
-from charrnn.display.console import escaped, printable
+from charrnn.display.console import escaped, exact_bytes, printable
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample
@@ -89,10 +90,21 @@ def sample_json(
     sample: "Sample", bits_per_char: float | None, config: SamplingConfig, model: str
 ) -> str:
     """Returns a sample as a line of JSON; ``bits_per_char`` are those after the prompt, if any."""
-    fields = {"prompt": sample.prompt, "text": sample.text, "bits_per_char": bits_per_char}
+    encoding, (prompt, text, *stop) = _encoded(sample.prompt, sample.text, *config.stop)
+    fields = {"prompt": prompt, "text": text, "encoding": encoding, "bits_per_char": bits_per_char}
     settings = {key: value for key, value in asdict(config).items() if key != "count"}
     # its own seed, with which this sample alone can be drawn again
-    return json.dumps(fields | {"model": model} | settings | {"seed": sample.seed}) + "\n"
+    own = {"stop": stop, "seed": sample.seed}
+    return json.dumps(fields | {"model": model} | settings | own) + "\n"
+
+
+def _encoded(*texts: "Piece") -> tuple[str, list[str]]:
+    """Returns the encoding of texts in JSON, and the texts: in base64 if one is not UTF-8."""
+    data = [exact_bytes(text) for text in texts]
+    try:
+        return "utf-8", [one.decode() for one in data]
+    except UnicodeDecodeError:
+        return "base64", [b64encode(one).decode() for one in data]
 
 
 def context_table(curve: Sequence["ContextScore"], enough: int) -> str:
@@ -119,11 +131,11 @@ def line_rows(rows: Sequence[tuple[float, "Piece"]], *, as_json: bool) -> bytes:
 
 def _line_row(bits_per_char: float, line: "Piece", as_json: bool) -> bytes:
     if as_json:
-        text = line if isinstance(line, str) else line.decode("utf-8", "replace")
         bits = None if math.isnan(bits_per_char) else bits_per_char
-        return json.dumps({"bits_per_char": bits, "line": text}).encode() + b"\n"
-    data = line if isinstance(line, bytes) else line.encode("utf-8", "surrogateescape")
-    return b"%.4f\t%s\n" % (bits_per_char, data)
+        encoding, (text,) = _encoded(line)
+        fields = {"bits_per_char": bits, "line": text, "encoding": encoding}
+        return json.dumps(fields).encode() + b"\n"
+    return b"%.4f\t%s\n" % (bits_per_char, exact_bytes(line))
 
 
 def char_rows(scores: Sequence["CharScore"], *, as_json: bool) -> str:

@@ -2,18 +2,26 @@
 
 import json
 import re
+from base64 import b64decode
+from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from screens import LN_2, SCORE
 
+from charrnn.config import SamplingConfig
 from charrnn.display.scores import (
     char_rows,
     context_json,
     context_table,
+    line_rows,
+    sample_json,
     score_json,
     score_so_far,
     score_table,
 )
+from charrnn.sampling.generate import Sample
 from charrnn.scoring.context import ContextScore
 from charrnn.scoring.reports import CharScore, Score
 
@@ -90,6 +98,39 @@ def test_a_context_curve_as_lines_and_json() -> None:
 
 def test_a_context_curve_of_a_model_that_is_never_surprised() -> None:
     assert "0.0000" in context_table([ContextScore(0, 0.0, 0.0)], 0)
+
+
+def bytes_of(row: dict[str, Any], key: str) -> bytes:
+    """Returns the bytes of a text in JSON."""
+    text = row[key]
+    return text.encode() if row["encoding"] == "utf-8" else b64decode(text, validate=True)
+
+
+any_bytes = st.one_of(st.binary(max_size=9), st.text("aé\ufffd", max_size=9).map(str.encode))
+
+
+@settings(deadline=None)
+@given(any_bytes, any_bytes, any_bytes)
+@example(b"\xff", b"", b"")
+@example(b"", b"\xff", b"")
+@example(b"", b"", b"\xff")
+def test_json_holds_exactly_the_bytes_as_text_if_it_is_any(
+    prompt: bytes, text: bytes, stop: bytes
+) -> None:
+    """Bytes of a byte model, and characters with lone surrogates for what is not UTF-8."""
+    config = SamplingConfig(stop=(stop.decode("utf-8", "surrogateescape"),) if stop else ())
+    for convert in (bytes, lambda data: data.decode("utf-8", "surrogateescape")):
+        sample = json.loads(sample_json(Sample(convert(prompt), convert(text), 1), 1.0, config, ""))
+        assert [bytes_of(sample, key) for key in ("prompt", "text")] == [prompt, text]
+        assert all(bytes_of(sample | {"stop": one}, "stop") == stop for one in sample["stop"])
+        assert sample["encoding"] == ("utf-8" if is_utf_8(prompt, text, stop) else "base64")
+        line = json.loads(line_rows([(1.0, convert(text))], as_json=True))
+        assert bytes_of(line, "line") == text
+        assert line["encoding"] == ("utf-8" if is_utf_8(text) else "base64")
+
+
+def is_utf_8(*texts: bytes) -> bool:
+    return all(text.decode("utf-8", "ignore").encode() == text for text in texts)
 
 
 @pytest.mark.parametrize(

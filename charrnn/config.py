@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from charrnn.errors import OptionError
 
 Unit = Literal["char", "byte"]
+UNIT_NAMES: dict[Unit, str] = {"char": "character", "byte": "byte"}  # in messages
 Nonlinearity = Literal["tanh", "relu"]
 OnUnknown = Literal["error", "skip"]
 EncodingErrors = Literal["strict", "replace", "surrogateescape"]

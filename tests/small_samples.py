@@ -8,7 +8,7 @@ from charrnn.config import ModelConfig, SamplingConfig
 from charrnn.model.forward import Forward
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Piece, Vocabulary
 
 ABC = Vocabulary.of_text("abc")
 LETTERS = Vocabulary.of_text("\n abcdefghij")
@@ -27,9 +27,9 @@ def model_of(vocabulary: Vocabulary, **options: Any) -> Forward:
     return model.in_numpy()
 
 
-def written(model: Forward, vocabulary: Vocabulary, prompt: str = "", **options: Any) -> str:
+def written(model: Forward, vocabulary: Vocabulary, prompt: Piece = "", **options: Any) -> Any:
     config = SamplingConfig(**{"length": 60, "seed": 3, **options})
-    return "".join(generate(model, vocabulary, prompt, config))
+    return vocabulary.to_piece("").join(generate(model, vocabulary, prompt, config))
 
 
 def config(**options: Any) -> SamplingConfig:

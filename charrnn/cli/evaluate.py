@@ -103,14 +103,14 @@ def evaluate(
                 state = _write_heatmap(chars, state)
             else:
                 with Bar() as bar:
-                    watch = partial(_show, bar, corpus.name, corpus.size_bytes())
+                    watch = partial(_show, bar, corpus, corpus.size_bytes())
                     total, state = score(scorer, pieces, state, on_unknown, watch)
                 whole_texts.append((corpus.name, total))
         _show_notes(corpus)
     if heatmap:
         _write_legend()
     elif whole_texts:
-        render = scores.score_json if as_json else scores.score_table
+        render = scores.score_json if as_json else partial(scores.score_table, unit=config.unit)
         write(render(whole_texts, str(loaded.path), one_pass=scorer.one_pass) + "\n")
 
 
@@ -152,8 +152,9 @@ def _write_legend() -> None:
     write(heat_legend())
 
 
-def _show(bar: Bar, name: str, size_bytes: int | None, score: "Score") -> None:
-    bar.show(name, score.bytes, lambda: size_bytes, scores.score_so_far(score))
+def _show(bar: Bar, corpus: "Corpus", size_bytes: int | None, score: "Score") -> None:
+    figures = scores.score_so_far(score, corpus.config.unit)
+    bar.show(corpus.name, score.bytes, lambda: size_bytes, figures)
 
 
 def _write_context_curve(
@@ -172,7 +173,8 @@ def _write_context_curve(
         curve = context_curve(loaded.model, text)
     for corpus in corpora:
         _show_notes(corpus)
-    render = scores.context_json if as_json else scores.context_table
+    unit = loaded.vocabulary.unit
+    render = scores.context_json if as_json else partial(scores.context_table, unit=unit)
     write(render(curve, enough_context(curve)) + "\n")
 
 

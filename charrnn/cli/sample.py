@@ -1,11 +1,10 @@
 """``charrnn sample``: continues prompts."""
 
 import os
-import sys
 from pathlib import Path
 
 from charrnn.cli import options
-from charrnn.cli.shell import named_errors, stdin_bytes, write
+from charrnn.cli.shell import named_errors, stdin_bytes, text_output, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import SamplingConfig
@@ -80,20 +79,20 @@ def sample(
 
         for one, bits in continuation_bits(Scorer(network, vocabulary), drawn, on_unknown):
             write(sample_json(one, bits, config, str(loaded.path)))
-    elif prompts is not None:
-        for one in drawn:
-            write(("" if no_echo else one.prompt) + one.text + separator)
-    else:
-        shown = last = "" if no_echo else texts[0]
-        write(shown)
+        return
+    with text_output() as write_text:
+        if prompts is not None:
+            for one in drawn:
+                write_text("" if no_echo else one.prompt, one.text, separator)
+            return
+        shown = "" if no_echo else texts[0]
+        write_text(shown)
         if config.count == 1:  # written as it is made
             for piece in generate(network, vocabulary, texts[0], config, on_unknown):
-                write(last := piece)
+                write_text(piece)
         else:
             for number, one in enumerate(drawn):
-                write(last := separator + shown + one.text if number else one.text)
-        if sys.stdout.isatty() and not last.endswith("\n"):
-            write("\n")  # so that the shell's prompt starts a line
+                write_text(*((separator, shown) if number else ()), one.text)
 
 
 def _prompts(file: str) -> list[str]:

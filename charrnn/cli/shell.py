@@ -4,18 +4,19 @@ Exit codes: 0 done; 1 a named error; 2 wrong usage; 128 + n after signal n (130 
 the reader of a pipe went away).
 """
 
+import codecs
 import contextlib
 import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 import typer
 
-from charrnn.display.console import note
+from charrnn.display.console import exact_bytes, note
 from charrnn.errors import CharrnnError, CorpusError, reason
 
 SIGPIPE = 13  # its number, also on a system that lacks the signal
@@ -97,14 +98,14 @@ def stdin_bytes() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def write(text: str | bytes) -> None:
-    """Writes to standard output at once, as UTF-8 whatever the locale, line ends as they are.
+def write(*texts: str | bytes) -> None:
+    """Writes to standard output at once, as UTF-8 whatever the locale, bytes as they are.
 
     Raises:
         CharrnnError: It cannot be written.
         BrokenPipeError: Its reader went away.
     """
-    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    data = b"".join(map(exact_bytes, texts))
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")
@@ -118,6 +119,30 @@ def write(text: str | bytes) -> None:
             f"standard output: cannot be written: {reason(error)}: "
             "free some space, or write to another place"
         ) from None
+
+
+@contextlib.contextmanager
+def text_output() -> Iterator[Callable[..., None]]:
+    """Yields :func:`write`; for a terminal, one that writes whole characters and ends the line.
+
+    A terminal gets U+FFFD for what is not UTF-8. A newline ends the last line, so that the shell's
+    prompt starts one.
+    """
+    if sys.stdout is None or not sys.stdout.isatty():
+        yield write
+        return
+    decoder, last = codecs.getincrementaldecoder("utf-8")("replace"), "\n"
+
+    def write_characters(*texts: str | bytes, final: bool = False) -> None:
+        nonlocal last
+        if characters := decoder.decode(b"".join(map(exact_bytes, texts)), final):
+            write(characters)
+            last = characters
+
+    yield write_characters
+    write_characters(final=True)
+    if not last.endswith("\n"):
+        write("\n")
 
 
 def _discard_stdout() -> None:

@@ -13,7 +13,7 @@ from charrnn.cli.shell import Signals, named_errors, write
 from charrnn.cli.threads import set_training_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import TRAINING_FILE, DataConfig, SamplingConfig, check
-from charrnn.display.console import note
+from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
 from charrnn.errors import OptionError
 from charrnn.store.folder import find_run
@@ -167,4 +167,5 @@ def _short_sample(trainer: "Trainer", event: "Evaluated") -> str:
     from charrnn.sampling.generate import generate
 
     config = SamplingConfig(length=240, seed=event.step)
-    return "".join(generate(event.model, trainer.vocabulary, "", config)).strip("\n")
+    pieces = generate(event.model, trainer.vocabulary, "", config)
+    return b"".join(map(exact_bytes, pieces)).decode("utf-8", "replace").strip("\n")

@@ -1,4 +1,4 @@
-"""What all displays share: notes, printable text, durations.
+"""What all displays share: notes, printable and exact text, durations.
 
 Notes, progress and errors go to standard error. A terminal that goes away ends the drawing, never
 the work.
@@ -21,6 +21,11 @@ def duration(seconds: float) -> str:
     minutes, s = divmod(max(round(seconds), 0), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+
+def exact_bytes(text: str | bytes) -> bytes:
+    """Returns a text's bytes, as UTF-8; a lone surrogate stands for an invalid byte."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
 
 def printable(text: str) -> str:

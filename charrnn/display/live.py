@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from charrnn.config import UNIT_NAMES, Unit
 from charrnn.display.console import LN_2, REFRESH_S, drawing_console, duration, note, printable
 from charrnn.training import events
 
@@ -27,7 +28,7 @@ REASONS = {
 def summary_line(summary: events.RunSummary) -> str:
     """Returns in one line what will be trained."""
     endless = summary.chars == math.inf
-    text = "a text without end" if endless else f"{summary.chars:,} {summary.unit}s"
+    text = "a text without end" if endless else f"{summary.chars:,} {UNIT_NAMES[summary.unit]}s"
     return (
         f"{summary.folder}: {text}, {summary.symbols:,} distinct; "
         f"{summary.hidden_size} x {summary.num_layers} model, {summary.parameters:,} parameters; "
@@ -96,6 +97,7 @@ class TrainingDisplay:
 
     def show(self, event: events.Event) -> None:
         """Shows the next event."""
+        unit = self._summary.unit
         match event:
             case events.Stepped():
                 self._stepped = event
@@ -107,7 +109,7 @@ class TrainingDisplay:
                     self._sample = self._write_sample(event)
                     self._draw(at_once=True)
                 elif not self._quiet:
-                    note(_plain_line(event, self._stepped))
+                    note(_plain_line(event, self._stepped, unit))
             case events.RolledBack() if not self._quiet:
                 self._print(
                     f"step {event.from_step + 1:,}: {event.reason}: rolled back to step "
@@ -121,7 +123,7 @@ class TrainingDisplay:
             case events.Finished() if not self._quiet:
                 self._close()
                 nats = event.val_nats_per_char
-                best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/char"
+                best = "" if nats is None else f"; best validation {nats / LN_2:.3f} bits/{unit}"
                 steps = f"{event.step:,} steps, {duration(event.elapsed_s)}"
                 note(f"{REASONS[event.reason]} after {steps}{best}")
 
@@ -147,21 +149,22 @@ class TrainingDisplay:
                 self._panel = None  # the terminal is gone; training continues
 
     def _picture(self, stepped: events.Stepped) -> RenderableType:
+        unit = self._summary.unit
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
             ProgressBar(total=1.0, completed=stepped.progress, width=30),
             f"{stepped.progress:4.0%}",
             _step(stepped.step, stepped),
-            *_speed(stepped, stepped.elapsed_s),
+            *_speed(stepped, stepped.elapsed_s, unit),
         )
         figures = Text(f"train {stepped.train_nats_per_char / LN_2:.3f}")
         if self._val_bits:
             figures.append(f"   validation {self._val_bits[-1]:.3f}", style="bold")
-            figures.append(f"   best {min(self._val_bits):.3f} bits/char   ")
+            figures.append(f"   best {min(self._val_bits):.3f} bits/{unit}   ")
             if self._console is None or not self._console.options.ascii_only:
                 figures.append(sparkline(self._val_bits), style="cyan")
         else:
-            figures.append(" bits/char")
+            figures.append(f" bits/{unit}")
         parts: list[RenderableType] = [bar, figures]
         if self._sample:
             text = Text(printable(self._sample))
@@ -169,16 +172,18 @@ class TrainingDisplay:
         return Group(*parts)
 
 
-def _plain_line(event: events.Evaluated, stepped: events.Stepped | None) -> str:
+def _plain_line(event: events.Evaluated, stepped: events.Stepped | None, unit: Unit) -> str:
     parts = [_step(event.step, stepped)]
     if stepped is not None:
         parts.append(f"train {stepped.train_nats_per_char / LN_2:.3f}")
     if event.val_nats_per_char is not None:
         parts.append(f"val {event.val_nats_per_char / LN_2:.3f}")
-    parts[-1] += " bits/char"
+    parts[-1] += f" bits/{unit}"
     if event.val_nats_per_char is not None and event.best:
         parts[-1] += " (best)"
-    return "  ".join(parts + (_speed(stepped, event.elapsed_s) if stepped is not None else []))
+    return "  ".join(
+        parts + (_speed(stepped, event.elapsed_s, unit) if stepped is not None else [])
+    )
 
 
 def _step(step: int, stepped: events.Stepped | None) -> str:
@@ -186,11 +191,11 @@ def _step(step: int, stepped: events.Stepped | None) -> str:
     return f"step {step:,}" if total is None else f"step {step:,}/{total:,}"
 
 
-def _speed(stepped: events.Stepped, elapsed_s: float) -> list[str]:
+def _speed(stepped: events.Stepped, elapsed_s: float, unit: Unit) -> list[str]:
     """Returns how fast training is, how long it took, and how long it will still take."""
     progress = max(stepped.progress, 1e-9)
     return [
-        f"{stepped.chars_per_second:,.0f} chars/s",
+        f"{stepped.chars_per_second:,.0f} {unit}s/s",
         f"{duration(elapsed_s)} elapsed",
         f"{duration(stepped.elapsed_s * (1 - progress) / progress)} left",
     ]

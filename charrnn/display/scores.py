@@ -2,54 +2,59 @@
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import SamplingConfig
-from charrnn.display.console import escaped, printable
+from charrnn.config import UNIT_NAMES, SamplingConfig, Unit
+from charrnn.display.console import escaped, exact_bytes, printable
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample
     from charrnn.scoring.context import ContextScore
     from charrnn.scoring.reports import CharScore, Score
-    from charrnn.text.chunks import Piece
+    from charrnn.text.vocabulary import Piece
 
 Scores = Sequence[tuple[str, "Score"]]
 """The name and the score of each text."""
 
-# of a score: its attribute, the name of its line, the head of its column, its format
-FIGURES = (
-    ("bits_per_char", "bits per character", "bits/char", ".4f"),
-    ("bits_per_byte", "bits per byte", "bits/byte", ".4f"),
-    ("nats_per_char", "nats per character", "nats/char", ".4f"),
-    ("perplexity", "perplexity", "perplexity", ".3f"),
-    ("chars", "characters", "characters", ","),
-    ("bytes", "bytes", "bytes", ","),
-    ("unknown_chars", "unknown characters", "unknown", ","),
-)
+
+def _figures(unit: Unit) -> list[tuple[str, str, str, str]]:
+    """Returns of each figure of a score: attribute, name of its line, head of its column, format.
+
+    A byte model's figures per character are those per byte, and come once.
+    """
+    name = UNIT_NAMES[unit]
+    figures = [
+        ("bits_per_char", f"bits per {name}", f"bits/{unit}", ".4f"),
+        ("bits_per_byte", "bits per byte", "bits/byte", ".4f"),
+        ("nats_per_char", f"nats per {name}", f"nats/{unit}", ".4f"),
+        ("perplexity", "perplexity", "perplexity", ".3f"),
+        ("chars", f"{name}s", f"{name}s", ","),
+        ("bytes", "bytes", "bytes", ","),
+        ("unknown_chars", f"unknown {name}s", "unknown", ","),
+    ]
+    return list({line: (key, line, head, form) for key, line, head, form in figures}.values())
 
 
-def score_table(scores: Scores, model: str, *, one_pass: bool) -> str:
+def score_table(scores: Scores, model: str, unit: Unit, *, one_pass: bool) -> str:
     """Returns one text's score as lines of name and figure; several as a row each, and the total.
 
     ``model`` is its path; ``one_pass`` is False if parallel streams were scored.
     """
-    total = _total(scores)
-    speed = f"{total.seconds:.1f} s, {total.chars_per_second:,.0f} characters/s"
+    total, figures = _total(scores), _figures(unit)
+    speed = f"{total.seconds:.1f} s, {total.chars_per_second:,.0f} {UNIT_NAMES[unit]}s/s"
     speed += ", one pass" if one_pass else ", parallel streams"
     if len(scores) > 1:
-        lines = ["  ".join(f"{head:>10}" for _, _, head, _ in FIGURES) + "  source"]
+        lines = ["  ".join(f"{head:>10}" for _, _, head, _ in figures) + "  source"]
         for name, score in [*scores, ("total", total)]:
-            cells = (f"{figure:>10}" for _, figure in _named_figures(score))
+            cells = (f"{getattr(score, key):>10{form}}" for key, _, _, form in figures)
             lines.append("  ".join(cells) + f"  {printable(name)}")
         return "\n".join([*lines, speed, f"model {model}"])
-    rows = [*_named_figures(total), ("time", speed), ("model", model)]
-    return "\n".join(f"{name:<20}{figure}" for name, figure in rows)
-
-
-def _named_figures(score: "Score") -> list[tuple[str, str]]:
-    return [(name, f"{getattr(score, key):{form}}") for key, name, _, form in FIGURES]
+    rows = [(line, f"{getattr(total, key):{form}}") for key, line, _, form in figures]
+    rows += [("time", speed), ("model", model)]
+    return "\n".join(f"{line:<20}{figure}" for line, figure in rows)
 
 
 def _total(scores: Scores) -> "Score":
@@ -57,10 +62,10 @@ def _total(scores: Scores) -> "Score":
     return sum(others, start=first)
 
 
-def score_so_far(score: "Score") -> str:
+def score_so_far(score: "Score", unit: Unit) -> str:
     """Returns what a bar shows of a score that is not complete yet."""
-    bits = f"  {score.bits_per_char:.3f} bits/char" if score.chars else ""
-    return f"{score.chars:,} characters  {score.chars_per_second:,.0f} chars/s{bits}"
+    bits = f"  {score.bits_per_char:.3f} bits/{unit}" if score.chars else ""
+    return f"{score.chars:,} {UNIT_NAMES[unit]}s  {score.chars_per_second:,.0f} {unit}s/s{bits}"
 
 
 def score_json(scores: Scores, model: str, *, one_pass: bool) -> str:
@@ -89,16 +94,27 @@ def sample_json(
     sample: "Sample", bits_per_char: float | None, config: SamplingConfig, model: str
 ) -> str:
     """Returns a sample as a line of JSON; ``bits_per_char`` are those after the prompt, if any."""
-    fields = {"prompt": sample.prompt, "text": sample.text, "bits_per_char": bits_per_char}
+    encoding, (prompt, text, *stop) = _encoded(sample.prompt, sample.text, *config.stop)
+    fields = {"prompt": prompt, "text": text, "encoding": encoding, "bits_per_char": bits_per_char}
     settings = {key: value for key, value in asdict(config).items() if key != "count"}
     # its own seed, with which this sample alone can be drawn again
-    return json.dumps(fields | {"model": model} | settings | {"seed": sample.seed}) + "\n"
+    own = {"stop": stop, "seed": sample.seed}
+    return json.dumps(fields | {"model": model} | settings | own) + "\n"
 
 
-def context_table(curve: Sequence["ContextScore"], enough: int) -> str:
+def _encoded(*texts: "Piece") -> tuple[str, list[str]]:
+    """Returns the encoding of texts in JSON, and the texts: in base64 if one is not UTF-8."""
+    data = [exact_bytes(text) for text in texts]
+    try:
+        return "utf-8", [one.decode() for one in data]
+    except UnicodeDecodeError:
+        return "base64", [b64encode(one).decode() for one in data]
+
+
+def context_table(curve: Sequence["ContextScore"], enough: int, unit: Unit) -> str:
     """Returns a context curve as a table with bars; ``enough`` is the context that suffices."""
     highest = max(point.bits_per_char for point in curve) or 1.0
-    lines = ["context  bits/char  std error"]
+    lines = [f"context  bits/{unit}  std error"]
     for point in curve:
         share = point.bits_per_char / highest
         bar = "#" * round(40 * share) if math.isfinite(share) else ""
@@ -119,11 +135,11 @@ def line_rows(rows: Sequence[tuple[float, "Piece"]], *, as_json: bool) -> bytes:
 
 def _line_row(bits_per_char: float, line: "Piece", as_json: bool) -> bytes:
     if as_json:
-        text = line if isinstance(line, str) else line.decode("utf-8", "replace")
         bits = None if math.isnan(bits_per_char) else bits_per_char
-        return json.dumps({"bits_per_char": bits, "line": text}).encode() + b"\n"
-    data = line if isinstance(line, bytes) else line.encode("utf-8", "surrogateescape")
-    return b"%.4f\t%s\n" % (bits_per_char, data)
+        encoding, (text,) = _encoded(line)
+        fields = {"bits_per_char": bits, "line": text, "encoding": encoding}
+        return json.dumps(fields).encode() + b"\n"
+    return b"%.4f\t%s\n" % (bits_per_char, exact_bytes(line))
 
 
 def char_rows(scores: Sequence["CharScore"], *, as_json: bool) -> str:

@@ -6,10 +6,10 @@ side with others, it is the same (but for rounding, which may change one draw in
 Shapes: B samples side by side, L layers, H hidden.
 """
 
-import codecs
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,61 +18,59 @@ from charrnn.model.forward import Array, Forward
 from charrnn.model.parallel import Ended, divide, in_threads
 from charrnn.sampling.decoding import Points, draw, draw_one, sample_seeds
 from charrnn.sampling.prompts import prompt_states
-from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.text.vocabulary import Ids, Piece, Vocabulary
 
 SIDE_BY_SIDE = 256  # samples made at once; with more, the first are returned before the last begin
 WORTH_A_THREAD = 2**21  # multiplications of a step's product
 
 
 class TextAssembler:
-    """Symbols to text: whole UTF-8 characters only, and nothing of a stop text.
+    """Symbols to text, but nothing of a stop text.
 
-    Characters that may become a stop text are held back until that is decided. After a stop text
+    Symbols that may become a stop text are held back until that is decided. After a stop text
     ``stopped`` is true, and nothing is added.
     """
 
     def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
-        self._vocabulary, self._stop = vocabulary, tuple(stop)
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""
+        self._symbols = vocabulary.symbols
+        self._stop: list[Any] = [vocabulary.to_piece(text) for text in stop]
+        self._held = vocabulary.to_piece("")
         self.stopped = False
 
-    def add(self, symbol: int) -> str:
+    def add(self, symbol: int) -> Piece:
         """Takes one more id; returns the text that is now certain."""
-        if self._vocabulary.unit == "byte":
-            return self._release(self._decoder.decode(bytes([symbol])))
-        return self._release(str(self._vocabulary.symbols[symbol]))
-
-    def finish(self) -> str:
-        """Returns what was held back, at the end of the text."""
-        return self._release(self._decoder.decode(b"", final=True)) + self._held
-
-    def _release(self, text: str) -> str:
-        if self.stopped:
-            return ""
-        if not self._stop:
-            return text
-        text = self._held + text
+        last = self._symbols[symbol]
+        made = last if isinstance(last, str) else bytes([last])
+        if self.stopped or not self._stop:
+            return made[:0] if self.stopped else made
+        text = cast(Any, self._held) + made
         starts = [start for stop in self._stop if (start := text.find(stop)) >= 0]
         if starts:
-            self.stopped, self._held = True, ""
-            return text[: min(starts)]
-        # where the longest end of the text starts that a stop text begins with; "" always does
-        undecided = next(
-            i for i in range(len(text) + 1) if any(stop.startswith(text[i:]) for stop in self._stop)
-        )
-        self._held = text[undecided:]
-        return text[:undecided]
+            self.stopped, self._held = True, made[:0]
+            certain = min(starts)
+        else:
+            # where the longest end of the text starts that a stop text begins with; "" always does
+            certain = next(
+                i
+                for i in range(len(text) + 1)
+                if any(stop.startswith(text[i:]) for stop in self._stop)
+            )
+            self._held = text[certain:]
+        return cast(Piece, text[:certain])
+
+    def finish(self) -> Piece:
+        """Returns what was held back, at the end of the text."""
+        return self._held
 
 
 def generate(
     model: Forward,
     vocabulary: Vocabulary,
-    prompt: str,
+    prompt: Piece,
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
-) -> Iterator[str]:
-    """Reads a prompt, and returns the text after it, a few characters at a time as they are made.
+) -> Iterator[Piece]:
+    """Reads a prompt, and returns the text after it, piece by piece as it is made.
 
     ``config.seed`` must be set, ``config.count`` is ignored.
 
@@ -85,7 +83,7 @@ def generate(
 
 def _continue(
     model: Forward, state: Array, vocabulary: Vocabulary, config: SamplingConfig
-) -> Iterator[str]:
+) -> Iterator[Piece]:
     points = Points(sample_seeds(config, 1))
     assembler = TextAssembler(vocabulary, config.stop)
     h = list(state[:, 0])  # of each layer, (H,)
@@ -104,10 +102,10 @@ def _continue(
 def generate_batch(
     model: Forward,
     vocabulary: Vocabulary,
-    prompts: Sequence[str],
+    prompts: Sequence[Piece],
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
-) -> list[str]:
+) -> list[Piece]:
     """Returns a text after each of B > 0 prompts, made side by side; some prompts may be the same.
 
     The i-th text is what :func:`generate` makes of its prompt with seed + i; arguments and errors
@@ -118,7 +116,7 @@ def generate_batch(
     states = prompt_states(model, vocabulary, ids)[:, [columns[prompt] for prompt in prompts]]
     seeds = sample_seeds(config, len(prompts))
 
-    def work(part: slice, ended: Ended) -> list[str]:
+    def work(part: slice, ended: Ended) -> list[Piece]:
         points = Points(seeds[part])
         return _continue_all(model, states[:, part], vocabulary, config, points, ended)
 
@@ -135,11 +133,11 @@ def _continue_all(
     config: SamplingConfig,
     points: Points,
     ended: Ended,
-) -> list[str]:
+) -> list[Piece]:
     """Returns the text of each sample, made side by side."""
     drawn: list[Ids] = []  # of samples without stop texts, which are decoded at the end
     assemblers = [TextAssembler(vocabulary, config.stop) for _ in range(state.shape[1])]
-    texts: list[list[str]] = [[] for _ in assemblers]
+    texts: list[list[Any]] = [[] for _ in assemblers]
     unfinished = list(range(len(texts)))  # samples, in the order of the state's columns
     h = list(state)  # of each layer, (B, H)
     logits = model.logits(h[-1])
@@ -164,22 +162,22 @@ def _continue_all(
         return [vocabulary.decode(ids) for ids in np.stack(drawn, axis=1)]
     for text, assembler in zip(texts, assemblers, strict=True):
         text.append(assembler.finish())
-    return ["".join(text) for text in texts]
+    return [text[0][:0].join(text) for text in texts]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that a model made."""
+    """A text that a model made; characters, or bytes if its unit is the byte."""
 
-    prompt: str
-    text: str  # the characters after the prompt
+    prompt: Piece
+    text: Piece  # after the prompt
     seed: int  # makes this sample alone
 
 
 def samples(
     model: Forward,
     vocabulary: Vocabulary,
-    prompts: Sequence[str],
+    prompts: Sequence[Piece],
     config: SamplingConfig,
     on_unknown: OnUnknown = "error",
 ) -> Iterator[Sample]:
@@ -187,7 +185,8 @@ def samples(
 
     Other arguments and errors are those of :func:`generate_batch`.
     """
-    prompt_of_each = (prompt for prompt in prompts for _ in range(config.count))
+    pieces = (vocabulary.to_piece(prompt, on_unknown) for prompt in prompts)
+    prompt_of_each = (piece for piece in pieces for _ in range(config.count))
     while group := list(itertools.islice(prompt_of_each, SIDE_BY_SIDE)):
         *seeds, next_seed = sample_seeds(config, len(group) + 1)
         texts = generate_batch(model, vocabulary, group, config, on_unknown)

@@ -11,13 +11,17 @@ from charrnn.config import OnUnknown
 from charrnn.errors import UnknownCharacterError
 from charrnn.model.forward import Array, Network, start_state
 from charrnn.model.streams import SHORTEST, Streams
-from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.text.vocabulary import Ids, Piece, Vocabulary
 
 LONGEST_SIDE_BY_SIDE = 4096  # characters; of many prompts, the longer ones are read one by one
 
 
 def check_prompts(
-    vocabulary: Vocabulary, prompts: Iterable[str], on_unknown: OnUnknown, *, numbered: bool = False
+    vocabulary: Vocabulary,
+    prompts: Iterable[Piece],
+    on_unknown: OnUnknown,
+    *,
+    numbered: bool = False,
 ) -> int:
     """Returns how many unknown characters of the prompts will be left out.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.config import UNIT_NAMES
 from charrnn.errors import NothingToScoreError
 from charrnn.model.forward import Forward, overflow_allowed, surprise
 from charrnn.model.streams import Streams
@@ -46,7 +47,9 @@ def context_curve(model: Forward, ids: Ids, positions: int = MAX_POSITIONS) -> l
     """
     contexts = [k for k in CONTEXTS if 2 * k < len(ids)]
     if len(contexts) < 2:
-        raise NothingToScoreError(f"{len(ids)} characters: a context curve needs at least 3")
+        raise NothingToScoreError(
+            f"{len(ids)} {UNIT_NAMES[model.config.unit]}s: a context curve needs at least 3"
+        )
     longest = contexts[-1]
     count = min(positions, len(ids) - longest)
     indices = np.unique(np.linspace(longest, len(ids) - 1, count).astype(np.int64))  # (P,)

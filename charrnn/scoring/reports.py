@@ -13,8 +13,8 @@ from charrnn.config import OnUnknown
 from charrnn.errors import NothingToScoreError, UnknownCharacterError
 from charrnn.model.forward import Array
 from charrnn.scoring.scorer import Scorer
-from charrnn.text.chunks import Piece, segments
-from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.text.chunks import segments
+from charrnn.text.vocabulary import Ids, Piece, Vocabulary
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample

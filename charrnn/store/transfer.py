@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from charrnn.config import UNIT_NAMES
 from charrnn.model.forward import Forward
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.text.vocabulary import Vocabulary
@@ -33,6 +34,6 @@ def transfer(source: Checkpoint, model: Forward, vocabulary: Vocabulary) -> str:
         else:
             weight[...] = old_weight
     return (
-        f"{source.path}: {len(pairs)} characters taken over, {len(vocabulary) - len(pairs)} new, "
-        f"{len(old) - len(pairs)} dropped"
+        f"{source.path}: {len(pairs)} {UNIT_NAMES[vocabulary.unit]}s taken over, "
+        f"{len(vocabulary) - len(pairs)} new, {len(old) - len(pairs)} dropped"
     )

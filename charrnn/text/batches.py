@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.config import UNIT_NAMES
 from charrnn.errors import CorpusError
 from charrnn.text.chunks import Reader
 from charrnn.text.dataset import Dataset
@@ -175,8 +176,9 @@ class OpenEnded(Batches):
             if len(block) > self.batch_size:
                 yield block
             elif number == 0:
+                unit = UNIT_NAMES[self._dataset.config.unit]
                 raise CorpusError(
-                    f"{self._dataset.name}: {len(block)} characters; a batch needs more than "
+                    f"{self._dataset.name}: {len(block)} {unit}s; a batch needs more than "
                     f"{self.batch_size}: use a longer text or a smaller --batch-size"
                 )
             if len(block) < targets + 1:

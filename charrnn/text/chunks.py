@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.text.vocabulary import Ids
-
-Piece = str | bytes  # some consecutive text: characters, or bytes if the unit is the byte
+from charrnn.text.vocabulary import Piece as Piece
 
 
 class Reader:

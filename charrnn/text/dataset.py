@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.config import DataConfig, TrainingConfig
+from charrnn.config import UNIT_NAMES, DataConfig, TrainingConfig
 from charrnn.errors import CorpusError
 from charrnn.text.chunks import Piece, Reader
 from charrnn.text.corpus import Corpus, refuse_unused
@@ -164,10 +164,11 @@ class Dataset:
             now = digest(corpus, _watching(corpus, watch))
             if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
                 same_size = now.chars == origin.corpus_chars
+                symbols = f"{UNIT_NAMES[origin.data_config.unit]}s"
                 raise CorpusError(
                     f"{corpus.name}: the text has changed since the run began "
-                    f"({origin.corpus_chars:,} characters then, "
-                    f"{'other' if same_size else f'{now.chars:,}'} characters now): "
+                    f"({origin.corpus_chars:,} {symbols} then, "
+                    f"{'other' if same_size else f'{now.chars:,}'} {symbols} now): "
                     "restore it, or start a new run"
                 )
             text = now.text
@@ -264,8 +265,9 @@ def _read_validation(corpus: Corpus, vocabulary: Vocabulary) -> tuple[Ids, str, 
             break
     ids = np.concatenate(parts)
     if len(ids) < 2:
+        symbols = f"{UNIT_NAMES[corpus.config.unit]}s"
         raise CorpusError(
-            f"{corpus.name}: {len(ids)} known characters; validation needs at least 2: "
+            f"{corpus.name}: {len(ids)} known {symbols}; validation needs at least 2: "
             "name a longer text"
         )
     return ids, hashlib.sha256(ids.tobytes()).hexdigest(), unknown

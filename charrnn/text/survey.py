@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from charrnn.config import UNIT_NAMES
 from charrnn.errors import CorpusError
 from charrnn.text.chunks import Piece
 from charrnn.text.corpus import Corpus
@@ -63,8 +64,8 @@ def digest(
         raise CorpusError(f"{corpus.name}: it is empty: name a source that holds text")
     if chars < MIN_CORPUS_CHARS:
         raise CorpusError(
-            f"{corpus.name}: {chars} characters; training needs at least {MIN_CORPUS_CHARS}: "
-            "use a longer text"
+            f"{corpus.name}: {chars} {UNIT_NAMES[corpus.config.unit]}s; "
+            f"training needs at least {MIN_CORPUS_CHARS}: use a longer text"
         )
     return Digest(chars, sha256.hexdigest(), None if text is None else tuple(text))
 
@@ -93,9 +94,10 @@ def survey(corpus: Corpus, watch: Callable[[int], None] = lambda size_bytes: Non
 
     whole = digest(corpus, watch, look)
     if uniform:
+        symbols = f"{UNIT_NAMES[config.unit]}s"
         raise CorpusError(
-            f"{corpus.name}: its {whole.chars} characters are all {first!r}: "
-            "there is nothing to learn; use a text of at least two distinct characters"
+            f"{corpus.name}: its {whole.chars} {symbols} are all {first!r}: "
+            f"there is nothing to learn; use a text of at least two distinct {symbols}"
         )
     if config.unit == "byte":
         return Survey(whole, Vocabulary.of_bytes())

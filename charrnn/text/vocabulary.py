@@ -15,6 +15,7 @@ from charrnn.config import OnUnknown, Unit
 from charrnn.errors import CheckpointError, UnknownCharacterError
 
 Ids = npt.NDArray[Any]  # of a text, in the smallest unsigned integer type that holds them all
+Piece = str | bytes  # some consecutive text: characters, or bytes if the unit is the byte
 
 CODE_POINTS = 0x110000
 UNKNOWN = "\ufffd"  # the one symbol for all characters that a vocabulary leaves out, if it does
@@ -28,7 +29,7 @@ def _code_points(text: str) -> Ids:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
-def _utf_8(text: str | bytes, on_unknown: OnUnknown) -> bytes:
+def _utf_8(text: Piece, on_unknown: OnUnknown) -> bytes:
     """Returns a text's bytes; lone surrogates stand for invalid bytes, or else are unknown."""
     if isinstance(text, bytes):
         return text
@@ -123,7 +124,7 @@ class Vocabulary:
         """The id of a line feed; None if the vocabulary has none."""
         return self._newline
 
-    def encode(self, text: str | bytes, on_unknown: OnUnknown = "error") -> Ids:
+    def encode(self, text: Piece, on_unknown: OnUnknown = "error") -> Ids:
         r"""Returns the ids of a text.
 
         Args:
@@ -155,23 +156,26 @@ class Vocabulary:
         """Returns each character's id, (n,); V for an unknown one."""
         return np.asarray(self._table.take(_code_points(text), mode="clip"))
 
-    def count_unknown(self, text: str | bytes) -> int:
+    def count_unknown(self, text: Piece) -> int:
         """Returns how many characters of a text are none of the symbols."""
         if self.unit == "byte" or isinstance(text, bytes):
             return 0
         return int((self._look_up(text) == len(self.symbols)).sum())
 
-    def decode(self, ids: Iterable[int] | Ids) -> str:
-        """Returns the text of ids; invalid UTF-8 becomes U+FFFD."""
-        data = self.decode_bytes(ids)
-        if self.unit == "byte":
-            return data.decode("utf-8", "replace")
-        return data.decode("utf-32-le", "surrogatepass")
-
-    def decode_bytes(self, ids: Iterable[int] | Ids) -> bytes:
-        """Returns the raw bytes of ids: the bytes themselves, or characters as UTF-32-LE."""
+    def decode(self, ids: Iterable[int] | Ids) -> Piece:
+        """Returns the text of ids: characters, or bytes if the unit is the byte."""
         codes = self._codes[np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), int)]
-        return bytes(codes.astype(np.uint8) if self.unit == "byte" else codes.astype("<u4"))
+        if self.unit == "byte":
+            return bytes(codes.astype(np.uint8))
+        return bytes(codes.astype("<u4")).decode("utf-32-le", "surrogatepass")
+
+    def to_piece(self, text: Piece, on_unknown: OnUnknown = "error") -> Piece:
+        """Returns a text as :meth:`decode` would: characters for a byte vocabulary as UTF-8.
+
+        Raises:
+            UnknownCharacterError: It cannot be written as UTF-8.
+        """
+        return _utf_8(text, on_unknown) if self.unit == "byte" else text
 
     def to_json(self) -> str:
         """Returns the symbols as a JSON array in the order of their ids, for a checkpoint."""

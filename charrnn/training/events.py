@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from charrnn.config import Unit
+
 if TYPE_CHECKING:
     from charrnn.model.forward import Forward
 
@@ -22,7 +24,7 @@ class RunSummary:
     parameters: int  # trained numbers
     batch_size: int  # B
     seq_len: int  # T
-    unit: str  # "character" or "byte"
+    unit: Unit
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Trainer:
             parameters=model.parameter_count(),
             batch_size=batches.batch_size,
             seq_len=batches.seq_len,
-            unit="byte" if model.unit == "byte" else "character",
+            unit=model.unit,
         )
 
     @property

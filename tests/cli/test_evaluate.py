@@ -197,6 +197,27 @@ def test_bytes_end_to_end(tmp_path: Path, runs: Path) -> None:
     assert len(succeed("sample", *args, "--length", "40", "--no-echo").stdout) <= 40
 
 
+@pytest.mark.parametrize("way", [(), ("--context-curve",)])
+def test_a_byte_model_is_reported_in_bytes(way: tuple[str, ...], trained: Path) -> None:
+    args = ("eval", "--model", trained / "raw", *way)
+    table = succeed(*args, stdin="I had café.\n").stdout.replace(str(trained), "")
+    assert re.search("bits(/| per )byte", table) and "char" not in table
+    if way:
+        assert "2 bytes: a context curve" in fail(*args, stdin="é")
+
+
+def test_a_line_of_json_says_how_it_is_encoded(letters: Path, trained: Path) -> None:
+    """Also of a model of characters, which does not know what is not UTF-8."""
+    for model in (letters, trained / "raw"):
+        args = ("eval", "--model", model, "--per-line", "--json", "--on-unknown", "skip")
+        first, second = succeed(*args, stdin=b"caf\xc3\xa9\ncaf\xe9\n").stdout.splitlines()
+        assert (json.loads(first)["line"], json.loads(first)["encoding"]) == ("café", "utf-8")
+        assert (json.loads(second)["line"], json.loads(second)["encoding"]) == (
+            "Y2Fm6Q==",
+            "base64",
+        )
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
 def test_other_encodings(encoding: str, letters: Path, tmp_path: Path) -> None:
     text = tmp_path / "t.txt"

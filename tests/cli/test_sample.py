@@ -1,10 +1,15 @@
 """``charrnn sample`` as a shell user meets it."""
 
+import contextlib
 import json
+import os
+import subprocess
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 from calls import fail, succeed
+from processes import COMMAND, environment, posix
 
 from charrnn.sampling import generate
 
@@ -100,6 +105,50 @@ def test_a_byte_model_continues_anything(prompt: str | bytes, trained: Path) -> 
     data = prompt.encode() if isinstance(prompt, str) else prompt
     result = succeed("sample", "--model", trained / "raw", "--prompt", "-", stdin=data)
     assert result.stdout_bytes.startswith(data)
+
+
+def test_what_a_byte_model_writes_costs_what_it_says(trained: Path) -> None:
+    """The bytes are its own, UTF-8 or not."""
+    args = ("--model", trained / "raw", "--json")
+    sampling = ("sample", "--model", trained / "raw", "--length", "2000", "--seed", "1")
+    written = succeed(*sampling, "--count", "1").stdout_bytes
+    row = json.loads(succeed(*sampling, "--json").stdout)
+    assert (row["prompt"], row["encoding"]) == ("", "base64")
+    assert b64decode(row["text"]) == written and len(written) == 2000
+    scored = json.loads(succeed("eval", *args, stdin=written).stdout)
+    assert scored["bits_per_char"] == pytest.approx(row["bits_per_char"], abs=1e-4)
+
+
+def test_prompts_and_separators_of_a_byte_model_come_out_as_they_are(trained: Path) -> None:
+    args = ("sample", "--model", trained / "raw", "--length", "5", "--seed", "1")
+    alone = [
+        succeed(*args[:-1], seed, "--prompt", "caf\udce9é", "--no-echo").stdout_bytes
+        for seed in (1, 2)
+    ]
+    whole = [b"caf\xe9\xc3\xa9" + one for one in alone]
+    many = ("--count", "2", "--separator", "\udcffé")
+    end = b"\xff\xc3\xa9"
+    assert succeed(*args, "--prompt", "caf\udce9é", *many).stdout_bytes == end.join(whole)
+    assert succeed(*args, "--prompts", "-", *many, stdin=whole[0][:6]).stdout_bytes == b"".join(
+        one + end for one in whole
+    )
+
+
+@posix
+def test_a_terminal_gets_characters_where_there_are_any(trained: Path) -> None:
+    args = ("sample", "--model", trained / "raw", "--prompt", "é\udcff", "--seed", "1")
+    main_end, terminal = os.openpty()
+    process = subprocess.run([*COMMAND, *args], stdout=terminal, env=environment(), timeout=60)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(main_end, 2**16):
+            shown += part
+    os.close(main_end)
+    assert process.returncode == 0
+    text = succeed(*args).stdout_bytes.decode("utf-8", "replace")
+    assert text.startswith("é\ufffd")
+    assert shown.decode() == (text + "\n" * (text[-1] != "\n")).replace("\n", "\r\n")
 
 
 PROMPTS = ["I had", "", "She"]

@@ -1,5 +1,6 @@
 """Errors and exit codes; and what only a real process shows: signals, pipes, locales, terminals."""
 
+import io
 import json
 import os
 import re
@@ -8,13 +9,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from calls import SMALL, TINY, call, contents, fail, succeed
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from processes import COMMAND, environment, posix, run, start
 from safetensors import safe_open
 
-from charrnn.cli.shell import Signals
+from charrnn.cli.shell import Signals, text_output
+from charrnn.display.console import exact_bytes
 from charrnn.store import checkpoint
 from charrnn.text import compressed
 
@@ -295,6 +300,26 @@ def test_a_locale_without_utf_8_changes_nothing(
     result = run(*COMMAND, *args, "--model", model, stdin=stdin.encode(), **plain)
     assert (result.returncode, result.stderr) == (0, b"")
     assert shown in result.stdout.decode()
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([b"\xc3", b"\xa9", b"\xff", b"a", b"\n", "é", "\udcff", ""])))
+@example([b"a", b"\xc3"])
+@example([b"\n", b""])
+def test_a_terminal_gets_whole_characters_and_all_else_the_bytes(pieces: list[str | bytes]) -> None:
+    def written(*, is_terminal: bool) -> bytes:
+        stdout = SimpleNamespace(buffer=io.BytesIO(), isatty=lambda: is_terminal)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", stdout)
+            with text_output() as write_text:
+                for piece in pieces:
+                    write_text(piece, "")
+        return stdout.buffer.getvalue()
+
+    data = written(is_terminal=False)
+    assert data == b"".join(map(exact_bytes, pieces))
+    text = data.decode("utf-8", "replace")
+    assert written(is_terminal=True).decode() == text + ("\n" if text and text[-1] != "\n" else "")
 
 
 @posix

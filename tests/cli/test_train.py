@@ -5,9 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+import small_runs
 from calls import SMALL, TINY, call, contents, fail, metadata, succeed
 from processes import COMMAND, posix, run
 from safetensors import safe_open
+
+from charrnn.cli import train
+from charrnn.training.events import Evaluated
 
 # --- train
 
@@ -261,3 +265,21 @@ def test_a_run_that_was_moved_finds_its_kept_text(runs: Path) -> None:
     (runs / "stdin").rename(runs / "moved")
     result = succeed("train", "--resume", runs / "moved", "--steps", "9")
     assert result.stdout == f"{runs / 'moved' / 'model.safetensors'}\n"
+
+
+def test_a_byte_model_is_trained_on_bytes(story: Path, tmp_path: Path, runs: Path) -> None:
+    """And the notes, the lines and the errors say so."""
+    args = ("--runs", runs, "--unit", "byte", *TINY)
+    lines = succeed("train", story, *args).stderr
+    assert re.search(r"[\d,]+ bytes, 256 distinct", lines) and "bits/byte" in lines
+    assert "bytes/s" in lines and not re.search("char(?!rnn)", lines.replace(str(tmp_path), ""))
+    assert "256 bytes taken over" in succeed("train", story, *args, "--init-from", "story").stderr
+    for text, words in (("short", "5 bytes; training needs"), ("a" * 50, "its 50 bytes are all")):
+        (tmp_path / "bad").write_text(text)
+        assert words in fail("train", tmp_path / "bad", *args)
+
+
+def test_a_sample_on_the_panel_is_text_whatever_the_bytes(tmp_path: Path) -> None:
+    trainer = small_runs.start(tmp_path, unit="byte", steps=1)
+    evaluated = next(event for event in trainer.events() if isinstance(event, Evaluated))
+    assert "\ufffd" in train._short_sample(trainer, evaluated)

@@ -1,18 +1,21 @@
 """A training, drawn: on a terminal, elsewhere, and when nobody reads it any more."""
 
+import io
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from screens import LN_2, Broken, streams_given_back, terminal
 
+from charrnn.config import Unit
 from charrnn.display.console import note
 from charrnn.display.live import TrainingDisplay, summary_line
 from charrnn.training.events import Evaluated, Finished, RolledBack, RunSummary, SaveFailed, Stepped
 
-SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, 128, 2, 60_000, 32, 64, "character")
+SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, 128, 2, 60_000, 32, 64, "char")
 
 
 def stepped(step: int = 500, **changes: Any) -> Stepped:
@@ -103,6 +106,22 @@ def test_elsewhere_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> 
         "runs/coffee: 6,000 characters, 40 distinct; 128 x 2 model, 60,000 parameters; "
         "batch 32 x 64"
     )
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_byte_model_is_told_of_in_the_same_words_but_bytes(
+    drawn: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for unit in get_args(Unit):
+        stream = terminal(monkeypatch) if drawn else io.StringIO()
+        with TrainingDisplay(replace(SUMMARY, unit=unit), lambda event: "") as screen:
+            screen.show(stepped())
+            show(screen)
+        shown.append(stream.getvalue() + capsys.readouterr().err)
+    of_characters, of_bytes = shown
+    assert re.sub("char(acter)?s", "bytes", of_characters).replace("/char", "/byte") == of_bytes
+    assert of_characters.count("char") >= 8
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,26 @@
 
 import json
 import re
+from base64 import b64decode
+from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from screens import LN_2, SCORE
 
+from charrnn.config import SamplingConfig
 from charrnn.display.scores import (
     char_rows,
     context_json,
     context_table,
+    line_rows,
+    sample_json,
     score_json,
     score_so_far,
     score_table,
 )
+from charrnn.sampling.generate import Sample
 from charrnn.scoring.context import ContextScore
 from charrnn.scoring.reports import CharScore, Score
 
@@ -38,7 +46,7 @@ def test_a_score_as_json(one_pass: bool) -> None:
 
 
 def test_a_score_as_lines() -> None:
-    lines = score_table([("t", SCORE)], "runs/a", one_pass=False).splitlines()
+    lines = score_table([("t", SCORE)], "runs/a", "char", one_pass=False).splitlines()
     assert dict(re.split(r"  +", line) for line in lines) == {
         "bits per character": "2.0000",
         "bits per byte": "1.6667",
@@ -52,10 +60,28 @@ def test_a_score_as_lines() -> None:
     }
 
 
+def test_a_byte_models_figures_are_per_byte_and_come_once() -> None:
+    score = Score(1200, 1200, 1200 * LN_2, seconds=0.5)
+    lines = score_table([("t", score)], "runs/a", "byte", one_pass=False).splitlines()
+    assert [re.split(r"  +", line) for line in lines] == [
+        ["bits per byte", "1.0000"],
+        ["nats per byte", "0.6931"],
+        ["perplexity", "2.000"],
+        ["bytes", "1,200"],
+        ["unknown bytes", "0"],
+        ["time", "0.5 s, 2,400 bytes/s, parallel streams"],
+        ["model", "runs/a"],
+    ]
+    head, *_ = score_table([("t", score)] * 2, "runs/a", "byte", one_pass=False).splitlines()
+    assert head.split() == ["bits/byte", "nats/byte", "perplexity", "bytes", "unknown", "source"]
+    assert score_so_far(score, "byte") == "1,200 bytes  2,400 bytes/s  1.000 bits/byte"
+    assert "bits/byte" in context_table([ContextScore(0, 1.0, 0.0)], 0, "byte")
+
+
 def test_several_scores_and_their_total() -> None:
     """Two texts may have one name."""
     scores = [("t", SCORE), ("t", Score(3000, 3000, 0.0, 1, 1.5))]
-    head, *rows = score_table(scores, "runs/a", one_pass=True).splitlines()
+    head, *rows = score_table(scores, "runs/a", "char", one_pass=True).splitlines()
     assert head.split()[-2:] == ["unknown", "source"]
     assert [row.split() for row in rows] == [
         ["2.0000", "1.6667", "1.3863", "4.000", "1,000", "1,200", "3", "t"],
@@ -71,13 +97,13 @@ def test_several_scores_and_their_total() -> None:
 
 
 def test_a_score_that_is_not_complete_yet() -> None:
-    assert score_so_far(SCORE) == "1,000 characters  2,000 chars/s  2.000 bits/char"
-    assert score_so_far(Score(0, 0, 0.0)) == "0 characters  0 chars/s"
+    assert score_so_far(SCORE, "char") == "1,000 characters  2,000 chars/s  2.000 bits/char"
+    assert score_so_far(Score(0, 0, 0.0), "char") == "0 characters  0 chars/s"
 
 
 def test_a_context_curve_as_lines_and_json() -> None:
     curve = [ContextScore(0, 4.0, 0.1), ContextScore(1, 2.0, 0.05), ContextScore(1024, 0.0, 0.0)]
-    head, *rows, last = [line.split() for line in context_table(curve, 64).splitlines()]
+    head, *rows, last = [line.split() for line in context_table(curve, 64, "char").splitlines()]
     assert rows[0] == ["0", "4.0000", "0.1000", "#" * 40]
     assert rows[1] == ["1", "2.0000", "0.0500", "#" * 20]
     assert rows[2] == ["1024", "0.0000", "0.0000"]
@@ -89,7 +115,40 @@ def test_a_context_curve_as_lines_and_json() -> None:
 
 
 def test_a_context_curve_of_a_model_that_is_never_surprised() -> None:
-    assert "0.0000" in context_table([ContextScore(0, 0.0, 0.0)], 0)
+    assert "0.0000" in context_table([ContextScore(0, 0.0, 0.0)], 0, "char")
+
+
+def bytes_of(row: dict[str, Any], key: str) -> bytes:
+    """Returns the bytes of a text in JSON."""
+    text = row[key]
+    return text.encode() if row["encoding"] == "utf-8" else b64decode(text, validate=True)
+
+
+any_bytes = st.one_of(st.binary(max_size=9), st.text("aé\ufffd", max_size=9).map(str.encode))
+
+
+@settings(deadline=None)
+@given(any_bytes, any_bytes, any_bytes)
+@example(b"\xff", b"", b"")
+@example(b"", b"\xff", b"")
+@example(b"", b"", b"\xff")
+def test_json_holds_exactly_the_bytes_as_text_if_it_is_any(
+    prompt: bytes, text: bytes, stop: bytes
+) -> None:
+    """Bytes of a byte model, and characters with lone surrogates for what is not UTF-8."""
+    config = SamplingConfig(stop=(stop.decode("utf-8", "surrogateescape"),) if stop else ())
+    for convert in (bytes, lambda data: data.decode("utf-8", "surrogateescape")):
+        sample = json.loads(sample_json(Sample(convert(prompt), convert(text), 1), 1.0, config, ""))
+        assert [bytes_of(sample, key) for key in ("prompt", "text")] == [prompt, text]
+        assert all(bytes_of(sample | {"stop": one}, "stop") == stop for one in sample["stop"])
+        assert sample["encoding"] == ("utf-8" if is_utf_8(prompt, text, stop) else "base64")
+        line = json.loads(line_rows([(1.0, convert(text))], as_json=True))
+        assert bytes_of(line, "line") == text
+        assert line["encoding"] == ("utf-8" if is_utf_8(text) else "base64")
+
+
+def is_utf_8(*texts: bytes) -> bool:
+    return all(text.decode("utf-8", "ignore").encode() == text for text in texts)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from small_samples import ABC, BYTES, LETTERS, config, model_of, written
 from charrnn.errors import UnknownCharacterError
 from charrnn.model import parallel
 from charrnn.model.forward import Forward
+from charrnn.sampling import decoding
 from charrnn.sampling.generate import TextAssembler, generate, generate_batch, samples
 from charrnn.store.checkpoint import Checkpoint, load, save
 from charrnn.text.vocabulary import Vocabulary
@@ -196,38 +197,46 @@ def test_nothing_is_made_after_a_stop() -> None:
 
 @few
 @given(st.binary(max_size=40))
-@example("né€\U0001f600".encode())
-@example(b"\xf0\x9f\x98")
-@example(b"\xe2\x82A\xff\xc3")
-@example(b"\xed\xa0\x80")
-def test_bytes_become_whole_characters(data: bytes) -> None:
-    pieces = assembled(BYTES, list(data))
-    assert "".join(pieces) == data.decode("utf-8", "replace")
-    for piece in pieces:
-        piece.encode("utf-8")
+def test_every_byte_is_written_as_it_is_made(data: bytes) -> None:
+    """Also in the middle of a character, and those that are no UTF-8."""
+    assert assembled(BYTES, list(data)) == [*(bytes([byte]) for byte in data), b""]
 
 
 @few
 @given(
     data=st.lists(st.sampled_from([b"a", b"\xc3", b"\xa9", b"\xff"]), max_size=20).map(b"".join),
-    stop=st.text("aé\ufffd", min_size=1, max_size=3),
+    stop=st.text("aé\udcff\udcc3", min_size=1, max_size=3),
 )
+@example(data=b"a\xc3\xa9", stop="\udcc3")
 def test_a_stop_among_bytes(data: bytes, stop: str) -> None:
-    text = data.decode("utf-8", "replace")
-    assert "".join(assembled(BYTES, list(data), (stop,))) == text.split(stop)[0]
+    """It is UTF-8, or the bytes that were typed."""
+    wanted = data.split(stop.encode("utf-8", "surrogateescape"))[0]
+    assert b"".join(assembled(BYTES, list(data), (stop,))) == wanted
 
 
-def test_a_stop_that_the_end_completes_loses_nothing_before_it() -> None:
-    """The last byte is no whole character: that is known at the end only."""
-    pieces = assembled(BYTES, list(b"zab\xe2"), ("abc", "b\ufffd"))
-    assert "".join(pieces) == "za"
+def test_a_byte_model_writes_the_bytes_that_were_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def draw_one(*args: Any) -> int:
+        drawn.append(decoding.draw_one(*args))
+        return drawn[-1]
+
+    monkeypatch.setattr("charrnn.sampling.generate.draw_one", draw_one)
+    text = written(model_of(BYTES), BYTES, "é", length=300)
+    assert text == bytes(drawn)
+    with pytest.raises(UnicodeDecodeError):
+        text.decode()
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_byte_models_write_whole_characters_only(count: int) -> None:
-    texts = generate_batch(model_of(BYTES), BYTES, ["é"] * count, config(length=80, seed=1))
-    for text in texts:
-        assert len(text.encode("utf-8")) >= 80  # bytes, a wrong one counted as U+FFFD
+@pytest.mark.parametrize("stop", [(), ("\udc80", "e")])
+def test_bytes_side_by_side_are_those_made_alone(stop: tuple[str, ...]) -> None:
+    model, prompts = model_of(BYTES), ["é", b"\xff", "\udcff"]
+    made = list(samples(model, BYTES, prompts, config(length=80, seed=1, count=2, stop=stop)))
+    assert [one.prompt for one in made] == [b"\xc3\xa9"] * 2 + [b"\xff"] * 4
+    for one in made:
+        assert one.text == written(
+            model, BYTES, one.prompt, length=80, seed=one.seed, temperature=1.0, stop=stop
+        )
 
 
 # --- prompts

@@ -82,6 +82,16 @@ def test_a_changed_text_is_a_named_error(tmp_path: Path, text: str) -> None:
         resume(tmp_path)
 
 
+def test_errors_of_bytes_count_bytes(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("a")
+    with pytest.raises(CorpusError, match="1 known bytes; validation"):
+        start(tmp_path / "new", unit="byte", val_source=str(tmp_path / "other.txt"))
+    run(start(tmp_path, unit="byte", steps=1))
+    (tmp_path / "text.txt").write_text(COFFEE + "a")
+    with pytest.raises(CorpusError, match=r"\(6,000 bytes then, 6,001 bytes now\)"):
+        resume(tmp_path)
+
+
 # --- standard input that is kept
 
 

@@ -144,21 +144,23 @@ def test_any_bytes_come_back(data: bytes) -> None:
     ids = bytes_vocabulary.encode(data)
     assert ids.dtype == np.uint8
     assert ids.tolist() == list(data)
-    assert bytes_vocabulary.decode_bytes(ids) == data
-    assert bytes_vocabulary.decode(ids) == data.decode("utf-8", "replace")
+    assert bytes_vocabulary.decode(ids) == data
+    assert bytes_vocabulary.to_piece(data) == data
 
 
 @few
 @given(st.text())
 def test_bytes_of_a_text_are_its_utf8(text: str) -> None:
     assert bytes_vocabulary.encode(text).tolist() == list(text.encode())
-    assert bytes_vocabulary.decode(bytes_vocabulary.encode(text)) == text
+    assert bytes_vocabulary.to_piece(text) == text.encode()
+    assert Vocabulary.of_text("abc").to_piece(text) == text
 
 
 def test_bytes_that_the_command_line_could_not_decode_come_back() -> None:
     data = b"caf\xe9"
     argument = data.decode("utf-8", "surrogateescape")
-    assert bytes_vocabulary.decode_bytes(bytes_vocabulary.encode(argument)) == data
+    assert bytes_vocabulary.decode(bytes_vocabulary.encode(argument)) == data
+    assert bytes_vocabulary.to_piece(argument) == data
 
 
 def test_a_byte_vocabulary_has_all_bytes() -> None:

@@ -70,4 +70,4 @@ def test_bytes_are_all_known(tmp_path: Path) -> None:
     run(start(tmp_path / "old", unit="byte"))
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
     trainer = start(tmp_path, COFFEE + "ü", unit="byte", init_from=old, keep_characters=True)
-    assert any("256 characters taken over, 0 new, 0 dropped" in note for note in trainer.notes)
+    assert any("256 bytes taken over, 0 new, 0 dropped" in note for note in trainer.notes)

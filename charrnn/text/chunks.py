@@ -1,12 +1,15 @@
 """Regroups what comes in pieces of any size: ids into arrays, text into segments or lines."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
+from charrnn.errors import CorpusError
 from charrnn.text.vocabulary import Ids
 from charrnn.text.vocabulary import Piece as Piece
+
+T = TypeVar("T")
 
 
 class Reader:
@@ -30,6 +33,31 @@ class Reader:
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)
+
+
+def first_of(
+    groups: Iterator[T], count: int, size: Callable[[T], int]
+) -> tuple[list[T], Iterator[T]]:
+    """Returns groups of at least ``count`` items in all, or all there are, and all from the first.
+
+    An error that follows them is raised where the iteration gets there.
+    """
+    first: list[T] = []
+    problem: list[CorpusError] = []
+    try:
+        while count > 0 and (group := next(groups, None)) is not None:
+            first.append(group)
+            count -= size(group)
+    except CorpusError as error:
+        problem.append(error)
+
+    def all_of_them() -> Iterator[T]:
+        yield from first
+        for error in problem:
+            raise error
+        yield from groups
+
+    return first, all_of_them()
 
 
 def segments(pieces: Iterable[Piece], length: int) -> Iterator[Piece]:

@@ -5,7 +5,7 @@ import functools
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import IO, Any, Protocol
 
 from charrnn.errors import DamagedError, reason
@@ -84,7 +84,7 @@ _DECOMPRESSORS: dict[str, Callable[[], Decompressor]] = {
 }
 
 
-def byte_blocks(file: str, name: str, size: int | None = None) -> Iterator[bytes]:
+def byte_blocks(file: str, name: str, size: int | None = None) -> Generator[bytes, None, None]:
     """Yields a file's bytes, decompressed, in blocks that are never empty.
 
     Args:

@@ -5,8 +5,9 @@ out or changed is noted and counted: a leading byte-order mark, Windows line end
 text. Between two files a newline is put if the first lacks it at its end. Bytes stay bytes.
 """
 
+import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -164,12 +165,15 @@ class Corpus:
             self._notes.add("damaged files, left out from their damage on", 1, file.name)
 
     def _read(self, file: File) -> Iterator[Piece]:
-        kind, note = self._kind(file), self._notes
-        if kind in ("parquet", "arrow", "hub"):
-            with arrow_table(file.path, self.config, note) as table:
-                yield from text_of(table, self.config, file.name, note)
+        if self._kind(file) in ("parquet", "arrow", "hub"):
+            with arrow_table(file.path, self.config, self._notes) as table:
+                yield from text_of(table, self.config, file.name, self._notes)
             return
-        blocks = self._blocks(file)
+        with contextlib.closing(self._blocks(file)) as blocks:
+            yield from self._read_blocks(blocks, file)
+
+    def _read_blocks(self, blocks: Iterator[bytes], file: File) -> Iterator[Piece]:
+        kind, note = self._kind(file), self._notes
         first = next(blocks, b"")
         blocks = itertools.chain([first], blocks)
         if kind == "json" and not is_array(first.decode(self.config.encoding, "ignore")):
@@ -191,7 +195,7 @@ class Corpus:
     def _kind(self, file: File) -> Kind:
         return kind_of(file.path, self.config.format)
 
-    def _blocks(self, file: File) -> Iterator[bytes]:
+    def _blocks(self, file: File) -> Generator[bytes, None, None]:
         if file.spool is not None:
             return file.spool.blocks()
         return standard_input_blocks() if file.path == STDIN else byte_blocks(file.path, file.name)

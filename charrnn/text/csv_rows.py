@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from charrnn.config import DataConfig, Quotes
 from charrnn.errors import DamagedError
+from charrnn.text.chunks import first_of
 from charrnn.text.notes import Notes
 from charrnn.text.rows import LONGEST_ROW, SAMPLE_ROWS, Group, Row, Table
 
@@ -27,17 +28,14 @@ def csv_table(
     Raises:
         DamagedError: A row cannot be read; also raised while the rows are iterated.
     """
-    arriving = _lines(pieces, name)
-    sample: list[list[str]] = []
-    while sum(map(len, sample)) < SAMPLE_ROWS and (group := next(arriving, None)) is not None:
-        sample.append(group)
+    sample, groups = first_of(_lines(pieces, name), SAMPLE_ROWS, len)
     first = list(itertools.chain(*sample))[:SAMPLE_ROWS]
     usual = "\t" if tabs else ","
     delimiter = config.delimiter or (usual if tabs else _delimiter(first))
     if config.delimiter is None and delimiter != usual:
         notes.add(f"tables whose delimiter is {delimiter!r}", 1, name, "--delimiter sets another")
     quotes = config.quotes or (_quotes(first) if delimiter == "\t" else "csv")
-    lines = _Lines(itertools.chain(sample, arriving))
+    lines = _Lines(groups)
     cells = _cells(lines, delimiter, quotes, name, notes)
     first_row = next(cells, [])
     columns = [str(i + 1) for i in range(len(first_row))] if config.no_header else first_row
@@ -52,10 +50,10 @@ def csv_table(
         raise DamagedError(
             f"{name}: row 1 names two columns {twice!r}: rename one, or take --no-header"
         )
-    groups = _groups(numbered, columns, lines, name, notes)
-    start = next(groups, Group([], []))
+    rows = _groups(numbered, columns, lines, name, notes)
+    start = next(rows, Group([], []))
     texts = _texts(start.rows[:SAMPLE_ROWS]) if start.rows else None
-    return Table(itertools.chain([start], groups), columns, texts)
+    return Table(itertools.chain([start], rows), columns, texts)
 
 
 def _lines(pieces: Iterable[str], name: str) -> Iterator[list[str]]:
@@ -148,26 +146,37 @@ def _groups(
     name: str,
     notes: Notes,
 ) -> Iterator[Group]:
-    width = len(columns)
     numbers: list[int] = []
     rows: list[Row] = []
-    for number, cells in numbered:
-        if len(cells) != width:
-            if not cells and width > 1:
+    try:
+        for number, cells in numbered:
+            if row := _row_of(cells, columns, number, name):
+                numbers.append(number)
+                rows.append(row)
+            else:
                 notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
-                continue
-            cells = cells or [""]  # a blank line is an empty cell if there is only one column
-            if len(cells) < width or any(cells[width:]):
-                raise DamagedError(
-                    f"{name}: row {number} has {len(cells)} cells, the first row {width}: "
-                    f"mend it, name another --delimiter, {_AS_TEXT}"
-                )
-        numbers.append(number)
-        rows.append(dict(zip(columns, cells, strict=False)))
-        if lines.paused:
-            yield Group(numbers, rows)
-            numbers, rows = [], []
+            if lines.paused:
+                yield Group(numbers, rows)
+                numbers, rows = [], []
+    except DamagedError:
+        yield Group(numbers, rows)  # all before the damaged one
+        raise
     yield Group(numbers, rows)
+
+
+def _row_of(cells: list[str], columns: Sequence[str], number: int, name: str) -> Row:
+    """Returns a row; an empty one for a blank line, unless there is only one column."""
+    width = len(columns)
+    if len(cells) != width:
+        if not cells and width > 1:
+            return {}
+        cells = cells or [""]
+        if len(cells) < width or any(cells[width:]):
+            raise DamagedError(
+                f"{name}: row {number} has {len(cells)} cells, but the first row has {width}: "
+                f"mend it, name another --delimiter, {_AS_TEXT}"
+            )
+    return dict(zip(columns, cells, strict=False))
 
 
 def _delimiter(lines: Sequence[str]) -> str:

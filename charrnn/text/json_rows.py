@@ -48,7 +48,12 @@ def _rows_of_lines(pieces: Iterable[str], name: str) -> Iterator[Group]:
         if lines:
             lines[0] = "".join([*waiting, lines[0]])
             waiting, size = [], 0
-            rows = [_row_of(line, number + i, name) for i, line in enumerate(lines)]
+            rows: list[Row | None] = []
+            try:
+                rows.extend(_row_of(line, number + i, name) for i, line in enumerate(lines))
+            except DamagedError:
+                yield Group.of(rows, number)  # all before the damaged one
+                raise
             yield Group.of(rows, number)
             number += len(lines)
         waiting.append(rest)

@@ -71,13 +71,18 @@ def decode(
         offset += len(block)
 
 
+def has_halves(text: str) -> bool:
+    """Returns whether a text has lone surrogates, which are no characters but half of one."""
+    return not text.isascii() and _SURROGATE.search(text) is not None
+
+
 def whole_characters(text: str, config: DataConfig, name: str, count: Callable[[int], None]) -> str:
-    """Returns a text without lone surrogates, which are no characters but half of one.
+    """Returns a text without lone surrogates.
 
     Some encodings can produce them, and JSON can; they are handled as invalid bytes are. Arguments
     and errors are those of :func:`decode`.
     """
-    if text.isascii() or not (match := _SURROGATE.search(text)):
+    if text.isascii() or (match := _SURROGATE.search(text)) is None:
         return text
     if config.encoding_errors == "replace":
         text, halves = _SURROGATE.subn("\ufffd", text)

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, cast
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
+from charrnn.text.chunks import first_of
 from charrnn.text.compressed import READ_BYTES
 from charrnn.text.notes import Notes
-from charrnn.text.plain import whole_characters
+from charrnn.text.plain import has_halves, whole_characters
 
 SAMPLE_ROWS = 64  # that show which column holds the text, if the user names none
 LONGEST_ROW = 2**28  # characters; what is longer is damaged
@@ -58,17 +59,13 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
         CorpusError: There is no such column, or it holds objects or lists.
         EncodingError: A string holds half a character.
     """
-    groups = iter(table.groups)
-    column = config.column
+    groups, column = iter(table.groups), config.column
     if column is None:
-        sample: list[Group] = []
-        while sum(len(group.rows) for group in sample) < SAMPLE_ROWS:
-            if (group := next(groups, None)) is None:
-                break
-            sample.append(group)
+        sample, groups = first_of(groups, SAMPLE_ROWS, lambda group: len(group.rows))
         rows = [row for group in sample for row in group.rows]
+        if not rows:
+            list(groups)  # raises the damage, if there is any
         column = _only_text_column(table, rows[:SAMPLE_ROWS], name)
-        groups = itertools.chain(sample, groups)
         notes.add(f"tables read by their column {column!r}", 1, name)
     elif table.columns is not None and {column, column.split(".")[0]}.isdisjoint(table.columns):
         raise _no_column(name, column, table.columns)
@@ -78,12 +75,15 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
 
     values = _Values(column, name, notes)
     for group in groups:
-        if texts := values.of(group):
-            place = f"{name}: rows {group.numbers[0]} to {group.numbers[-1]}"
-            text = config.separator.join([*texts, ""])
-            text = whole_characters(text, config, place, count)
-            for start in range(0, len(text), READ_BYTES):
-                yield text[start : start + READ_BYTES]
+        numbers, texts = values.of(group)
+        if has_halves("".join(texts)):
+            texts = [
+                whole_characters(text, config, f"{name}: row {number}", count)
+                for number, text in zip(numbers, texts, strict=True)
+            ]
+        text = config.separator.join([*texts, ""])
+        for start in range(0, len(text), READ_BYTES):
+            yield text[start : start + READ_BYTES]
     if not values.seen and values.others:
         raise _no_column(name, column, list(values.others))
 
@@ -97,15 +97,19 @@ class _Values:
         self.seen = False  # whether a row had such a column
         self.others: dict[str, None] = {}  # columns of rows without it
 
-    def of(self, group: Group) -> list[str]:
-        """Returns the texts of rows that arrive together."""
+    def of(self, group: Group) -> tuple[Sequence[int], list[str]]:
+        """Returns the texts of rows that arrive together, and the rows' numbers."""
         column = self._column
         values = [row.get(column) for row in group.rows]
         if values and all(type(value) is str for value in values):
             self.seen = True
-            return cast("list[str]", values)
-        texts = (self._written(*pair) for pair in zip(group.numbers, group.rows, strict=True))
-        return [text for text in texts if text is not None]
+            return group.numbers, cast("list[str]", values)
+        numbers, texts = [], []
+        for number, row in zip(group.numbers, group.rows, strict=True):
+            if (text := self._written(number, row)) is not None:
+                numbers.append(number)
+                texts.append(text)
+        return numbers, texts
 
     def _written(self, number: int, row: Row) -> str | None:
         """Returns a row's text; None if it has none."""

@@ -5,7 +5,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -109,7 +109,7 @@ def standard_input() -> io.BufferedReader:
     return cast("io.BufferedReader", sys.stdin.buffer)
 
 
-def standard_input_blocks() -> Iterator[bytes]:
+def standard_input_blocks() -> Generator[bytes, None, None]:
     """Yields what standard input sends, as it comes.
 
     Raises:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Spool:
                 self.close()
         return block
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self) -> Generator[bytes, None, None]:
         """Yields what was kept, then what comes, in blocks that are never empty."""
         yield from byte_blocks(str(self.path), shown(self._source))
         while not self.ended and (block := self._next()):

@@ -22,7 +22,7 @@ from charrnn.text.formats import APPLIES, Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
 from charrnn.text.plain import decode, with_newlines
-from charrnn.text.recognize import HEAD_BYTES, recognize, utf_without_mark
+from charrnn.text.recognize import HEAD_BYTES, recognize, wide_encoding
 from charrnn.text.rows import text_of
 from charrnn.text.sources import (
     STDIN,
@@ -203,12 +203,11 @@ class Corpus:
     def _refuse(self, first: bytes, name: str) -> None:
         """Raises an error if a file's first bytes are no text, or not in the encoding."""
         if (thing := recognize(first[:HEAD_BYTES])) is not None:
-            raise CorpusError(f"{name}: this is a {thing.name}, no text: {thing.remedy}")
-        encoding = utf_without_mark(first) if is_ascii_based(self.config.encoding) else None
+            raise CorpusError(f"{name}: no text, but {thing.name}: {thing.remedy}")
+        encoding = wide_encoding(first) if is_ascii_based(self.config.encoding) else None
         if encoding is not None:
             raise EncodingError(
-                f"{name}: not {self.config.encoding}, but {encoding} without a byte-order mark: "
-                f"take --encoding {encoding}"
+                f"{name}: not {self.config.encoding}, but {encoding}: take --encoding {encoding}"
             )
 
     def _decoded(self, blocks: Iterator[bytes], name: str) -> Iterator[str]:
@@ -216,7 +215,10 @@ class Corpus:
             self._notes.add("invalid bytes replaced by U+FFFD", invalid, name)
 
         at_start = True
-        for text in decode(blocks, self.config, name, count, self._advice):
+        advice = self._advice
+        if len(self.files) > 1:
+            advice += ", or go on without the rest of the file with --skip-damaged"
+        for text in decode(blocks, self.config, name, count, advice):
             if at_start and text.startswith("\ufeff"):
                 self._notes.add("byte-order marks left out", 1, name)
                 yield text[1:]

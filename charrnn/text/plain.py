@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from charrnn.config import DataConfig
 from charrnn.errors import EncodingError
-from charrnn.text.recognize import utf_without_mark
+from charrnn.text.recognize import wide_encoding
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COUNTING = "charrnn.replace"  # an error handler: as "replace", but counts
@@ -118,11 +118,7 @@ def _remedy(data: bytes, encoding: str) -> str:
 
 def _fitting(data: bytes) -> str | None:
     """Returns an encoding in which bytes may be a text."""
-    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "utf-32"
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    if (name := utf_without_mark(data)) is not None:
+    if (name := wide_encoding(data)) is not None:
         return name
     if 4 * sum(byte >= 0x80 for byte in data) > len(data):  # no language in Latin letters
         return None

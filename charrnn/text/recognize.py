@@ -1,5 +1,6 @@
 """What a file is by its first bytes, if it is no text: an archive, a document, another encoding."""
 
+import codecs
 import tarfile
 from typing import NamedTuple
 
@@ -18,30 +19,30 @@ class Thing(NamedTuple):
 UNPACK = "unpack it, and name the folder"
 SAVE_AS_TEXT = "save it as plain text, and name that"
 NAME_A_TEXT = "name a text, or train on its bytes with --unit byte"
-BINARY = Thing("binary file", NAME_A_TEXT)
+BINARY = Thing("a binary file", NAME_A_TEXT)
 
 _ZIP, _OPEN_DOCUMENT = b"PK\3\4", b"mimetypeapplication/vnd.oasis.opendocument"
 _EPUB = b"mimetypeapplication/epub+zip"
 # where the bytes stand, the bytes, and what has them there
 _MAGIC = (
-    (30, _EPUB, Thing("EPUB book", SAVE_AS_TEXT)),
-    (30, _OPEN_DOCUMENT, Thing("OpenDocument file", SAVE_AS_TEXT)),
-    (0, _ZIP, Thing("zip archive", UNPACK)),
-    (0, b"PK\5\6", Thing("zip archive", UNPACK)),
-    (257, b"ustar", Thing("tar archive", UNPACK)),
-    (0, b"7z\xbc\xaf\x27\x1c", Thing("7z archive", UNPACK)),
-    (0, b"Rar!\x1a\x07", Thing("rar archive", UNPACK)),
-    (0, b"!<arch>\n", Thing("ar archive", UNPACK)),
-    (0, b"%PDF-", Thing("PDF document", SAVE_AS_TEXT)),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Thing("Office document", SAVE_AS_TEXT)),
-    (0, b"{\\rtf", Thing("RTF document", SAVE_AS_TEXT)),
-    (60, b"BOOKMOBI", Thing("Kindle book", SAVE_AS_TEXT)),
-    (0, b"PAR1", Thing("Parquet table", "let its name end in .parquet")),
-    (0, b"ARROW1\0\0", Thing("Arrow table", "let its name end in .arrow")),
-    (0, b"SQLite format 3\0", Thing("SQLite database", "export a table of it as CSV")),
-    (0, b"\x89PNG\r\n\x1a\n", Thing("PNG image", NAME_A_TEXT)),
-    (0, b"\xff\xd8\xff", Thing("JPEG image", NAME_A_TEXT)),
-    (0, b"\x7fELF", Thing("program", NAME_A_TEXT)),
+    (30, _EPUB, Thing("an EPUB book", SAVE_AS_TEXT)),
+    (30, _OPEN_DOCUMENT, Thing("an OpenDocument file", SAVE_AS_TEXT)),
+    (0, _ZIP, Thing("a zip archive", UNPACK)),
+    (0, b"PK\5\6", Thing("a zip archive", UNPACK)),
+    (257, b"ustar", Thing("a tar archive", UNPACK)),
+    (0, b"7z\xbc\xaf\x27\x1c", Thing("a 7z archive", UNPACK)),
+    (0, b"Rar!\x1a\x07", Thing("a rar archive", UNPACK)),
+    (0, b"!<arch>\n", Thing("an ar archive", UNPACK)),
+    (0, b"%PDF-", Thing("a PDF document", SAVE_AS_TEXT)),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Thing("an Office document", SAVE_AS_TEXT)),
+    (0, b"{\\rtf", Thing("an RTF document", SAVE_AS_TEXT)),
+    (60, b"BOOKMOBI", Thing("a Kindle book", SAVE_AS_TEXT)),
+    (0, b"PAR1", Thing("a Parquet table", "let its name end in .parquet")),
+    (0, b"ARROW1\0\0", Thing("an Arrow table", "let its name end in .arrow")),
+    (0, b"SQLite format 3\0", Thing("an SQLite database", "export a table of it as CSV")),
+    (0, b"\x89PNG\r\n\x1a\n", Thing("a PNG image", NAME_A_TEXT)),
+    (0, b"\xff\xd8\xff", Thing("a JPEG image", NAME_A_TEXT)),
+    (0, b"\x7fELF", Thing("a program", NAME_A_TEXT)),
 )
 # the same, the ending of its name, and the program that makes it
 _COMPRESSED = (
@@ -60,16 +61,16 @@ def recognize(head: bytes) -> Thing | None:
     for start, magic, ending, program in _COMPRESSED:
         if head.startswith(magic, start):
             if _is_tar(decompress_start(head, ending)):
-                return Thing(f"{program}-compressed tar archive", UNPACK)
+                return Thing(f"a {program}-compressed tar archive", UNPACK)
             remedy = f"decompress it first, or let its name end in {ending}"
-            return Thing(f"{program}-compressed file", remedy)
-    return Thing("tar archive", UNPACK) if _is_tar(head) else None
+            return Thing(f"a {program}-compressed file", remedy)
+    return Thing("a tar archive", UNPACK) if _is_tar(head) else None
 
 
 def _office(head: bytes) -> Thing | None:
     """Returns the document that a zip archive is, by the files in it."""
     if b"[Content_Types].xml" in head or b"_rels/.rels" in head:
-        return Thing("Office document (.docx, .xlsx, .pptx)", SAVE_AS_TEXT)
+        return Thing("an Office document (.docx, .xlsx, .pptx)", SAVE_AS_TEXT)
     return None
 
 
@@ -82,17 +83,19 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
-def utf_without_mark(data: bytes) -> str | None:
-    """Returns the encoding of a text whose characters have two or four bytes, by its zero bytes.
+def wide_encoding(data: bytes) -> str | None:
+    """Returns the encoding of a text whose characters have two or four bytes.
 
-    Zero bytes stand in half of the places, or in three quarters, only if a text is made of ASCII
-    characters mostly; a tenth of these places is enough here.
+    It shows by its byte-order mark, or by its zero bytes: of ASCII characters, they stand in every
+    second place, or in three of four; a tenth of these places is enough here.
     """
-    zeros = [data[start::4].count(0) for start in range(4)]
-    quarter = max(len(data) // 4, 1)
-    for name, (a, b, c, d) in (("le", (0, 1, 2, 3)), ("be", (3, 2, 1, 0))):
-        first, second, third, fourth = (zeros[i] / quarter for i in (a, b, c, d))
-        if fourth > 0.9 and third > 0.9 and first < 0.1:
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = [data[start::4].count(0) / max(len(data) // 4, 1) for start in range(4)]
+    for name, (first, second, third, fourth) in (("le", zeros), ("be", zeros[::-1])):
+        if third > 0.9 and fourth > 0.9 and first < 0.1:
             return f"utf-32-{name}"
         if min(second, fourth) > 0.1 and max(first, third) < min(second, fourth) / 10:
             return f"utf-16-{name}"

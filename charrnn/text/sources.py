@@ -70,7 +70,7 @@ def _skipped(file: str, config: DataConfig, notes: Notes) -> bool:
     if kind is None and b"\0" in head and is_ascii_based(config.encoding):
         kind = BINARY
     if kind is not None:
-        notes.add(f"skipped as {kind.name}", 1, file)
+        notes.add(f"files skipped that are no text, but {kind.name}", 1, file)
     return kind is not None
 
 

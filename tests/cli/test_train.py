@@ -162,7 +162,7 @@ def test_folders_and_several_sources(tmp_path: Path, runs: Path) -> None:
     (texts / "b.txt").write_text("Anna had tea.\n" * 20)
     (texts / "c.bin").write_bytes(b"\0\1\2\3")
     notes = succeed("train", texts, "--runs", runs, *TINY).stderr
-    assert f"skipped as binary file: 1 ({texts / 'c.bin'})" in notes
+    assert f"files skipped that are no text, but a binary file: 1 ({texts / 'c.bin'})" in notes
     assert "560 characters" in notes
     both = succeed("train", texts / "a.txt", texts / "b.txt", "--runs", runs, *TINY).stderr
     assert "560 characters" in both

@@ -97,7 +97,11 @@ class Finder:
     def _files(self, paths: Iterable[str]) -> list[str]:
         """Returns those that are files, each once, sorted."""
         files: dict[str, str] = {}  # by their real paths
-        for path in filter(os.path.isfile, paths):
+        for path in paths:
+            if not os.path.isfile(path):
+                if not os.path.isdir(path):
+                    self._notes.add("dead links, pipes and the like skipped", 1, path)
+                continue
             real = os.path.realpath(path)
             if real in files:
                 self._notes.add("links skipped that lead to what is read anyway", 1, path)

@@ -90,6 +90,7 @@ def _open(path: str, split: str, column: str | None = None) -> "IterableDataset"
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # to read a file, no one need be told
     logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are ours to print
     kind = kind_of(path)
     if kind == "hub":

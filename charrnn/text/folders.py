@@ -7,6 +7,7 @@ import fnmatch
 import glob
 import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from charrnn.config import MODEL_FILE, TRAINING_FILE
 from charrnn.errors import DamagedError, reason
 from charrnn.text.compressed import remedy
 from charrnn.text.notes import Notes
+
+_AGAIN = "links skipped that lead to what is read anyway"
 
 
 class Finder:
@@ -38,7 +41,8 @@ class Finder:
         Raises:
             DamagedError: A folder cannot be read.
         """
-        anchor, parts = Path(pattern).anchor, Path(pattern).parts
+        anchor = Path(pattern).anchor
+        parts = Path(re.sub(r"(?:\*\*/)+(?=\*\*(?:/|$))", "", pattern)).parts  # **/** is **
         paths = [anchor]
         for i, part in enumerate(parts[1:] if anchor else parts, start=1):
             if part == "**":
@@ -69,7 +73,8 @@ class Finder:
             while waiting:
                 folder = waiting.pop()
                 if (real := os.path.realpath(folder)) in seen:
-                    self._notes.add("links skipped that lead to what is read anyway", 1, folder)
+                    if os.path.islink(folder):
+                        self._notes.add(_AGAIN, 1, folder)
                     continue
                 seen.add(real)
                 if _is_run(folder):
@@ -103,8 +108,8 @@ class Finder:
                     self._notes.add("dead links, pipes and the like skipped", 1, path)
                 continue
             real = os.path.realpath(path)
-            if real in files:
-                self._notes.add("links skipped that lead to what is read anyway", 1, path)
+            if real in files and path != files[real]:
+                self._notes.add(_AGAIN, 1, path)
             if real not in files or not os.path.islink(path):
                 files[real] = path
         return [str(path) for path in sorted(map(Path, files.values()))]

@@ -49,7 +49,7 @@ def decode(
     codec = codecs.lookup(config.encoding)
     decoder = codecs.getincrementaldecoder(config.encoding)(errors)
     whole = codec.name.startswith(("utf-8", "utf-16", "utf-32"))  # never decode a lone surrogate
-    offset = 0  # bytes of the file before this block
+    offset, chars = 0, 0  # bytes and characters of the file before this block
     for block in itertools.chain(blocks, [b""]):  # the empty one is the end
         pending = len(decoder.getstate()[0])  # bytes of a character that the last block began
         before = _replaced
@@ -67,7 +67,10 @@ def decode(
                 f"{_remedy(around, config.encoding)}{advice and ', or '}{advice}"
             ) from None
         count(_replaced - before)
-        yield text if whole else whole_characters(text, config, name, count)
+        if not whole:
+            text = whole_characters(text, config, f"{name}: after {chars:,} characters", count)
+            chars += len(text)
+        yield text
         offset += len(block)
 
 

@@ -1,6 +1,7 @@
 """What a file is by its first bytes, if it is no text: an archive, a document, another encoding."""
 
 import codecs
+import contextlib
 import tarfile
 from typing import NamedTuple
 
@@ -46,10 +47,10 @@ _MAGIC = (
 )
 # the same, the ending of its name, and the program that makes it
 _COMPRESSED = (
-    (0, b"\x1f\x8b\x08", ".gz", "gzip"),
-    (4, b"1AY&SY", ".bz2", "bzip2"),
-    (0, b"\xfd7zXZ\0", ".xz", "xz"),
-    (0, b"\x28\xb5\x2f\xfd", ".zst", "zstd"),
+    (0, b"\x1f\x8b\x08", ".gz", "a gzip"),
+    (4, b"1AY&SY", ".bz2", "a bzip2"),
+    (0, b"\xfd7zXZ\0", ".xz", "an xz"),
+    (0, b"\x28\xb5\x2f\xfd", ".zst", "a zstd"),
 )
 
 
@@ -61,9 +62,9 @@ def recognize(head: bytes) -> Thing | None:
     for start, magic, ending, program in _COMPRESSED:
         if head.startswith(magic, start):
             if _is_tar(decompress_start(head, ending)):
-                return Thing(f"a {program}-compressed tar archive", UNPACK)
+                return Thing(f"{program}-compressed tar archive", UNPACK)
             remedy = f"decompress it first, or let its name end in {ending}"
-            return Thing(f"a {program}-compressed file", remedy)
+            return Thing(f"{program}-compressed file", remedy)
     return Thing("a tar archive", UNPACK) if _is_tar(head) else None
 
 
@@ -94,9 +95,14 @@ def wide_encoding(data: bytes) -> str | None:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     zeros = [data[start::4].count(0) / max(len(data) // 4, 1) for start in range(4)]
-    for name, (first, second, third, fourth) in (("le", zeros), ("be", zeros[::-1])):
+    for order, (first, second, third, fourth) in (("le", zeros), ("be", zeros[::-1])):
+        name = None
         if third > 0.9 and fourth > 0.9 and first < 0.1:
-            return f"utf-32-{name}"
-        if min(second, fourth) > 0.1 and max(first, third) < min(second, fourth) / 10:
-            return f"utf-16-{name}"
+            name = f"utf-32-{order}"
+        elif second + fourth > 0.2 and first + third < (second + fourth) / 10:
+            name = f"utf-16-{order}"
+        with contextlib.suppress(UnicodeError):  # samples of a sound may look like that, too
+            if name is not None:
+                codecs.getincrementaldecoder(name)().decode(data)
+                return name
     return None

@@ -47,7 +47,9 @@ def test_a_folder_is_read_sorted_and_deep_without_hidden_and_binary_files(librar
     names = [str(Path(file).relative_to(library)) for file, *_ in corpus.files]
     assert names == ["Z.txt", "a.md", "b.txt", "sub/c", "sub/deep/d.txt"]
     assert read(library) == "\n".join(f"<{name}>" for name in names)
-    assert corpus.notes == [f"files skipped that are no text, but a binary file: 1 ({library / 'image.png'})"]
+    assert corpus.notes == [
+        f"files skipped that are no text, but a binary file: 1 ({library / 'image.png'})"
+    ]
 
 
 @pytest.mark.parametrize(

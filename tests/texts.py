@@ -46,6 +46,13 @@ def read(*sources: str | Path, **config: Any) -> str:
     return "".join(map(str, pieces))
 
 
+def notes_of(*sources: str | Path, **config: Any) -> list[str]:
+    """Returns what is noted while sources are read."""
+    corpus = Corpus(sources, DataConfig(**config))
+    assert list(corpus.pieces())
+    return corpus.notes
+
+
 def read_bytes(*sources: str | Path) -> bytes:
     """Returns the bytes of sources, in one."""
     return b"".join(

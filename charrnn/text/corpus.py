@@ -6,7 +6,6 @@ text. Between two files a newline is put if the first lacks it at its end. Bytes
 """
 
 import contextlib
-import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import NamedTuple, cast
 from charrnn.config import DataConfig, option_name
 from charrnn.errors import CorpusError, DamagedError, EncodingError, OptionError
 from charrnn.text.arrow_rows import arrow_table
-from charrnn.text.chunks import Piece
+from charrnn.text.chunks import Piece, first_of
 from charrnn.text.compressed import byte_blocks
 from charrnn.text.csv_rows import csv_table
 from charrnn.text.formats import APPLIES, Kind, compression, kind_of
@@ -174,8 +173,8 @@ class Corpus:
 
     def _read_blocks(self, blocks: Iterator[bytes], file: File) -> Iterator[Piece]:
         kind, note = self._kind(file), self._notes
-        first = next(blocks, b"")
-        blocks = itertools.chain([first], blocks)
+        start, blocks = first_of(blocks, HEAD_BYTES if kind == "json" else 1, len)
+        first = b"".join(start)
         if kind == "json" and not is_array(first.decode(self.config.encoding, "ignore")):
             kind = "text"
         if kind == "text" and self.config.unit == "byte":

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from charrnn.config import DataConfig, Quotes
@@ -215,8 +216,5 @@ def _texts(rows: Sequence[Row]) -> list[str]:
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    """Returns whether a cell is a number in any country's way of writing: 1,234.5 or 12,5 %."""
+    return re.fullmatch(r"\s*[-+]?[\d.,']*\d(e[-+]?\d+)?\s*%?\s*", cell, re.IGNORECASE) is not None

@@ -101,6 +101,8 @@ def _rows_of_array(pieces: Iterator[str], name: str) -> Iterator[Group]:
                 raise DamagedError(f"{name}: row {number}: no JSON ({error}): {_REMEDY}") from None
             text, place = text[place:] + more, 0
         else:
+            if not isinstance(row, dict):
+                yield Group.of(rows, number)
             rows.append(_an_object(row, number + len(rows), name))
     yield Group.of(rows, number)
     for rest in itertools.chain([text[place + 1 :]], pieces):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from charrnn.text.compressed import decompress_start
 
 HEAD_BYTES = 8192  # that show what a file is
+_SHORTEST_WIDE = 32  # bytes whose zeros show an encoding
 
 
 class Thing(NamedTuple):
@@ -94,7 +95,9 @@ def wide_encoding(data: bytes) -> str | None:
         return "utf-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    zeros = [data[start::4].count(0) / max(len(data) // 4, 1) for start in range(4)]
+    if len(data) < _SHORTEST_WIDE:
+        return None
+    zeros = [data[start::4].count(0) / (len(data) // 4) for start in range(4)]
     for order, (first, second, third, fourth) in (("le", zeros), ("be", zeros[::-1])):
         name = None
         if third > 0.9 and fourth > 0.9 and first < 0.1:

@@ -6,19 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from texts import error_of, read, write
+from texts import error_of, notes_of, read, write
 
-from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus
 
 LINKS = "links skipped that lead to what is read anyway"
-
-
-def notes_of(source: str | Path, **config: Any) -> list[str]:
-    corpus = Corpus([source], DataConfig(**config))
-    list(corpus.pieces())
-    return corpus.notes
 
 
 @pytest.fixture

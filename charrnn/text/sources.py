@@ -51,7 +51,7 @@ def find_files(source: str, config: DataConfig, notes: Notes) -> list[str]:
     texts = [file for file in files if not _skipped(file, config, notes)]
     if not texts:
         raise CorpusError(
-            f"{source}: no text files in it: name a file or another folder, or take --unit byte"
+            f"{source}: no text files in it: name others, or train on bytes with --unit byte"
             if files
             else f"{source}: no files in it: name a file or another folder"
         )

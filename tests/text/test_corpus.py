@@ -1,15 +1,28 @@
 """Laws of the corpus: text arrives as it is, wherever it comes from, or there is a named error."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from texts import ODD, cut, error_of, give_stdin, read, read_bytes, read_in_blocks, write
+from texts import (
+    ODD,
+    cut,
+    error_of,
+    give_stdin,
+    notes_of,
+    read,
+    read_bytes,
+    read_in_blocks,
+    write,
+)
 
-from charrnn.errors import EncodingError
+from charrnn.config import DataConfig, option_name
+from charrnn.errors import EncodingError, OptionError
 from charrnn.text.compressed import READ_BYTES
-from charrnn.text.corpus import Corpus
+from charrnn.text.corpus import Corpus, open_all, refuse_unused
 from charrnn.text.spool import Spool
 
 few = settings(max_examples=40, deadline=None)
@@ -138,6 +151,131 @@ def test_the_file_with_the_invalid_byte_is_named(tmp_path: Path) -> None:
     good = write(tmp_path / "1.txt", "good " * 100)
     bad = write(tmp_path / "2.txt", b"caf\xe9 au lait")
     assert error_of(good, bad).startswith(f"{bad}: not valid utf-8 at byte 3: ")
+
+
+WESTERN = "I had \u201ccoffee\u201d \u2014 caf\xe9 au lait. "
+HINTS = {
+    "cp1252": (WESTERN, "name its encoding with --encoding (cp1252 fits)"),
+    "latin-1": ("caf\xe9 au lait, s\xed. ", "name its encoding with --encoding (latin-1 fits)"),
+    "cp1251": ("привет, мир. ", "name its encoding with --encoding (cp1251, gb18030, "),
+    "shift_jis": ("日本語の文。", "name its encoding with --encoding (cp1251, gb18030, shift_jis"),
+}
+
+
+@pytest.mark.parametrize("encoding", HINTS)
+def test_the_encoding_that_is_offered_reads_the_text(tmp_path: Path, encoding: str) -> None:
+    text, hint = HINTS[encoding]
+    path = write(tmp_path / "a.txt", (text * 9).encode(encoding))
+    message = error_of(path)
+    assert f": {hint}" in message
+    assert message.endswith(", or take --encoding-errors replace, or train with --unit byte")
+    assert read(path, encoding=encoding) == text * 9
+    assert read(path, encoding_errors="replace")
+    assert read_bytes(path) == path.read_bytes()
+
+
+def test_no_other_encoding_is_offered_for_a_few_bad_bytes_in_sound_utf_8(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "日本語の文。".encode() * 9 + b"\x93" + "日本語".encode() * 9)
+    assert ": mend the text (most of it is valid), or take" in error_of(path)
+
+
+@few
+@given(st.binary(max_size=40), st.sampled_from(["utf-8", "ascii", "gb18030", "utf-16-le"]))
+def test_replaced_bytes_are_counted(folder: Path, data: bytes, encoding: str) -> None:
+    path = write(folder / "a.txt", b"..." + data)
+    more: dict[str, str] = {"encoding": encoding, "encoding_errors": "replace", "newlines": "keep"}
+    text = read(path, **more)
+    assert text == (b"..." + data).decode(encoding, "replace")
+    counts = [note for note in notes_of(path, **more) if note.startswith("invalid bytes")]
+    if encoding in ("utf-8", "ascii"):
+        replaced = text.count("\ufffd") - data.decode(encoding, "ignore").count("\ufffd")
+        assert len(counts) == (replaced > 0)
+        assert all(f"replaced by U+FFFD: {replaced} (" in note for note in counts)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"), [("utf-7", b"ab +2AA- c"), ("unicode_escape", rb"ab \ud800 c")]
+)
+def test_an_encoding_cannot_produce_half_a_character(
+    tmp_path: Path, encoding: str, data: bytes
+) -> None:
+    path = write(tmp_path / "a.txt", data)
+    assert re.match(
+        r".*: after 0 characters: half a character \(U\+D800, ", error_of(path, encoding=encoding)
+    )
+    assert read(path, encoding=encoding, encoding_errors="replace") == "ab \ufffd c"
+    kept = read(path, encoding=encoding, encoding_errors="surrogateescape")
+    assert kept.encode("utf-8", "surrogateescape") == b"ab \xed\xa0\x80 c"
+
+
+# Line ends.
+
+
+@few
+@given(st.text(st.sampled_from("a\r\n")), st.integers(1, 5))
+def test_windows_line_ends_are_read_as_newlines_and_counted(
+    folder: Path, text: str, size: int
+) -> None:
+    path = write(folder / "lines.txt", text + "a")
+    with pytest.MonkeyPatch.context() as patch:
+        read_in_blocks(patch, size)
+        assert read(path) == text.replace("\r\n", "\n") + "a"
+        count = text.count("\r\n")
+        note = f"Windows line ends read as newlines: {count} ({'first in ' * (count > 1)}{path})"
+        assert notes_of(path) == [f"{note}; --newlines keep keeps them"] * (count > 0)
+        assert read(path, newlines="keep") == text + "a"
+        assert read_bytes(path) == path.read_bytes()
+
+
+# Settings that mean nothing for the sources.
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "hint"),
+    [
+        ("a.txt", {"column": "x"}, "plain text: leave it out, or say with --format"),
+        ("a.txt", {"separator": "|"}, "plain text: leave it out, or say with --format"),
+        ("a.txt", {"delimiter": ";"}, "plain text: leave it out, or say with --format"),
+        ("a.txt", {"no_header": True}, "plain text: leave it out, or say with --format"),
+        ("a.txt", {"split": "test"}, "plain text: leave it out"),
+        ("a.jsonl", {"quotes": "text"}, "jsonl: leave it out"),
+        ("a.jsonl", {"delimiter": ";"}, "jsonl: leave it out"),
+        ("a.jsonl.gz", {"split": "test"}, "jsonl: leave it out"),
+        ("a.csv", {"format": "text", "column": "x"}, "plain text: leave it out"),
+        ("a.parquet", {"encoding": "latin-1"}, "parquet: leave it out"),
+        ("a.txt", {"unit": "byte", "encoding": "latin-1"}, "bytes: leave it out"),
+        ("a.txt", {"unit": "byte", "encoding_errors": "replace"}, "bytes: leave it out"),
+        ("a.txt", {"unit": "byte", "newlines": "keep"}, "bytes: leave it out"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused(
+    tmp_path: Path, name: str, settings: dict[str, Any], hint: str
+) -> None:
+    path = write(tmp_path / name, "text")
+    config = DataConfig(**settings)
+    with pytest.raises(OptionError) as raised:
+        open_all([str(path)], config, "")
+    option = next(option_name(key) for key in reversed(settings))
+    assert str(raised.value).startswith(f"{option}: {path}: it means nothing for {hint}")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("a.txt", {"encoding": "latin-1"}),
+        ("a.txt", {"format": "csv", "column": "x", "no_header": True}),
+        ("a.jsonl", {"unit": "byte", "encoding": "latin-1"}),
+        ("a.jsonl", {"column": "x", "separator": "", "encoding_errors": "replace"}),
+        ("hf:x", {"split": "test", "column": "x"}),
+    ],
+)
+def test_a_setting_that_means_something_is_taken(
+    tmp_path: Path, name: str, settings: dict[str, Any]
+) -> None:
+    path = name if name.startswith("hf:") else str(write(tmp_path / name, "text"))
+    open_all([path], DataConfig(**settings), "")
+    other = str(write(tmp_path / "other.txt", "text"))
+    refuse_unused(DataConfig(**settings), [Corpus([other]), Corpus([path])])
 
 
 # Several files.

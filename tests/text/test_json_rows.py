@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from texts import error_of, notes_of, read, read_in_blocks, write
 
-from charrnn.text.corpus import Corpus
-
 LEFT_OUT, WRITTEN = "rows without text left out", "values that are no strings written as text"
 AS_TEXT = "mend the row, or read it as plain text with --format text"
 
@@ -152,9 +150,8 @@ def test_more_after_an_array_is_no_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ['{"a": "b"}', '["a", "b"]', "[]", "[", "", '"a"', "[[{}]]"])
 def test_json_that_is_no_array_of_rows_is_plain_text(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.json", text)
-    corpus = Corpus([path])
-    assert "".join(map(str, corpus.pieces())) == text
-    assert corpus.notes == []
+    assert read(path) == text
+    assert notes_of(path) == []
 
 
 # --- half characters

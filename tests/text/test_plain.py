@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from backports import zstd as zstd_library
 from texts import ODD, error_of, give_stdin, read, read_bytes, write
 
 from charrnn.errors import CorpusError
@@ -44,6 +45,42 @@ def test_a_compressed_file_reads_like_a_plain_one(tmp_path: Path, kind: str) -> 
     path = write(tmp_path / f"a.txt.{kind}", COMPRESS[kind](text.encode()))
     assert read(path, newlines="keep") == text
     assert read_bytes(path) == text.encode()
+
+
+@each_kind
+def test_zero_bytes_after_compressed_data_are_padding(tmp_path: Path, kind: str) -> None:
+    data = COMPRESS[kind](b"hello\n") + bytes(512)
+    assert read(write(tmp_path / f"a.{kind}", data + data)) == "hello\nhello\n"
+
+
+@each_kind
+@pytest.mark.parametrize("more", [b"more", b"\0\0more", b"\xff" * 99])
+def test_other_bytes_after_compressed_data_are_a_damage(
+    tmp_path: Path, kind: str, more: bytes
+) -> None:
+    path = write(tmp_path / f"a.{kind}", COMPRESS[kind](b"hello\n") + more)
+    assert error_of(path).startswith(f"{path}: damaged or cut short (")
+    assert read(path, skip_damaged=True) == "hello\n"
+
+
+@each_kind
+def test_compressed_data_cut_anywhere_is_a_named_error(tmp_path: Path, kind: str) -> None:
+    text = "".join(f"I had coffee {i}.\n" for i in range(50))
+    data = COMPRESS[kind](text.encode())
+    for size in range(len(data)):
+        path = write(tmp_path / f"a.{kind}", data[:size])
+        assert error_of(path).startswith(f"{path}: damaged or cut short (")
+        assert text.startswith(read(path, skip_damaged=True))
+    assert read(write(path, data)) == text
+
+
+def test_a_large_zstd_window_is_read(tmp_path: Path) -> None:
+    """As `zstd --long=31` writes it; other readers refuse it."""
+    options = {zstd_library.CompressionParameter.window_log: 30}
+    data = zstd_library.compress(b"hello\n" * 9, options=options)
+    compressor = zstd_library.ZstdCompressor(options=options)  # of unknown size: a whole window
+    data += compressor.compress(b"hello\n") + compressor.flush()
+    assert read(write(tmp_path / "a.zst", data)) == "hello\n" * 10
 
 
 @each_kind

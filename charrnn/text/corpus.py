@@ -13,7 +13,6 @@ from typing import NamedTuple, cast
 
 from charrnn.config import DataConfig, option_name
 from charrnn.errors import CorpusError, DamagedError, EncodingError, OptionError
-from charrnn.text.arrow_rows import arrow_table
 from charrnn.text.chunks import Piece, first_of
 from charrnn.text.compressed import byte_blocks
 from charrnn.text.csv_rows import csv_table
@@ -165,6 +164,8 @@ class Corpus:
 
     def _read(self, file: File) -> Iterator[Piece]:
         if self._kind(file) in ("parquet", "arrow", "hub"):
+            from charrnn.text.arrow_rows import arrow_table  # at need: it takes a while to load
+
             with arrow_table(file.path, self.config, self._notes) as table:
                 yield from text_of(table, self.config, file.name, self._notes)
             return

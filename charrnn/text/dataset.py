@@ -165,11 +165,12 @@ class Dataset:
             if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
                 same_size = now.chars == origin.corpus_chars
                 symbols = f"{UNIT_NAMES[origin.data_config.unit]}s"
+                earlier = ", or an earlier version read it otherwise" if origin.reader < 2 else ""
                 raise CorpusError(
-                    f"{corpus.name}: the text has changed since the run began "
+                    f"{corpus.name}: the text has changed since the run began{earlier} "
                     f"({origin.corpus_chars:,} {symbols} then, "
                     f"{'other' if same_size else f'{now.chars:,}'} {symbols} now): "
-                    "restore it, or start a new run"
+                    "restore it, or start a new run (--init-from takes the weights)"
                 )
             text = now.text
         validation = None

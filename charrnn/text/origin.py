@@ -18,6 +18,7 @@ class Origin:
     corpus_sha256: str
     val_source: str | None = None  # another text to validate on
     val_sha256: str = ""
+    reader: int = 2  # the rules by which tables and folders were read; 1: as at first
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -33,7 +34,7 @@ class Origin:
             ValueError: A number is negative.
             OptionError: A setting is out of range.
         """
-        values = {key: state[key] for key in cls.__annotations__ if key in state}
+        values = {"reader": 1, **{key: state[key] for key in cls.__annotations__ if key in state}}
         data_config = values.get("data_config")
         if isinstance(data_config, dict):  # earlier versions kept all line ends
             data_config = {"newlines": "keep"} | data_config

@@ -46,6 +46,7 @@ LIBRARIES = {
     "rich": {"display", "cli"},
     "typer": {"cli"},
     "datasets": {"text/arrow_rows", "text/hub"},
+    "huggingface_hub": {"text/hub"},
     "pyarrow": {"text/arrow_rows"},
     "backports": {"text/compressed"},
     "safetensors": {"store/checkpoint", "training/recorder"},

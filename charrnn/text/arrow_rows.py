@@ -57,8 +57,9 @@ def _named_errors(file: str) -> Iterator[None]:
         raise
     except Exception as error:
         # datasets lets through the errors of every format's own reader
+        remedy = "check the network" if kind_of(file) == "hub" else "get a whole copy"
         raise DamagedError(
-            f"{file}: damaged or cut short ({reason(error)}): get a whole copy, or go on "
+            f"{file}: damaged or cut short ({reason(error)}): {remedy}, or go on "
             "without the rest of it with --skip-damaged"
         ) from None
 
@@ -90,13 +91,14 @@ def _open(path: str, split: str, column: str | None = None) -> "IterableDataset"
     import datasets
 
     datasets.disable_progress_bars()
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # to read a file, no one need be told
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # nobody is told of a file that is read
     logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are ours to print
     kind = kind_of(path)
     if kind == "hub":
         rows = open_hub(path, split)
     else:
-        options: dict[str, Any] = {}
+        # datasets leaves a lock there, named after the path, which is new each time
+        options: dict[str, Any] = {"cache_dir": os.path.dirname(path)}
         if kind == "parquet":
             import pyarrow.dataset
 
@@ -104,7 +106,7 @@ def _open(path: str, split: str, column: str | None = None) -> "IterableDataset"
             scan = pyarrow.dataset.ParquetFragmentScanOptions(
                 pre_buffer=False, use_buffered_stream=True
             )
-            options = {"fragment_scan_options": scan, "batch_size": 2**16}
+            options |= {"fragment_scan_options": scan, "batch_size": 2**16}
             options |= {"columns": [column]} if column is not None else {}
         rows = datasets.load_dataset(
             kind, data_files=path, split="train", streaming=True, **options

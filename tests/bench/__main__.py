@@ -24,6 +24,7 @@ TABLES: dict[str, Callable[[int], list[Row]]] = {
     "sampling": figures.sampling,
     "evaluation": figures.evaluation,
     "loader": figures.loader,
+    "tables": figures.tables,
     "start-up": figures.start_up,
     "scaling": figures.scaling,
 }

@@ -1,5 +1,6 @@
 """One function for each table of the benchmark; each returns rows of named figures."""
 
+import csv
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import pyarrow.parquet
 import torch
 
 from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
@@ -250,6 +252,39 @@ def loader(rounds: int, copies: int = 400) -> list[Row]:
             "chars_per_second": round((dataset.train_chars + dataset.val_chars) / first_s),
         },
         {"what": "batches", "chars_per_second": round(dataset.train_chars / batches_s)},
+    ]
+
+
+def tables(rounds: int, copies: int = 100) -> list[Row]:
+    """The text of rows, in a warm cache; JSON lines against a bare loop of ``json.loads``."""
+    lines = COFFEE.read_text(encoding="utf-8").splitlines() * copies
+    rows = [{"n": i, "text": line} for i, line in enumerate(lines)]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {
+            kind: Path(folder) / f"rows.{kind}" for kind in ("jsonl", "json", "csv", "parquet")
+        }
+        paths["jsonl"].write_text("".join(json.dumps(row) + "\n" for row in rows))
+        paths["json"].write_text(json.dumps(rows))
+        with paths["csv"].open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), paths["parquet"])
+
+        def read(path: Path) -> Run:
+            corpus = Corpus([path], DataConfig(column="text"))
+            return lambda: [len(piece) for piece in corpus.pieces()] and None
+
+        def bare() -> None:
+            with paths["jsonl"].open() as lines:
+                for line in lines:
+                    json.loads(line)["text"]
+
+        seconds = medians_s([bare, *map(read, paths.values())], max(3, rounds // 5))
+    chars = sum(len(str(row["text"])) + 1 for row in rows)
+    return [
+        {"what": what, "chars_per_second": round(chars / s), "times_json": round(seconds[0] / s, 2)}
+        for what, s in zip(["json.loads, line by line", *paths], seconds, strict=True)
     ]
 
 

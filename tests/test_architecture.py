@@ -122,7 +122,7 @@ def test_no_imports_form_a_cycle() -> None:
 INNER = {f"text/{name}" for name in ("sources", "spool", "plain", "rows", "survey", "corpus")}
 INNER |= {f"text/{name}" for name in ("formats", "folders", "compressed", "recognize", "notes")}
 INNER |= {f"text/{name}" for name in ("arrow_rows", "csv_rows", "json_rows", "hub")}
-INNER |= {f"text/{name}" for name in ("holdout",)}
+INNER |= {f"text/{name}" for name in ("holdout", "order")}
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if wing(file) in ("training", "store")])

@@ -120,6 +120,8 @@ class Dataset:
             ended = all(copy.ended for copy in copies.values())
             first_pass = _first_pass(corpus, watch, ended=ended)
             vocabulary, notes = first_pass.vocabulary, _notes(corpus, first_pass)
+            if first_pass.is_sorted and other is None:
+                notes += _advice_on_order(corpus)
             if extra is not None:
                 vocabulary = vocabulary.union(extra)
             validation, val_sha256 = None, ""
@@ -258,6 +260,16 @@ def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
             f"{first_pass.unknown_chars:,} characters of the text are unknown to the model"
         )
     return notes
+
+
+def _advice_on_order(corpus: Corpus) -> list[str]:
+    """Returns what to do about sorted lines, if the tail validates."""
+    if corpus.config.hold_out == "lines" or not corpus.config.val_fraction:
+        return []
+    return [
+        f"{corpus.name}: its lines are sorted, so it is the end of the alphabet that validates; "
+        "--split lines holds out lines from all of it instead"
+    ]
 
 
 def _validation_corpus(source: str, config: DataConfig) -> Corpus:

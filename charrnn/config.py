@@ -22,6 +22,7 @@ EncodingErrors = Literal["strict", "replace", "surrogateescape"]
 Format = Literal["text", "jsonl", "json", "csv", "tsv"]
 Newlines = Literal["lf", "keep"]
 Quotes = Literal["csv", "text"]
+HoldOut = Literal["tail", "lines"]
 
 # what a run's folder holds, and marks it as one
 MODEL_FILE = "model.safetensors"  # its best model
@@ -61,6 +62,7 @@ _RANGES: dict[str, Range] = {
     "min_count": _ONE_OR_MORE,
     "vocabulary_from": _ONE_OR_MORE,
     "val_fraction": (lambda x: 0 <= x <= 0.9, "0 to 0.9"),
+    "hold_out": _one_of(HoldOut),
     "block_chars": (lambda n: n >= 1024, "1024 or more"),
     "batch_size": _SIZE,
     "seq_len": _SIZE,
@@ -88,6 +90,8 @@ _RANGES: dict[str, Range] = {
 
 def option_name(field: str) -> str:
     """Returns the option that sets a field."""
+    if field == "hold_out":
+        return "--split"
     return "--" + field.removesuffix("_s").replace("_", "-")
 
 
@@ -98,8 +102,8 @@ def check(values: Mapping[str, Any]) -> None:
         values: by field name; None is a setting that is not set.
 
     Raises:
-        OptionError: A value is out of range, the encoding is unknown, or more than one limit is
-            set.
+        OptionError: A value is out of range, the encoding is unknown, or two settings exclude
+            each other.
     """
     for name, value in values.items():
         in_range, words = _RANGES.get(name, (None, ""))
@@ -109,6 +113,8 @@ def check(values: Mapping[str, Any]) -> None:
     limits = [option_name(name) for name in LIMITS if values.get(name) is not None]
     if len(limits) > 1:
         raise OptionError(f"{' and '.join(limits)}: give one of them, not {len(limits)}")
+    if values.get("hold_out") == "lines" and values.get("val_fraction") == 0:
+        raise OptionError("--split lines and --val-fraction 0: give one of them")
     encoding = values.get("encoding")
     try:
         "".encode("utf-8" if encoding is None else encoding)
@@ -169,11 +175,12 @@ class DataConfig(_Checked):
     skip_damaged: bool = False  # leave out what cannot be read, instead of stopping
     min_count: int = 1  # characters that are seen less often are unknown to the model
     vocabulary_from: int | None = None  # only the first N characters make the vocabulary
-    val_fraction: float = 0.1  # share of the text, its tail, kept for validation
+    val_fraction: float = 0.1  # share of the text kept for validation
+    hold_out: HoldOut = "tail"  # which part that is; lines: every tenth line, or as the share says
     block_chars: int = 2**24  # characters held in memory at once
 
     def train_chars(self, chars: int) -> int:
-        """Returns how many of a text's ``chars`` characters train; the rest validate.
+        """Returns how many of a text's ``chars`` characters train; the rest, its tail, validates.
 
         A fraction above 0 leaves at least 2 characters for validation.
         """

@@ -123,6 +123,7 @@ def test_no_imports_form_a_cycle() -> None:
 INNER = {f"text/{name}" for name in ("sources", "spool", "plain", "rows", "survey", "corpus")}
 INNER |= {f"text/{name}" for name in ("formats", "folders", "compressed", "recognize", "notes")}
 INNER |= {f"text/{name}" for name in ("arrow_rows", "csv_rows", "json_rows", "hub")}
+INNER |= {f"text/{name}" for name in ("holdout", "order")}
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if wing(file) in ("training", "store")])
@@ -313,7 +314,7 @@ def test_the_default_that_is_shown_is_the_dataclasses(command: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_field_of_a_users_config_is_an_option(command: str) -> None:
     inner = {"vocab_size", "block_chars", "final_learning_rate", "warmup", "save_every_s"}
-    inner |= {"max_val_chars"}
+    inner |= {"max_val_chars", "hold_out"}  # --split lines
     if command == "eval":
         # the model knows its unit and its vocabulary
         inner |= {"unit", "val_fraction", "min_count", "vocabulary_from"}

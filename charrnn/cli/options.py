@@ -94,13 +94,21 @@ SkipDamaged = Annotated[
     bool, flag(TEXT, "skip-damaged", "Leave out what cannot be read, and report it.")
 ]
 Split = Annotated[str | None, option(TEXT, "The split of an hf: dataset to read.", D.split)]
+TrainSplit = Annotated[
+    str | None,
+    option(
+        TEXT,
+        "lines: validate on every tenth line, not on the tail; else the split of an hf: dataset.",
+        D.split,
+    ),
+]
 Unit = Annotated[
     config.Unit | None, option(TEXT, "What one symbol is, a character or a byte.", D.unit)
 ]
 ValSource = Annotated[str | None, option(TEXT, "Another text to validate on, instead of the tail.")]
 ValFraction = Annotated[
     float | None,
-    option(TEXT, "Share of the text to validate on, its tail; 0: none.", D.val_fraction),
+    option(TEXT, "Share of the text to validate on, by default its tail; 0: none.", D.val_fraction),
 ]
 MinCount = Annotated[
     int | None, counting(TEXT, "Characters seen less often are unknown to the model.", D.min_count)

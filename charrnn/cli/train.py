@@ -45,7 +45,7 @@ def train(
     delimiter: options.Delimiter = None,
     no_header: options.NoHeader = False,
     quotes: options.Quotes = None,
-    split: options.Split = None,
+    split: options.TrainSplit = None,
     encoding: options.Encoding = None,
     encoding_errors: options.InvalidBytes = None,
     newlines: options.Newlines = None,
@@ -72,7 +72,8 @@ def train(
     Examples: charrnn train corpus.txt; cat *.log | charrnn train - --max-time 5m
     """
     data = set_options(unit=unit, encoding=encoding, encoding_errors=encoding_errors)
-    data |= set_options(column=column, separator=separator, split=split, min_count=min_count)
+    data |= set_options(column=column, separator=separator, min_count=min_count)
+    data |= {"hold_out": "lines"} if split == "lines" else set_options(split=split)
     data |= set_options(format=format, newlines=newlines, delimiter=delimiter, quotes=quotes)
     data |= set_options(no_header=no_header, skip_damaged=skip_damaged)
     data |= set_options(vocabulary_from=vocabulary_from, val_fraction=val_fraction)
@@ -88,8 +89,7 @@ def train(
     check(data | model | training)
     if keep_characters and not init_from:
         raise OptionError("--keep-characters: goes with --init-from")
-    if val_source is not None and val_fraction is not None:
-        raise OptionError("--val-source and --val-fraction: give one of them")
+    _check_validation(val_source, val_fraction, split)
     if resume:
         _check_resume(sources or [], name, init_from, val_source)
     elif not sources:
@@ -130,6 +130,15 @@ def train(
 
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
     bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
+
+
+def _check_validation(
+    val_source: str | None, val_fraction: float | None, split: str | None
+) -> None:
+    if val_source is not None and val_fraction is not None:
+        raise OptionError("--val-source and --val-fraction: give one of them")
+    if val_source is not None and split == "lines":
+        raise OptionError("--val-source and --split lines: give one of them")
 
 
 def _check_resume(

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.config import UNIT_NAMES, DataConfig, TrainingConfig
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, OptionError
 from charrnn.text.chunks import Piece, Reader
 from charrnn.text.corpus import Corpus, refuse_unused
+from charrnn.text.holdout import LinesHeldOut, corpus_of
 from charrnn.text.origin import Origin
 from charrnn.text.sources import absolute, is_stream, plain_name
 from charrnn.text.spool import Spool
@@ -82,7 +83,8 @@ class Dataset:
         self.train_chars = math.inf if chars is None else chars
         self.val_chars = 0 if validation is None else len(validation)
         if validation is None and chars is not None:
-            train_chars = self.config.train_chars(chars)
+            cut = corpus if isinstance(corpus, LinesHeldOut) else self.config
+            train_chars = cut.train_chars(chars)
             self.train_chars, self.val_chars = train_chars, chars - train_chars
 
     @classmethod
@@ -108,16 +110,18 @@ class Dataset:
 
         Raises:
             CorpusError: A text cannot be read, or is too small.
+            OptionError: A setting means nothing for it.
         """
         with contextlib.ExitStack() as on_error:
             copies = _keep_streams(sources, config, keep_in, on_error)
-            corpus = Corpus(sources, config, copies)
+            corpus = corpus_of(sources, config, copies)
             other = None if val_source is None else _validation_corpus(val_source, config)
             refuse_unused(config, [corpus, *([other] if other else [])])
             ended = all(copy.ended for copy in copies.values())
-            watch_size = _watching(corpus, watch)
-            first_pass = survey(corpus, watch_size) if ended else survey_start(corpus)
+            first_pass = _first_pass(corpus, watch, ended=ended)
             vocabulary, notes = first_pass.vocabulary, _notes(corpus, first_pass)
+            if first_pass.is_sorted and other is None:
+                notes += _advice_on_order(corpus)
             if extra is not None:
                 vocabulary = vocabulary.union(extra)
             validation, val_sha256 = None, ""
@@ -159,7 +163,7 @@ class Dataset:
             copy if os.path.exists(copy) else source
             for copy, source in zip(copies, origin.sources, strict=True)
         ]
-        corpus, text = Corpus(sources, origin.data_config), None
+        corpus, text = corpus_of(sources, origin.data_config), None
         if origin.corpus_chars is not None:
             now = digest(corpus, _watching(corpus, watch))
             if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
@@ -233,6 +237,17 @@ def _watching(corpus: Corpus, watch: Watch) -> Callable[[int], None]:
     return lambda size_bytes: watch(corpus.name, size_bytes, corpus.size_bytes)
 
 
+def _first_pass(corpus: Corpus, watch: Watch, *, ended: bool) -> Survey:
+    if ended:
+        return survey(corpus, _watching(corpus, watch))
+    if corpus.config.hold_out == "lines":
+        raise OptionError(
+            f"--split lines: {corpus.name} has not ended, so none of its lines can be held out: "
+            "leave --split out, and name another text with --val-source"
+        )
+    return survey_start(corpus)
+
+
 def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
     notes = []
     if first_pass.digest.chars is None:
@@ -246,6 +261,16 @@ def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
             f"{first_pass.unknown_chars:,} characters of the text are unknown to the model"
         )
     return notes
+
+
+def _advice_on_order(corpus: Corpus) -> list[str]:
+    """Returns what to do about sorted lines, if the tail validates."""
+    if corpus.config.hold_out == "lines" or not corpus.config.val_fraction:
+        return []
+    return [
+        f"{corpus.name}: its lines are sorted, so it is the end of the alphabet that validates; "
+        "--split lines holds out lines from all of it instead"
+    ]
 
 
 def _validation_corpus(source: str, config: DataConfig) -> Corpus:

@@ -9,6 +9,7 @@ from charrnn.config import UNIT_NAMES
 from charrnn.errors import CorpusError
 from charrnn.text.chunks import Piece
 from charrnn.text.corpus import Corpus
+from charrnn.text.order import AlphabeticalOrder
 from charrnn.text.vocabulary import CharacterSet, Vocabulary
 
 MIN_CORPUS_CHARS = 32  # below that, there is nothing to learn and nothing to validate on
@@ -30,6 +31,7 @@ class Survey:
     digest: Digest
     vocabulary: Vocabulary
     unknown_chars: int = 0  # characters of the text that are none of the symbols
+    is_sorted: bool = False  # whether its lines are in order of the alphabet
 
 
 def digest(
@@ -79,11 +81,13 @@ def survey(corpus: Corpus, watch: Callable[[int], None] = lambda size_bytes: Non
     config = corpus.config
     characters = CharacterSet()
     later = CharacterSet()  # what comes after the first N characters, if only they are known
+    order = AlphabeticalOrder()
     first: Any = None
     uniform = True  # so far all symbols are the first one
 
     def look(piece: Piece, chars_before: int) -> None:
         nonlocal first, uniform
+        order.look(piece)
         first = first or piece[:1]
         uniform = uniform and not piece.strip(first)
         if isinstance(piece, str):
@@ -100,10 +104,11 @@ def survey(corpus: Corpus, watch: Callable[[int], None] = lambda size_bytes: Non
             f"there is nothing to learn; use a text of at least two distinct {symbols}"
         )
     if config.unit == "byte":
-        return Survey(whole, Vocabulary.of_bytes())
+        return Survey(whole, Vocabulary.of_bytes(), is_sorted=order.is_sorted)
     open_ended = config.vocabulary_from is not None
     vocabulary = characters.vocabulary(config.min_count, open_ended=open_ended)
-    return Survey(whole, vocabulary, characters.outside(vocabulary) + later.outside(vocabulary))
+    unknown_chars = characters.outside(vocabulary) + later.outside(vocabulary)
+    return Survey(whole, vocabulary, unknown_chars, order.is_sorted)
 
 
 def survey_start(corpus: Corpus) -> Survey:

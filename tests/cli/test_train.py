@@ -145,6 +145,28 @@ def test_a_small_text_shrinks_the_settings_and_one_line_reports_it(
     assert len([line for line in lines if "small text" in line and "instead of 32" in line]) == 1
 
 
+def test_every_tenth_line_may_be_held_out(story: Path, runs: Path) -> None:
+    story.write_text("train\n" * 9 + "held out\n")
+    succeed("train", story, "--runs", runs, *TINY, "--split", "lines")
+    state = metadata(runs / "story/training.safetensors", "training_state")
+    assert (state["data_config"]["hold_out"], state["data_config"]["split"]) == ("lines", "train")
+    succeed("train", "--resume", "--runs", runs, "--split", "lines", "--steps", "6")
+
+
+@pytest.mark.parametrize("more", [("--val-source", "story.txt"), ("--val-fraction", "0")])
+def test_held_out_lines_go_with_no_other_validation(
+    more: tuple[str, str], story: Path, runs: Path
+) -> None:
+    error = fail("train", story, "--runs", runs, "--split", "lines", *more, code=2)
+    assert "give one of them" in error and "--split lines" in error and more[0] in error
+    assert not runs.exists()
+
+
+def test_another_split_is_that_of_a_dataset(story: Path, runs: Path) -> None:
+    error = fail("train", story, "--runs", runs, "--split", "line", code=2)
+    assert "it means nothing for plain text" in error
+
+
 def test_standard_input_is_kept_and_read_more_than_once(story: Path, runs: Path) -> None:
     text = story.read_text()[:1000]
     limit = ("--hidden-size", "8", "--num-layers", "1", "--epochs", "3")

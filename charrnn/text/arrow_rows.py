@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from charrnn.config import DataConfig
-from charrnn.errors import CharrnnError, CorpusError, DamagedError, reason
+from charrnn.errors import CharrnnError, DamagedError, EncodingError, reason
 from charrnn.text.compressed import byte_blocks, remedy
 from charrnn.text.formats import compression, kind_of
 from charrnn.text.hub import open_hub
 from charrnn.text.notes import Notes
 from charrnn.text.plain import decode
-from charrnn.text.rows import Group, Table
+from charrnn.text.rows import Group, Table, only_column
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -37,16 +37,17 @@ def arrow_table(file: str, config: DataConfig, notes: Notes) -> Iterator[Table]:
             path = at_end.enter_context(_plain_path(file))
         head = next(iter(_open(path, config.split).iter(batch_size=1)), None)
         if head is None:
-            raise CorpusError(f"{file}: it has no rows: name a source that holds text")
-        texts = list(_text_paths(head.schema, deep=False) or _text_paths(head.schema, deep=True))
-        columns = head.column_names
-        column = config.column or texts[0] if len(texts) == 1 else config.column
+            yield Table([])
+            return
+        schema, columns = head.schema, head.column_names
+        texts = list(_text_paths(schema, deep=False)) or list(_text_paths(schema, deep=True))
+        column = config.column or only_column(columns, texts)
         if column is not None and column not in columns:
             column = column.split(".")[0]
         rows: Iterator[Group] = iter(())
         if column is not None and column in columns:
             rows = _rows(file, _open(path, config.split, column), column, config, notes)
-        yield Table(rows, columns, texts)
+        yield Table(rows, columns, texts, otherwise="")
 
 
 @contextlib.contextmanager
@@ -59,7 +60,7 @@ def _named_errors(file: str) -> Iterator[None]:
         # datasets lets through the errors of every format's own reader
         remedy = "check the network" if kind_of(file) == "hub" else "get a whole copy"
         raise DamagedError(
-            f"{file}: damaged or cut short ({reason(error)}): {remedy}, or go on "
+            f"{file}: cannot be read, or is damaged ({reason(error)}): {remedy}, or go on "
             "without the rest of it with --skip-damaged"
         ) from None
 
@@ -152,11 +153,17 @@ def _values(
         values = column.cast(pa.large_binary()).to_pylist()
     for i, value in enumerate(values):
         if isinstance(value, bytes):
-            place = f"{file}: row {first + i}"
-
-            def count(invalid: int, place: str = place) -> None:
-                notes.add("invalid bytes replaced by U+FFFD", invalid, place)
-
-            utf_8 = replace(config, encoding="utf-8")
-            values[i] = "".join(decode([value], utf_8, place, count))
+            values[i] = _decoded(value, f"{file}: row {first + i}", config, notes)
     return values
+
+
+def _decoded(value: bytes, place: str, config: DataConfig, notes: Notes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if config.encoding_errors == "strict":
+            raise EncodingError(
+                f"{place}: not valid utf-8 at byte {error.start}: take --encoding-errors replace"
+            ) from None
+    count = notes.counting("invalid bytes replaced by U+FFFD", place)
+    return "".join(decode([value], replace(config, encoding="utf-8"), place, count))

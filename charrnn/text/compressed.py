@@ -2,11 +2,12 @@
 
 import bz2
 import functools
+import io
 import lzma
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from charrnn.errors import DamagedError, reason
 from charrnn.text.formats import compression
@@ -101,7 +102,8 @@ def byte_blocks(file: str, name: str, size: int | None = None) -> Generator[byte
             if ending:
                 yield from decompressed(stream, ending, size)
             else:
-                yield from iter(functools.partial(stream.read, size), b"")
+                # read1 returns what has come through a pipe; read would wait for a whole block
+                yield from iter(functools.partial(stream.read1, size), b"")
     except MemoryError:
         raise
     except Exception as error:  # each library has its own
@@ -121,7 +123,7 @@ def remedy(error: Exception) -> str:
     return "check the path and the disk"
 
 
-def decompressed(stream: IO[bytes], ending: str, size: int) -> Iterator[bytes]:
+def decompressed(stream: io.BufferedReader, ending: str, size: int) -> Iterator[bytes]:
     """Yields what the compressed streams of a file hold, one after the other.
 
     Zero bytes after a stream are padding. ``size``: bytes to read and to yield at once, at most.
@@ -130,18 +132,18 @@ def decompressed(stream: IO[bytes], ending: str, size: int) -> Iterator[bytes]:
         EOFError: A stream does not end.
         OSError, zlib.error, lzma.LZMAError, zstd.ZstdError: It is damaged.
     """
-    data = stream.read(size)
+    data = stream.read1(size)
     while True:
         decompressor = _DECOMPRESSORS[ending]()
         while not decompressor.eof:
-            if decompressor.needs_input and not (data := data or stream.read(size)):
+            if decompressor.needs_input and not (data := data or stream.read1(size)):
                 raise EOFError("it ends too early")
             if block := decompressor.decompress(data, size):
                 yield block
             data = b""
         data = decompressor.unused_data
         while not (data := data.lstrip(b"\0")):
-            if not (data := stream.read(size)):
+            if not (data := stream.read1(size)):
                 return
 
 

@@ -19,7 +19,7 @@ from charrnn.text.csv_rows import csv_table
 from charrnn.text.formats import APPLIES, Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
-from charrnn.text.plain import decode, with_newlines
+from charrnn.text.plain import KEEP_NEWLINES, decode, with_newlines
 from charrnn.text.recognize import HEAD_BYTES, recognize, wide_encoding
 from charrnn.text.rows import text_of
 from charrnn.text.sources import (
@@ -32,7 +32,8 @@ from charrnn.text.sources import (
 )
 from charrnn.text.spool import Spool
 
-TRAINING_ADVICE = "take --encoding-errors replace, or train with --unit byte"
+REPLACE = "take --encoding-errors replace"
+TRAINING_ADVICE = f"{REPLACE}, or train with --unit byte"
 
 
 class File(NamedTuple):
@@ -74,6 +75,7 @@ class Corpus:
         self._advice, self._typed = advice, typed or self.sources
         self._skipped = Notes()  # when the files were found
         self._notes = Notes()  # when they were read last
+        self._has_rows = False  # whether the file that is being read is a table
         copies = copies or {}
         copied = {Path(copy.path).parent.resolve() for copy in copies.values()}
         for i, source in enumerate(self.sources):
@@ -135,23 +137,15 @@ class Corpus:
         open_ended: File | None = None  # the file before, if no newline ends it
         for file in self.files:
             last = ""
-            for piece in self._lines_ended(file):
+            for piece in cast("Iterator[str]", self._undamaged(file)):
                 if open_ended is not None:
                     what = "newlines put after files that lack one at their end"
                     self._notes.add(what, 1, open_ended.name)
                     yield "\n"
                     open_ended = None
                 yield (last := piece)
-            if last and not last.endswith("\n") and self._kind(file) == "text":
+            if last and not last.endswith("\n") and not self._has_rows:
                 open_ended = file
-
-    def _lines_ended(self, file: File) -> Iterator[str]:
-        """Yields a file's characters; Windows line ends as newlines if the settings say so."""
-        pieces = cast("Iterator[str]", self._undamaged(file))
-        if self.config.newlines == "lf":
-            what, advice = "Windows line ends read as newlines", "--newlines keep keeps them"
-            pieces = with_newlines(pieces, lambda n: self._notes.add(what, n, file.name, advice))
-        return filter(None, pieces)
 
     def _undamaged(self, file: File) -> Iterator[Piece]:
         """Yields a file's text; if the settings say so, only up to its damage."""
@@ -163,7 +157,8 @@ class Corpus:
             self._notes.add("damaged files, left out from their damage on", 1, file.name)
 
     def _read(self, file: File) -> Iterator[Piece]:
-        if self._kind(file) in ("parquet", "arrow", "hub"):
+        self._has_rows = self._kind(file) in ("parquet", "arrow", "hub")
+        if self._has_rows:
             from charrnn.text.arrow_rows import arrow_table  # at need: it takes a while to load
 
             with arrow_table(file.path, self.config, self._notes) as table:
@@ -173,24 +168,44 @@ class Corpus:
             yield from self._read_blocks(blocks, file)
 
     def _read_blocks(self, blocks: Iterator[bytes], file: File) -> Iterator[Piece]:
-        kind, note = self._kind(file), self._notes
-        start, blocks = first_of(blocks, HEAD_BYTES if kind == "json" else 1, len)
+        kind, name, notes = self._kind(file), file.name, self._notes
+        # JSON shows in its first characters whether it is an array of rows
+        start, blocks = first_of(blocks, 16 if kind == "json" else 1, lambda b: len(b.strip()))
         first = b"".join(start)
-        if kind == "json" and not is_array(first.decode(self.config.encoding, "ignore")):
+        if kind == "json" and not self._is_array(first):
+            if self.config.format == "json" or (self.config.column and len(self.files) == 1):
+                raise CorpusError(
+                    f"{name}: no array of objects: if its lines are objects, take --format jsonl; "
+                    "to read it as plain text, --format text"
+                )
+            advice = "--format jsonl reads lines of objects"
+            notes.add(
+                "JSON files that are no array of objects, read as plain text", 1, name, advice
+            )
             kind = "text"
+        self._has_rows = kind != "text"
         if kind == "text" and self.config.unit == "byte":
             yield from blocks
             return
-        self._refuse(first, file.name)
-        pieces = self._decoded(blocks, file.name)
+        self._refuse(first, name)
+        pieces = self._decoded(blocks, name)
         if kind == "text":
+            if self.config.newlines == "lf":
+                what = "Windows line ends read as newlines"
+                pieces = with_newlines(pieces, notes.counting(what, name, KEEP_NEWLINES))
             yield from pieces
             return
         if kind in ("csv", "tsv"):
-            table = csv_table(pieces, self.config, file.name, note, tabs=kind == "tsv")
+            table = csv_table(pieces, self.config, name, notes, tabs=kind == "tsv")
         else:
-            table = (json_lines if kind == "jsonl" else json_array)(pieces, file.name)
-        yield from text_of(table, self.config, file.name, note)
+            table = (json_lines if kind == "jsonl" else json_array)(pieces, name)
+        yield from text_of(table, self.config, name, notes)
+
+    def _is_array(self, start: bytes) -> bool:
+        try:
+            return is_array(start.decode(self.config.encoding, "ignore"))
+        except UnicodeError:  # of an encoding that cannot ignore errors
+            return False
 
     def _kind(self, file: File) -> Kind:
         return kind_of(file.path, self.config.format)
@@ -203,7 +218,9 @@ class Corpus:
     def _refuse(self, first: bytes, name: str) -> None:
         """Raises an error if a file's first bytes are no text, or not in the encoding."""
         if (thing := recognize(first[:HEAD_BYTES])) is not None:
-            raise CorpusError(f"{name}: no text, but {thing.name}: {thing.remedy}")
+            asked = self.config.format is not None and thing.remedy.startswith("let its name")
+            remedy = "leave --format out" if asked else thing.remedy
+            raise CorpusError(f"{name}: no text, but {thing.name}: {remedy}")
         encoding = wide_encoding(first) if is_ascii_based(self.config.encoding) else None
         if encoding is not None:
             raise EncodingError(
@@ -211,13 +228,11 @@ class Corpus:
             )
 
     def _decoded(self, blocks: Iterator[bytes], name: str) -> Iterator[str]:
-        def count(invalid: int) -> None:
-            self._notes.add("invalid bytes replaced by U+FFFD", invalid, name)
-
-        at_start = True
-        advice = self._advice
+        advice = REPLACE if self._has_rows and self._advice == TRAINING_ADVICE else self._advice
         if len(self.files) > 1:
             advice += ", or go on without the rest of the file with --skip-damaged"
+        count = self._notes.counting("invalid bytes replaced by U+FFFD", name)
+        at_start = True
         for text in decode(blocks, self.config, name, count, advice):
             if at_start and text.startswith("\ufeff"):
                 self._notes.add("byte-order marks left out", 1, name)
@@ -254,15 +269,17 @@ def refuse_unused(config: DataConfig, corpora: Sequence[Corpus]) -> None:
     kinds = {kind_of(file.path, config.format) for file in files}
     for field in fields(config):
         formats = set(APPLIES.get(field.name, kinds))
-        if config.unit == "byte" and field.name in ("encoding", "encoding_errors", "newlines"):
-            formats.discard("text")  # bytes stay bytes
+        if config.unit == "byte" and field.name in ("newlines", "min_count"):
+            formats = set()  # bytes stay bytes, and are all known
+        elif config.unit == "byte" and field.name in ("encoding", "encoding_errors"):
+            formats.discard("text")
         if getattr(config, field.name) in (field.default, "surrogateescape") or kinds & formats:
             continue
         hint = "leave it out"
         if kinds == {"text"} and config.format is None and "csv" in formats:
             hint += ", or say with --format what the text is: jsonl, csv ..."
-        what = "bytes" if config.unit == "byte" else "plain text"
-        what = what if kinds == {"text"} else " and ".join(sorted(kinds))
+        what = "plain text" if kinds == {"text"} else " and ".join(sorted(kinds))
+        what = "bytes" if config.unit == "byte" and "text" not in formats else what
         where = files[0].name if len(files) == 1 else f"{len(files)} files"
         option = option_name(field.name)
         raise OptionError(f"{option}: {where}: it means nothing for {what}: {hint}")

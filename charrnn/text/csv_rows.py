@@ -29,32 +29,57 @@ def csv_table(
     Raises:
         DamagedError: A row cannot be read; also raised while the rows are iterated.
     """
-    sample, groups = first_of(_lines(pieces, name), SAMPLE_ROWS, len)
+    # settings that leave nothing open let the first line through as soon as it comes
+    is_known = config.delimiter and config.column and (config.quotes or config.delimiter != "\t")
+    sample, groups = first_of(_lines(pieces, name), 1 if is_known else SAMPLE_ROWS, len)
     first = list(itertools.chain(*sample))[:SAMPLE_ROWS]
-    usual = "\t" if tabs else ","
-    delimiter = config.delimiter or (usual if tabs else _delimiter(first))
-    if config.delimiter is None and delimiter != usual:
-        notes.add(f"tables whose delimiter is {delimiter!r}", 1, name, "--delimiter sets another")
+    delimiter = config.delimiter or ("\t" if tabs else ",")
+    if (named := re.fullmatch(r'"?sep=(.)"?\r?\n', first[0] if first else "")) is not None:
+        delimiter, groups = config.delimiter or named[1], _without_first_line(groups)
+        notes.add("first lines left out that name the delimiter (sep=)", 1, name)
+    elif config.delimiter is None and not tabs and (found := _delimiter(first)) != delimiter:
+        delimiter = found
+        notes.add(f"tables whose delimiter is {found!r}", 1, name, "--delimiter sets another")
     quotes = config.quotes or (_quotes(first) if delimiter == "\t" else "csv")
     lines = _Lines(groups)
-    cells = _cells(lines, delimiter, quotes, name, notes)
-    first_row = next(cells, [])
-    columns = [str(i + 1) for i in range(len(first_row))] if config.no_header else first_row
-    numbered = enumerate(cells, start=2)
+    cells_of_rows = _cells(lines, delimiter, quotes, name, notes)
+    numbered: Iterator[tuple[int, list[str]]] = enumerate(cells_of_rows, start=1)
+    blank, columns = 0, list[str]()
+    for number, cells in numbered:
+        if cells:
+            columns = cells
+            break
+        blank = number
+    notes.add("blank lines of tables left out", blank, f"row 1 of {name}")
     if config.no_header:
-        numbered = enumerate(itertools.chain([first_row], cells), start=1)
+        numbered = itertools.chain([(blank + 1, columns)], numbered)
+        columns = [str(i + 1) for i in range(len(columns))]
     elif columns:
+        columns = _named_columns(columns, config, name)
         advice = "--no-header reads it as text"
         notes.add("tables whose first row names the columns", 1, name, advice)
-    if len(set(columns)) < len(columns):
-        twice = next(column for column in columns if columns.count(column) > 1)
-        raise DamagedError(
-            f"{name}: row 1 names two columns {twice!r}: rename one, or take --no-header"
-        )
     rows = _groups(numbered, columns, lines, name, notes)
-    start = next(rows, Group([], []))
-    texts = _texts(start.rows[:SAMPLE_ROWS]) if start.rows else None
-    return Table(itertools.chain([start], rows), columns, texts)
+    if config.column is not None:
+        return Table(rows, columns)
+    start, rows = first_of(rows, SAMPLE_ROWS, lambda group: len(group.rows))
+    sampled = [row for group in start for row in group.rows][:SAMPLE_ROWS]
+    return Table(rows, columns, _texts(sampled) if sampled else None)
+
+
+def _named_columns(columns: list[str], config: DataConfig, name: str) -> list[str]:
+    """Returns the columns' names; one without a name has its number."""
+    columns = [column or str(i + 1) for i, column in enumerate(columns)]
+    twice = [column for column in columns if columns.count(column) > 1]
+    if twice and config.column in (None, *twice):
+        raise DamagedError(
+            f"{name}: row 1 names two columns {twice[0]!r}: rename one, or take --no-header"
+        )
+    return columns
+
+
+def _without_first_line(groups: Iterator[list[str]]) -> Iterator[list[str]]:
+    yield next(groups)[1:]
+    yield from groups
 
 
 def _lines(pieces: Iterable[str], name: str) -> Iterator[list[str]]:
@@ -120,20 +145,31 @@ def _cells(
         return
     row = 1
     tabs = delimiter == "\t"
+    source = lines.recorded() if tabs else lines
     try:
-        source = lines.recorded() if tabs else lines
         for cells in csv.reader(source, delimiter=delimiter, strict=True):
             if tabs and (quoted := lines.take()):
-                as_text = _split(quoted, delimiter)
-                changed = sum(cell not in as_text for cell in cells)
-                place, advice = f"row {row} of {name}", "--quotes text keeps them"
-                notes.add("cells of TSV whose quotes were left out", changed, place, advice)
+                _note_quotes(cells, quoted, f"row {row} of {name}", notes)
             yield cells
             row += 1
     except csv.Error as error:
-        raise DamagedError(
-            f"{name}: row {row}: {error}: mend its quotes, take --quotes text, {_AS_TEXT}"
-        ) from None
+        problem = f"{error}: mend its quotes, take --quotes text"
+        if "new-line" in str(error):
+            problem = "a carriage return ends no line: write newlines instead"
+        raise DamagedError(f"{name}: row {row}: {problem}, {_AS_TEXT}") from None
+
+
+def _note_quotes(cells: list[str], quoted: str, place: str, notes: Notes) -> None:
+    """Notes the cells of a row of TSV whose quotes were read as those of CSV."""
+    as_text = _split(quoted, "\t")
+    if len(as_text) == len(cells) and "\n" not in as_text[-1]:
+        changed = sum(a != b for a, b in zip(cells, as_text, strict=True))
+    else:
+        changed = sum('"' + cell.replace('"', '""') + '"' in quoted for cell in cells)
+    advice = "--quotes text keeps them"
+    notes.add("cells of TSV whose quotes were left out", changed, place, advice)
+    ends = quoted.count("\n") - quoted.endswith("\n")
+    notes.add("line ends of TSV within quotes, which join lines", ends, place, advice)
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -151,6 +187,9 @@ def _groups(
     rows: list[Row] = []
     try:
         for number, cells in numbered:
+            if beyond := max(len(cells) - len(columns), 0):
+                place = f"row {number} of {name}"
+                notes.add("empty cells left out that the first row lacks", beyond, place)
             if row := _row_of(cells, columns, number, name):
                 numbers.append(number)
                 rows.append(row)
@@ -171,8 +210,9 @@ def _row_of(cells: list[str], columns: Sequence[str], number: int, name: str) ->
     if len(cells) != width:
         if not cells and width > 1:
             return {}
-        cells = cells or [""]
-        if len(cells) < width or any(cells[width:]):
+        if not cells:
+            return {columns[0]: ""}
+        if len(cells) < width or any(cells[width:]) or width == 1:
             raise DamagedError(
                 f"{name}: row {number} has {len(cells)} cells, but the first row has {width}: "
                 f"mend it, name another --delimiter, {_AS_TEXT}"
@@ -217,4 +257,5 @@ def _texts(rows: Sequence[Row]) -> list[str]:
 
 def _is_number(cell: str) -> bool:
     """Returns whether a cell is a number in any country's way of writing: 1,234.5 or 12,5 %."""
-    return re.fullmatch(r"\s*[-+]?[\d.,']*\d(e[-+]?\d+)?\s*%?\s*", cell, re.IGNORECASE) is not None
+    number = r"[-+]?[\d.,']*\d(e[-+]?\d+)?( ?%)?"
+    return re.fullmatch(number, cell.strip(), re.IGNORECASE) is not None

@@ -109,7 +109,7 @@ class Finder:
                 continue
             real = os.path.realpath(path)
             if real in files and path != files[real]:
-                self._notes.add(_AGAIN, 1, path)
+                self._notes.add(_AGAIN, 1, path if os.path.islink(path) else files[real])
             if real not in files or not os.path.islink(path):
                 files[real] = path
         return [str(path) for path in sorted(map(Path, files.values()))]

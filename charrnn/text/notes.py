@@ -1,5 +1,7 @@
 """What the user should know of how a text was read: what was changed or left out, counted."""
 
+from collections.abc import Callable
+
 
 class Notes:
     """Counts by kind, each with the place of the first."""
@@ -21,6 +23,10 @@ class Notes:
             key = (what, advice)
             self._counts[key] = self._counts.get(key, 0) + count
             self._first.setdefault(key, place)
+
+    def counting(self, what: str, place: str, advice: str = "") -> Callable[[int], None]:
+        """Returns what adds a count; other arguments as :meth:`add`."""
+        return lambda count: self.add(what, count, place, advice)
 
     def lines(self) -> list[str]:
         """Returns a line for each kind, in the order in which they came up."""

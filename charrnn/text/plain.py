@@ -10,6 +10,7 @@ from charrnn.config import DataConfig
 from charrnn.errors import EncodingError
 from charrnn.text.recognize import wide_encoding
 
+KEEP_NEWLINES = "--newlines keep keeps them"  # advice about Windows line ends
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COUNTING = "charrnn.replace"  # an error handler: as "replace", but counts
 _replaced = 0  # by that handler, ever

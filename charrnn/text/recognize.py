@@ -21,7 +21,6 @@ class Thing(NamedTuple):
 UNPACK = "unpack it, and name the folder"
 SAVE_AS_TEXT = "save it as plain text, and name that"
 NAME_A_TEXT = "name a text, or train on its bytes with --unit byte"
-BINARY = Thing("a binary file", NAME_A_TEXT)
 
 _ZIP, _OPEN_DOCUMENT = b"PK\3\4", b"mimetypeapplication/vnd.oasis.opendocument"
 _EPUB = b"mimetypeapplication/epub+zip"
@@ -64,8 +63,7 @@ def recognize(head: bytes) -> Thing | None:
         if head.startswith(magic, start):
             if _is_tar(decompress_start(head, ending)):
                 return Thing(f"{program}-compressed tar archive", UNPACK)
-            remedy = f"decompress it first, or let its name end in {ending}"
-            return Thing(f"{program}-compressed file", remedy)
+            return Thing(f"{program}-compressed file", "decompress it first")
     return Thing("a tar archive", UNPACK) if _is_tar(head) else None
 
 

@@ -11,10 +11,11 @@ from charrnn.errors import CorpusError
 from charrnn.text.chunks import first_of
 from charrnn.text.compressed import READ_BYTES
 from charrnn.text.notes import Notes
-from charrnn.text.plain import has_halves, whole_characters
+from charrnn.text.plain import KEEP_NEWLINES, has_halves, whole_characters, with_newlines
 
 SAMPLE_ROWS = 64  # that show which column holds the text, if the user names none
 LONGEST_ROW = 2**28  # characters; what is longer is damaged
+AS_TEXT = "read it as plain text with --format text"
 _SHOWN_COLUMNS = 12
 
 Row = Mapping[str, Any]  # values by column
@@ -47,6 +48,7 @@ class Table:
     groups: Iterable[Group]
     columns: Sequence[str] | None = None  # of every row, if they are known before the first
     texts: Sequence[str] | None = None  # those that hold text, if that is known
+    otherwise: str = AS_TEXT  # what an error offers besides another column
 
 
 def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterator[str]:
@@ -65,34 +67,38 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
         rows = [row for group in sample for row in group.rows]
         if not rows:
             list(groups)  # raises the damage, if there is any
+            notes.add("tables without rows", 1, name)
+            return
         column = _only_text_column(table, rows[:SAMPLE_ROWS], name)
         notes.add(f"tables read by their column {column!r}", 1, name)
     elif table.columns is not None and {column, column.split(".")[0]}.isdisjoint(table.columns):
-        raise _no_column(name, column, table.columns)
-
-    def count(halves: int) -> None:
-        notes.add("invalid characters replaced by U+FFFD", halves, name)
-
-    values = _Values(column, name, notes)
+        raise _no_column(name, column, table.columns, table.otherwise)
+    values = _Values(column, name, notes, table.otherwise)
     for group in groups:
         numbers, texts = values.of(group)
-        if has_halves("".join(texts)):
+        joined = "".join(texts)
+        if has_halves(joined):
+            count = notes.counting("invalid characters replaced by U+FFFD", name)
             texts = [
                 whole_characters(text, config, f"{name}: row {number}", count)
                 for number, text in zip(numbers, texts, strict=True)
             ]
+        if "\r\n" in joined and config.unit == "char" and config.newlines == "lf":
+            count = notes.counting("Windows line ends read as newlines", name, KEEP_NEWLINES)
+            texts = ["".join(with_newlines([text], count)) for text in texts]
         text = config.separator.join([*texts, ""])
         for start in range(0, len(text), READ_BYTES):
             yield text[start : start + READ_BYTES]
     if not values.seen and values.others:
-        raise _no_column(name, column, list(values.others))
+        raise _no_column(name, column, list(values.others), table.otherwise)
 
 
 class _Values:
     """One column's values as text, counted by kind."""
 
-    def __init__(self, column: str, name: str, notes: Notes) -> None:
+    def __init__(self, column: str, name: str, notes: Notes, otherwise: str) -> None:
         self._column, self._name, self._notes = column, name, notes
+        self._otherwise = otherwise  # what else an error offers
         self._path = column.split(".")
         self.seen = False  # whether a row had such a column
         self.others: dict[str, None] = {}  # columns of rows without it
@@ -122,7 +128,7 @@ class _Values:
             raise CorpusError(
                 f"{self._name}: row {number}: column {self._column!r} holds "
                 f"{'an object' if isinstance(value, Mapping) else 'a list'}, no text: "
-                + _choose(_text_paths(row))
+                + _choose(_text_paths(row), self._otherwise)
             )
         if isinstance(value, str) and not isinstance(value, Number):
             return value
@@ -150,30 +156,29 @@ def _as_json(value: Any) -> str:
     return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
 
 
+def only_column(columns: Sequence[str], texts: Sequence[str]) -> str | None:
+    """Returns the only column that holds text, or the only one of all; None if there are more."""
+    choices = texts or columns
+    return choices[0] if len(choices) == 1 else None
+
+
 def _only_text_column(table: Table, sample: Sequence[Row], name: str) -> str:
     """Returns the column that holds the text.
 
     Strings at the top count first; then those in objects; then a column without any value.
     """
-    if table.columns is not None and len(table.columns) == 1:
-        return table.columns[0]
-    if table.texts is not None:
-        choices = [*table.texts]
-    elif not sample:
-        raise CorpusError(f"{name}: it has no rows: name a source that holds text")
-    else:
+    columns, texts = table.columns, table.texts
+    if columns is None or texts is None:
         paths = _text_paths(*sample)
-        choices = [path for path in paths if any(path in row for row in sample)] or paths
-        if not choices:
-            columns = list(dict.fromkeys(key for row in sample for key in row))
-            choices = [key for key in columns if all(row.get(key) is None for row in sample)]
-            if len(choices) != 1:
-                raise CorpusError(f"{name}: no text columns: {_choose(columns)}")
-    if len(choices) != 1:
-        raise CorpusError(
-            f"{name}: {len(choices)} text columns: {_choose(choices or table.columns or [])}"
-        )
-    return choices[0]
+        texts = [path for path in paths if any(path in row for row in sample)] or paths
+        values = [(key, value) for row in sample for key, value in row.items()]
+        single = [key for key, value in values if not isinstance(value, Mapping | list)]
+        columns = [key for key in single if all(row.get(key) is None for row in sample)]
+        columns = list(dict.fromkeys(columns or single))
+    if (column := only_column(columns, texts)) is not None:
+        return column
+    choices = _choose(texts or columns, table.otherwise)
+    raise CorpusError(f"{name}: {len(texts) or 'no'} text columns: {choices}")
 
 
 def _text_paths(*rows: Row) -> list[str]:
@@ -194,12 +199,12 @@ def _leaves(row: Row, before: str = "") -> Iterator[tuple[str, Any]]:
             yield before + key, value
 
 
-def _choose(columns: Sequence[str]) -> str:
+def _choose(columns: Sequence[str], otherwise: str) -> str:
     shown = ", ".join(map(repr, columns[:_SHOWN_COLUMNS]))
     more = len(columns) - _SHOWN_COLUMNS
     shown += f" and {more} more" if more > 0 else ""
-    return f"choose --column from {shown}" if shown else "name a table that holds text"
+    return f"choose --column from {shown}" + (f", or {otherwise}" if otherwise else "")
 
 
-def _no_column(name: str, column: str, columns: Sequence[str]) -> CorpusError:
-    return CorpusError(f"{name}: no column {column!r}: {_choose(columns)}")
+def _no_column(name: str, column: str, columns: Sequence[str], otherwise: str) -> CorpusError:
+    return CorpusError(f"{name}: no column {column!r}: {_choose(columns, otherwise)}")

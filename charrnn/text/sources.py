@@ -15,7 +15,7 @@ from charrnn.text.compressed import READ_BYTES, byte_blocks, remedy
 from charrnn.text.folders import Finder
 from charrnn.text.formats import HUB_PREFIX, kind_of
 from charrnn.text.notes import Notes
-from charrnn.text.recognize import BINARY, HEAD_BYTES, recognize
+from charrnn.text.recognize import HEAD_BYTES, recognize, wide_encoding
 
 STDIN = "-"
 
@@ -66,12 +66,15 @@ def _skipped(file: str, config: DataConfig, notes: Notes) -> bool:
         head = next(byte_blocks(file, file, HEAD_BYTES), b"")
     except CorpusError:
         return False  # reading it later names the reason
-    kind = recognize(head)
-    if kind is None and b"\0" in head and is_ascii_based(config.encoding):
-        kind = BINARY
-    if kind is not None:
-        notes.add(f"files skipped that are no text, but {kind.name}", 1, file)
-    return kind is not None
+    what = ""
+    if (thing := recognize(head)) is not None:
+        what = f"that are no text, but {thing.name}"
+    elif b"\0" in head and is_ascii_based(config.encoding):
+        encoding = wide_encoding(head)
+        what = "that are no text, but a binary file" if encoding is None else f"in {encoding}"
+    if what:
+        notes.add(f"files skipped {what}", 1, file)
+    return bool(what)
 
 
 def is_ascii_based(encoding: str) -> bool:

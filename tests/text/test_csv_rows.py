@@ -1,10 +1,16 @@
 """CSV and TSV: the header, the delimiter, the quotes; every row has the cells of the first."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from texts import error_of, notes_of, read, read_in_blocks, write
+
+from charrnn.config import DataConfig
+from charrnn.text.csv_rows import csv_table
+from charrnn.text.notes import Notes
+from charrnn.text.rows import text_of
 
 HEADER = "tables whose first row names the columns"
 AS_TEXT = "--format text"
@@ -19,7 +25,9 @@ def test_the_header_is_noted_and_can_be_text(tmp_path: Path) -> None:
     ]
     assert read(path, no_header=True) == "I had\nmy coffee\n"
     assert read(path, no_header=True, column="2") == "1\n2\n"
-    assert error_of(path, no_header=True, column="3").endswith("choose --column from '1', '2'")
+    assert error_of(path, no_header=True, column="3").endswith(
+        "choose --column from '1', '2', or read it as plain text with --format text"
+    )
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
@@ -76,8 +84,15 @@ def test_a_row_that_does_not_fit_is_named_and_what_stands_before_it_is_read(
     assert read(path, skip_damaged=True) == "a b\n"
 
 
-def test_empty_cells_beyond_the_last_are_nothing(tmp_path: Path) -> None:
-    assert read(write(tmp_path / "a.csv", "n,text\n1,a b,,\n2,c d\n")) == "a b\nc d\n"
+def test_empty_cells_beyond_the_last_are_counted(tmp_path: Path) -> None:
+    """In a table of one column, they may be the text's own commas."""
+    path = write(tmp_path / "a.csv", "n,text\n1,a b,,\n2,c d\n")
+    assert read(path) == "a b\nc d\n"
+    note = f"empty cells left out that the first row lacks: 2 (first in row 2 of {path})"
+    assert note in notes_of(path)
+    poem = write(tmp_path / "b.csv", "line\nthe darling buds of May,\n")
+    assert "row 2 has 2 cells, but the first row has 1: " in error_of(poem)
+    assert read(poem, format="text") == poem.read_text()
 
 
 def test_blank_lines_are_counted_or_empty_cells(tmp_path: Path) -> None:
@@ -89,8 +104,42 @@ def test_blank_lines_are_counted_or_empty_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "n,text\n"])
-def test_a_table_without_rows_is_an_error(tmp_path: Path, text: str) -> None:
-    assert "it has no rows" in error_of(write(tmp_path / "a.csv", text))
+def test_a_table_without_rows_is_empty_and_noted(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "a.csv", text)
+    assert error_of(path).startswith(f"{path}: it is empty")
+    assert f"tables without rows: 1 ({path})" in notes_of(path)
+    assert read(write(tmp_path / "0.txt", "text"), path) == "text"
+
+
+def test_blank_lines_before_the_header_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "\n\nn,text\n1,a b\n2,c\n3\n")
+    assert "row 6 has 1 cells" in error_of(path)
+    assert read(path, skip_damaged=True) == "a b\nc\n"
+    note = f"blank lines of tables left out: 2 (first in row 1 of {path})"
+    assert note in notes_of(path, skip_damaged=True)
+
+
+def test_a_first_line_that_names_the_delimiter_is_heeded(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "sep=;\nn;text\n1;a, b\n")
+    assert read(path) == "a, b\n"
+    assert f"first lines left out that name the delimiter (sep=): 1 ({path})" in notes_of(path)
+
+
+def test_columns_without_a_name_have_a_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,,\na b,1,\n")
+    assert read(path) == read(path, column="text") == "a b\n"
+    assert read(path, column="2") == "1\n"
+
+
+def test_a_cell_that_is_almost_a_number_is_seen_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,text\n1,1" + " " * 300_000 + "x\n")
+    assert len(read(path)) == 300_003
+
+
+def test_lone_carriage_returns_end_no_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text\rone\rtwo\r")
+    assert "a carriage return ends no line" in error_of(path)
+    assert read(path, format="text") == "text\rone\rtwo\r"
 
 
 def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
@@ -146,6 +195,42 @@ def test_quotes_are_those_of_csv_only_if_all_of_them_can_be(
     assert all(f": {changed} (" in note and "; --quotes text" in note for note in counts)
     if not any("\t" in cell or "\n" in cell for cell in cells):
         assert read(path, column="text", quotes="text") == "".join(f"{c}\n" for c in cells)
+
+
+def test_lines_that_quotes_join_are_counted(tmp_path: Path) -> None:
+    rows = "".join(f"{i}\tgood\n" for i in range(80)) + '90\t"open\n91\tx\n92\ty"\n'
+    path = write(tmp_path / "a.tsv", "n\ttext\n" + rows)
+    assert read(path).endswith("good\nopen\n91\tx\n92\ty\n")
+    note = f"line ends of TSV within quotes, which join lines: 2 (first in row 82 of {path})"
+    assert f"{note}; --quotes text keeps them" in notes_of(path)
+    assert read(path, quotes="text").endswith('good\n"open\nx\ny"\n')
+    same = write(tmp_path / "b.tsv", 'a\ttext\nhi\t"hi"\n')
+    note = f"cells of TSV whose quotes were left out: 1 (row 2 of {same})"
+    assert f"{note}; --quotes text keeps them" in notes_of(same, column="text")
+
+
+def test_the_column_does_not_depend_on_how_rows_arrive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "".join(f"{i},hello there\n" for i in range(2, 80))
+    path = write(tmp_path / "a.csv", "id,text\n1,\n" + rows)
+    whole = read(path)
+    read_in_blocks(monkeypatch, 11)
+    assert read(path) == whole == "\n" + "hello there\n" * 78
+
+
+def test_settings_that_leave_nothing_open_let_rows_through_as_they_come() -> None:
+    taken = []
+
+    def arriving() -> Iterator[str]:
+        for number in range(100):
+            taken.append(number)
+            yield f"{number},row {number}\n"
+
+    config = DataConfig(column="2", delimiter=",", no_header=True)
+    table = csv_table(arriving(), config, "a.csv", Notes())
+    assert next(text_of(table, config, "a.csv", Notes())) == "row 0\n"
+    assert len(taken) <= 2
 
 
 # --- settings that mean nothing

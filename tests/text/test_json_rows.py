@@ -85,8 +85,10 @@ def test_the_columns_that_an_error_offers_can_be_read(
     path = write(tmp_path / "a.jsonl", lines_of(NESTED))
     message = error_of(path, column=column)
     assert message.startswith(f"{path}: {problem}choose --column from ")
-    offered = message.split("from ")[1].replace("'", "").split(", ")
-    readable = [name for name in offered if name not in ("id", "message.parts")]
+    assert message.endswith(", or read it as plain text with --format text")
+    assert read(path, format="text") == path.read_text()
+    offered = message.split("from ")[1].split(", or ")[0].replace("'", "").split(", ")
+    readable = [name for name in offered if name != "message.parts"]
     assert "message.content.text" in readable
     assert all(read(path, column=name) for name in readable)
 
@@ -151,7 +153,12 @@ def test_more_after_an_array_is_no_row(tmp_path: Path) -> None:
 def test_json_that_is_no_array_of_rows_is_plain_text(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.json", text)
     assert read(path) == text
-    assert notes_of(path) == []
+    what = "JSON files that are no array of objects, read as plain text"
+    assert notes_of(path) == [f"{what}: 1 ({path}); --format jsonl reads lines of objects"]
+    for settings in ({"format": "json"}, {"column": "a"}):
+        assert ": no array of objects: " in error_of(path, **settings)
+    other = write(tmp_path / "b.txt", "b")
+    assert read(path, other) == (f"{text}\nb" if text else "b")
 
 
 # --- half characters

@@ -1,9 +1,11 @@
 """Rows of tables: the same text in every format."""
 
 import csv
+import datetime
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -105,13 +107,50 @@ def test_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"id": 7, "title": "t", "body": "b"}\n')
     assert read(path, column="body") == "b\n"
     assert read(path, column="id") == "7\n"
-    assert error_of(path) == f"{path}: 2 text columns: choose --column from 'title', 'body'"
-    assert (
-        error_of(path, column="text")
-        == f"{path}: no column 'text': choose --column from 'id', 'title', 'body'"
-    )
-    numbers = write(tmp_path / "b.jsonl", '{"id": 7}\n')
-    assert error_of(numbers) == f"{numbers}: no text columns: choose --column from 'id'"
+    choose, otherwise = "choose --column from", "or read it as plain text with --format text"
+    assert error_of(path) == f"{path}: 2 text columns: {choose} 'title', 'body', {otherwise}"
+    message = f"{path}: no column 'text': {choose} 'id', 'title', 'body', {otherwise}"
+    assert error_of(path, column="text") == message
+    numbers = write(tmp_path / "b.jsonl", '{"id": 7, "n": 1, "tags": ["a"]}\n')
+    assert error_of(numbers) == f"{numbers}: no text columns: {choose} 'id', 'n', {otherwise}"
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "texts"),
+    [
+        ("s", [{"t": "one", "n": 1}, None], ["one"]),
+        ("i", [1, 2], ["1", "2"]),
+        ("f", [1.5, None], ["1.5"]),
+        ("b", [True, False], ["true", "false"]),
+        ("d", [datetime.date(2024, 1, 2)], ["2024-01-02"]),
+        ("y", [b"caf\xc3\xa9"], ["café"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_the_only_column_is_read_whatever_its_type(
+    tmp_path: Path, kind: str, column: str, values: list[Any], texts: list[str]
+) -> None:
+    table, path = pa.table({column: values}), tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        with pa.ipc.new_file(str(path), table.schema) as writer:
+            writer.write_table(table)
+    assert read(path) == "".join(text + "\n" for text in texts)
+    other = table.append_column("id", pa.array(range(len(table))))
+    if column == "s" and kind == "parquet":
+        pyarrow.parquet.write_table(other, path)
+        assert read(path) == "one\n"
+
+
+def test_strings_of_parquet_that_are_not_valid_follow_the_settings(tmp_path: Path) -> None:
+    bad = pa.array([b"good", b"caf\xe9"], pa.binary()).view(pa.string())
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pa.table({"text": bad}), path)
+    place = f"{path}: row 2: not valid utf-8 at byte 3"
+    assert error_of(path) == f"{place}: take --encoding-errors replace"
+    assert read(path, encoding_errors="replace") == "good\ncaf\ufffd\n"
+    assert read(path, skip_damaged=True) in ("", "good\n")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "arrow"])

@@ -101,7 +101,10 @@ def _prompts(file: str) -> list[str]:
         data = stdin_bytes() if file == "-" else Path(file).read_bytes()
     except (OSError, ValueError) as error:
         raise CorpusError(f"{file}: cannot be read: {reason(error)}: check the path") from None
-    lines = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff").split("\n")
+    text = data.decode("utf-8", "surrogateescape")
+    if text.startswith("\ufeff"):
+        note(f"byte-order mark left out: {file}")
+    lines = text.removeprefix("\ufeff").split("\n")
     if not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]

@@ -168,6 +168,8 @@ def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
     with TrainingDisplay(trainer.summary, write_sample, quiet=quiet) as screen:
         for event in trainer.events(lambda: signals.received != 0):
             screen.show(event)
+    for line in trainer.late_notes if not quiet else ():
+        note(line)
     assert isinstance(event, Finished)
     return event
 

@@ -20,14 +20,9 @@ from charrnn.text.corpus import Corpus, refuse_unused
 from charrnn.text.holdout import LinesHeldOut, corpus_of
 from charrnn.text.origin import Origin
 from charrnn.text.sources import absolute, is_stream, plain_name
-from charrnn.text.spool import Spool
+from charrnn.text.spool import SPOOL_BYTES, keep_streams
 from charrnn.text.survey import Survey, digest, survey, survey_start
 from charrnn.text.vocabulary import Ids, Vocabulary
-
-STDIN_FILE = "stdin.txt"  # keeps standard input, in a run's folder
-
-# standard input longer than this is trained on while it arrives, if its vocabulary is known
-SPOOL_BYTES = 2**26
 
 # called with a text's name, the bytes of UTF-8 read so far, and what tells how many there are
 Watch = Callable[[str, int, Callable[[], int | None]], None]
@@ -113,7 +108,7 @@ class Dataset:
             OptionError: A setting means nothing for it.
         """
         with contextlib.ExitStack() as on_error:
-            copies = _keep_streams(sources, config, keep_in, on_error)
+            copies = keep_streams(sources, config, keep_in, on_error)
             corpus = corpus_of(sources, config, copies)
             other = None if val_source is None else _validation_corpus(val_source, config)
             refuse_unused(config, [corpus, *([other] if other else [])])
@@ -210,27 +205,14 @@ class Dataset:
             return np.zeros(0, dtype=self.vocabulary.dtype)
         return Reader(self.read(int(self.train_chars))).read(min(self.val_chars, limit))
 
+    @property
+    def late_notes(self) -> list[str]:
+        """What should be known of a text that had not ended when it was opened, as far as read."""
+        return self._corpus.notes if self.origin.corpus_chars is None else []
+
     def close(self) -> None:
         """Closes a source that may still send text."""
         self._corpus.close()
-
-
-def _keep_streams(
-    sources: Sequence[str],
-    config: DataConfig,
-    keep_in: Callable[[], Path],
-    on_error: contextlib.ExitStack,
-) -> dict[int, Spool]:
-    """Returns what keeps each source that can be read only once, by the source's number."""
-    copies = {}
-    # training can start before the text has ended if all symbols are already known
-    can_start_early = len(sources) == 1 and (config.unit == "byte" or config.vocabulary_from)
-    for i, source in enumerate(sources):
-        if is_stream(source):
-            copies[i] = Spool(source, keep_in() / f"{i or ''}{STDIN_FILE}")
-            on_error.callback(copies[i].close)
-            copies[i].fill(SPOOL_BYTES if can_start_early else math.inf)
-    return copies
 
 
 def _watching(corpus: Corpus, watch: Watch) -> Callable[[int], None]:
@@ -255,7 +237,8 @@ def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
             f"more than {SPOOL_BYTES:,} bytes: trained on while it arrives, "
             f"and kept in {corpus.files[0].path}"
         )
-    notes += corpus.notes
+    else:
+        notes += corpus.notes
     if first_pass.unknown_chars:
         notes.append(
             f"{first_pass.unknown_chars:,} characters of the text are unknown to the model"

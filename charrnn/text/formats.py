@@ -49,3 +49,11 @@ def kind_of(path: str, format: Format | None = None) -> Kind:
     name = Path(path).name.lower()
     name = name.removesuffix(compression(name))
     return _ENDINGS.get(Path(name).suffix, "text")
+
+
+def known_endings(path: str) -> str:
+    """Returns the endings of a file's name that say how it is read; none for plain text."""
+    name = Path(path).name.lower()
+    compressed = compression(name)
+    ending = Path(name.removesuffix(compressed)).suffix
+    return (ending if ending in _ENDINGS else "") + compressed

@@ -4,13 +4,20 @@ import contextlib
 import io
 import math
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, reason
 from charrnn.text.compressed import READ_BYTES, byte_blocks
-from charrnn.text.sources import STDIN, shown, standard_input
+from charrnn.text.formats import compression, known_endings
+from charrnn.text.sources import STDIN, is_stream, shown, standard_input
+
+STDIN_FILE = "stdin"  # what keeps standard input in a run's folder, but for its ending
+
+# standard input longer than this is trained on while it arrives, if its vocabulary is known
+SPOOL_BYTES = 2**26
 
 
 class Spool:
@@ -84,3 +91,33 @@ class Spool:
             self._copy.close()
         if self._input is not None and self._source != STDIN:
             self._input.close()
+
+
+def keep_streams(
+    sources: Sequence[str],
+    config: DataConfig,
+    keep_in: Callable[[], Path],
+    on_error: contextlib.ExitStack,
+) -> dict[int, Spool]:
+    """Returns what keeps each source that can be read only once, by the source's number.
+
+    Args:
+        sources: what the user typed.
+        config: how they are read.
+        keep_in: returns the folder for the copies.
+        on_error: closes them.
+
+    Raises:
+        CorpusError: One cannot be read, or not be kept.
+    """
+    copies = {}
+    # training can start before the text has ended if all symbols are already known
+    can_start_early = len(sources) == 1 and (config.unit == "byte" or config.vocabulary_from)
+    for i, source in enumerate(sources):
+        if is_stream(source):
+            ending = known_endings(source)
+            copies[i] = Spool(source, keep_in() / f"{i or ''}{STDIN_FILE}{ending or '.txt'}")
+            on_error.callback(copies[i].close)
+            early = can_start_early and not compression(ending)
+            copies[i].fill(SPOOL_BYTES if early else math.inf)
+    return copies

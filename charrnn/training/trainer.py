@@ -82,6 +82,11 @@ class Trainer:
         return self.recorder.folder
 
     @property
+    def late_notes(self) -> list[str]:
+        """What the user should know at the end, a line each."""
+        return self._dataset.late_notes
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The model's symbols."""
         return self._dataset.vocabulary

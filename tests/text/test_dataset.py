@@ -1,5 +1,6 @@
 """What a run trains on: other texts, kept ones, changed ones, and those without an end."""
 
+import gzip
 import io
 import json
 import math
@@ -22,7 +23,7 @@ from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, OptionError
 from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
-from charrnn.text import batches, dataset
+from charrnn.text import batches, spool
 from charrnn.text.batches import Batches
 from charrnn.text.chunks import Reader
 from charrnn.text.dataset import Dataset
@@ -126,6 +127,19 @@ def test_standard_input_stopped_three_times_is_as_if_never_stopped(
     assert same(one, cut)
 
 
+def test_a_named_pipe_is_read_as_the_ending_of_its_name_says(tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"t": line}) + "\n" for line in COFFEE.splitlines())
+    pipe = tmp_path / "pipe.jsonl.gz"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[gzip.compress(rows.encode())])
+    writer.start()
+    opened = Dataset.open([str(pipe)], DataConfig(), lambda: tmp_path)
+    writer.join()
+    assert opened.origin.sources == ["stdin.jsonl.gz"]
+    again = Dataset.reopen(opened.origin, opened.vocabulary, tmp_path)
+    assert opened.vocabulary.decode(Reader(again.read()).read(10**6)) == COFFEE + "\n"
+
+
 def test_an_unusable_standard_input_leaves_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,10 +209,10 @@ def test_a_text_without_end_is_trained_on_as_it_comes(
     tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more is taken than a block ahead; what was taken is kept, so that the run can resume."""
-    monkeypatch.setattr(dataset, "SPOOL_BYTES", 20_000)
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 20_000)
     read_in_blocks(monkeypatch, 5000)
     monkeypatch.setattr(batches, "OPEN_ENDED_BLOCK_CHARS", 4096)
-    endless = Endless(COFFEE + "☃")
+    endless = Endless(COFFEE + "☃\r\n")
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=endless))
     training = {"steps": 600, "batch_size": 4, "seq_len": 16, "save_every": 50}
     model = {"hidden_size": 4, "num_layers": 1}
@@ -209,14 +223,17 @@ def test_a_text_without_end_is_trained_on_as_it_comes(
     run(trainer, after(500))
     assert 500 * 64 < endless.taken < 500 * 64 + 3 * 4096 + 5000
     copy = (tmp_path / "run" / "stdin.txt").read_bytes()
-    assert copy == Endless(COFFEE + "☃").read1(len(copy))
+    assert copy == Endless(COFFEE + "☃\r\n").read1(len(copy))
+    line_ends = copy.count(b"\r\n") if "unit" not in options else 0  # all that was read
+    wanted = f"Windows line ends read as newlines: {line_ends} (first in standard input); "
+    assert [note.split("--")[0] for note in trainer.late_notes] == [wanted] * (line_ends > 0)
     monkeypatch.setattr(sys, "stdin", None)
     again = resuming.resume(tmp_path / "run" / "training.safetensors", {})
     assert run(again)[-1].step == 600
 
 
 def test_a_text_without_end_needs_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "SPOOL_BYTES", 20_000)
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 20_000)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Endless(COFFEE)))
     with pytest.raises(OptionError, match="--steps or --max-time: a text without an end"):
         starting.start(Request(["-"], tmp_path / "r", "a", DataConfig(unit="byte")))

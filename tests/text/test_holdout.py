@@ -19,7 +19,7 @@ from charrnn.config import DataConfig
 from charrnn.errors import CheckpointError, CorpusError, OptionError
 from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
-from charrnn.text import dataset
+from charrnn.text import spool
 from charrnn.text.batches import Batches
 from charrnn.text.chunks import Reader
 from charrnn.text.dataset import Dataset
@@ -172,7 +172,7 @@ def test_an_empty_text_is_empty(tmp_path: Path) -> None:
 def test_lines_of_a_text_without_end_cannot_be_held_out(
     tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "SPOOL_BYTES", 1000)
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 1000)
     monkeypatch.setattr(
         sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=b"ab\n".__mul__))
     )

@@ -68,12 +68,13 @@ def _skipped(file: str, config: DataConfig, notes: Notes) -> bool:
         return False  # reading it later names the reason
     what = ""
     if (thing := recognize(head)) is not None:
-        what = f"that are no text, but {thing.name}"
+        what = f"files skipped that are no text, but {thing.name}"
     elif b"\0" in head and is_ascii_based(config.encoding):
         encoding = wide_encoding(head)
-        what = "that are no text, but a binary file" if encoding is None else f"in {encoding}"
+        binary = "files skipped that are no text, but a binary file"
+        what = binary if encoding is None else f"files in {encoding} skipped"
     if what:
-        notes.add(f"files skipped {what}", 1, file)
+        notes.add(what, 1, file)
     return bool(what)
 
 

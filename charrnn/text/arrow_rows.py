@@ -15,7 +15,7 @@ from charrnn.text.formats import compression, kind_of
 from charrnn.text.hub import open_hub
 from charrnn.text.notes import Notes
 from charrnn.text.plain import decode
-from charrnn.text.rows import Group, Table
+from charrnn.text.tables import Group, Table
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -136,7 +136,8 @@ def _rows(
     with _named_errors(file):
         for table in rows.iter(batch_size=GROUP_ROWS):
             values = _values(table.column(column), number, file, config, notes)
-            yield Group.of([{column: value} for value in values], number)
+            numbers = range(number, number + len(values))
+            yield Group(numbers, [{column: value} for value in values])
             number += len(values)
 
 

@@ -10,7 +10,7 @@ from charrnn.config import DataConfig, Quotes
 from charrnn.errors import DamagedError
 from charrnn.text.chunks import first_of
 from charrnn.text.notes import Notes
-from charrnn.text.rows import LONGEST_ROW, SAMPLE_ROWS, Group, Row, Table
+from charrnn.text.tables import LONGEST_ROW, SAMPLE_ROWS, Group, Row, Table, grouped, lines_of
 
 DELIMITERS = (",", ";", "\t", "|")
 _AS_TEXT = "or read its lines as they are with --format text"
@@ -29,7 +29,10 @@ def csv_table(
     Raises:
         DamagedError: A row cannot be read; also raised while the rows are iterated.
     """
-    sample, groups = first_of(_lines(pieces, name), SAMPLE_ROWS, len)
+    with_ends = (
+        [line + "\n" for line in lines] for lines in lines_of(pieces, name, f"mend it, {_AS_TEXT}")
+    )
+    sample, groups = first_of(with_ends, SAMPLE_ROWS, len)
     first = list(itertools.chain(*sample))[:SAMPLE_ROWS]
     usual = "\t" if tabs else ","
     delimiter = config.delimiter or (usual if tabs else _delimiter(first))
@@ -51,28 +54,10 @@ def csv_table(
         raise DamagedError(
             f"{name}: row 1 names two columns {twice!r}: rename one, or take --no-header"
         )
-    rows = _groups(numbered, columns, lines, name, notes)
+    rows = grouped(_rows(numbered, columns, lines, name, notes))
     start = next(rows, Group([], []))
     texts = _texts(start.rows[:SAMPLE_ROWS]) if start.rows else None
     return Table(itertools.chain([start], rows), columns, texts)
-
-
-def _lines(pieces: Iterable[str], name: str) -> Iterator[list[str]]:
-    """Yields lines with their ends: all that a piece completes, as soon as it does."""
-    waiting: list[str] = []  # a line that has not ended yet
-    size = 0
-    for piece in pieces:
-        *lines, rest = piece.split("\n")
-        if lines:
-            lines[0] = "".join([*waiting, lines[0]])
-            waiting, size = [], 0
-            yield [line + "\n" for line in lines]
-        waiting.append(rest)
-        size += len(rest)
-        if size > LONGEST_ROW:
-            raise DamagedError(f"{name}: a line is too long: mend it, {_AS_TEXT}")
-    if last := "".join(waiting):
-        yield [last]
 
 
 class _Lines:
@@ -140,29 +125,20 @@ def _split(line: str, delimiter: str) -> list[str]:
     return line.removesuffix("\n").removesuffix("\r").split(delimiter)
 
 
-def _groups(
+def _rows(
     numbered: Iterable[tuple[int, list[str]]],
     columns: Sequence[str],
     lines: _Lines,
     name: str,
     notes: Notes,
-) -> Iterator[Group]:
-    numbers: list[int] = []
-    rows: list[Row] = []
-    try:
-        for number, cells in numbered:
-            if row := _row_of(cells, columns, number, name):
-                numbers.append(number)
-                rows.append(row)
-            else:
-                notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
-            if lines.paused:
-                yield Group(numbers, rows)
-                numbers, rows = [], []
-    except DamagedError:
-        yield Group(numbers, rows)  # all before the damaged one
-        raise
-    yield Group(numbers, rows)
+) -> Iterator[tuple[int, Row] | None]:
+    for number, cells in numbered:
+        if row := _row_of(cells, columns, number, name):
+            yield number, row
+        else:
+            notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
+        if lines.paused:
+            yield None
 
 
 def _row_of(cells: list[str], columns: Sequence[str], number: int, name: str) -> Row:

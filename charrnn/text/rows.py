@@ -2,9 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
@@ -12,41 +11,9 @@ from charrnn.text.chunks import first_of
 from charrnn.text.compressed import READ_BYTES
 from charrnn.text.notes import Notes
 from charrnn.text.plain import has_halves, whole_characters
+from charrnn.text.tables import SAMPLE_ROWS, Group, Number, Row, Table
 
-SAMPLE_ROWS = 64  # that show which column holds the text, if the user names none
-LONGEST_ROW = 2**28  # characters; what is longer is damaged
 _SHOWN_COLUMNS = 12
-
-Row = Mapping[str, Any]  # values by column
-
-
-class Number(str):
-    """A number as it is written in the source."""
-
-
-class Group(NamedTuple):
-    """Rows that arrive together."""
-
-    numbers: Sequence[int]  # of each in its file
-    rows: Sequence[Row]
-
-    @classmethod
-    def of(cls, rows: Sequence[Row | None], first: int) -> "Group":
-        """Returns rows that are numbered in order, without those that are None."""
-        numbers = range(first, first + len(rows))
-        if all(rows):  # an empty row is worth a closer look, too
-            return cls(numbers, cast("Sequence[Row]", rows))
-        pairs = [pair for pair in zip(numbers, rows, strict=True) if pair[1] is not None]
-        return cls([number for number, _ in pairs], [row for _, row in pairs if row is not None])
-
-
-@dataclass
-class Table:
-    """A table as it is read."""
-
-    groups: Iterable[Group]
-    columns: Sequence[str] | None = None  # of every row, if they are known before the first
-    texts: Sequence[str] | None = None  # those that hold text, if that is known
 
 
 def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterator[str]:

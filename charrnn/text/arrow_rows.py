@@ -40,11 +40,11 @@ def arrow_table(file: str, config: DataConfig, notes: Notes) -> Iterator[Table]:
             raise CorpusError(f"{file}: it has no rows: name a source that holds text")
         texts = list(_text_paths(head.schema, deep=False) or _text_paths(head.schema, deep=True))
         columns = head.column_names
-        column = config.column or texts[0] if len(texts) == 1 else config.column
-        if column is not None and column not in columns:
-            column = column.split(".")[0]
+        column = config.column or (texts[0] if len(texts) == 1 else "")
+        if column not in columns:
+            column = column.split(".")[0]  # of a path, the column that holds the objects
         rows: Iterator[Group] = iter(())
-        if column is not None and column in columns:
+        if column in columns:
             rows = _rows(file, _open(path, config.split, column), column, config, notes)
         yield Table(rows, columns, texts)
 
@@ -57,9 +57,9 @@ def _named_errors(file: str) -> Iterator[None]:
         raise
     except Exception as error:
         # datasets lets through the errors of every format's own reader
-        remedy = "check the network" if kind_of(file) == "hub" else "get a whole copy"
+        advice = "check the network" if kind_of(file) == "hub" else "get a whole copy"
         raise DamagedError(
-            f"{file}: damaged or cut short ({reason(error)}): {remedy}, or go on "
+            f"{file}: damaged or cut short ({reason(error)}): {advice}, or go on "
             "without the rest of it with --skip-damaged"
         ) from None
 
@@ -154,10 +154,7 @@ def _values(
     for i, value in enumerate(values):
         if isinstance(value, bytes):
             place = f"{file}: row {first + i}"
-
-            def count(invalid: int, place: str = place) -> None:
-                notes.add("invalid bytes replaced by U+FFFD", invalid, place)
-
+            count = notes.counting("invalid bytes replaced by U+FFFD", place)
             utf_8 = replace(config, encoding="utf-8")
             values[i] = "".join(decode([value], utf_8, place, count))
     return values

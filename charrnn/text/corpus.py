@@ -150,7 +150,7 @@ class Corpus:
         pieces = cast("Iterator[str]", self._undamaged(file))
         if self.config.newlines == "lf":
             what, advice = "Windows line ends read as newlines", "--newlines keep keeps them"
-            pieces = with_newlines(pieces, lambda n: self._notes.add(what, n, file.name, advice))
+            pieces = with_newlines(pieces, self._notes.counting(what, file.name, advice))
         return filter(None, pieces)
 
     def _undamaged(self, file: File) -> Iterator[Piece]:
@@ -173,24 +173,24 @@ class Corpus:
             yield from self._read_blocks(blocks, file)
 
     def _read_blocks(self, blocks: Iterator[bytes], file: File) -> Iterator[Piece]:
-        kind, note = self._kind(file), self._notes
+        kind, notes = self._kind(file), self._notes
         start, blocks = first_of(blocks, HEAD_BYTES if kind == "json" else 1, len)
-        first = b"".join(start)
-        if kind == "json" and not is_array(first.decode(self.config.encoding, "ignore")):
+        head = b"".join(start)
+        if kind == "json" and not is_array(head.decode(self.config.encoding, "ignore")):
             kind = "text"
         if kind == "text" and self.config.unit == "byte":
             yield from blocks
             return
-        self._refuse(first, file.name)
+        self._refuse(head, file.name)
         pieces = self._decoded(blocks, file.name)
         if kind == "text":
             yield from pieces
             return
         if kind in ("csv", "tsv"):
-            table = csv_table(pieces, self.config, file.name, note, tabs=kind == "tsv")
+            table = csv_table(pieces, self.config, file.name, notes, tabs=kind == "tsv")
         else:
             table = (json_lines if kind == "jsonl" else json_array)(pieces, file.name)
-        yield from text_of(table, self.config, file.name, note)
+        yield from text_of(table, self.config, file.name, notes)
 
     def _kind(self, file: File) -> Kind:
         return kind_of(file.path, self.config.format)
@@ -200,31 +200,27 @@ class Corpus:
             return file.spool.blocks()
         return standard_input_blocks() if file.path == STDIN else byte_blocks(file.path, file.name)
 
-    def _refuse(self, first: bytes, name: str) -> None:
+    def _refuse(self, head: bytes, name: str) -> None:
         """Raises an error if a file's first bytes are no text, or not in the encoding."""
-        if (thing := recognize(first[:HEAD_BYTES])) is not None:
+        if (thing := recognize(head[:HEAD_BYTES])) is not None:
             raise CorpusError(f"{name}: no text, but {thing.name}: {thing.remedy}")
-        encoding = wide_encoding(first) if is_ascii_based(self.config.encoding) else None
+        encoding = wide_encoding(head) if is_ascii_based(self.config.encoding) else None
         if encoding is not None:
             raise EncodingError(
                 f"{name}: not {self.config.encoding}, but {encoding}: take --encoding {encoding}"
             )
 
     def _decoded(self, blocks: Iterator[bytes], name: str) -> Iterator[str]:
-        def count(invalid: int) -> None:
-            self._notes.add("invalid bytes replaced by U+FFFD", invalid, name)
-
-        at_start = True
         advice = self._advice
         if len(self.files) > 1:
             advice += ", or go on without the rest of the file with --skip-damaged"
-        for text in decode(blocks, self.config, name, count, advice):
-            if at_start and text.startswith("\ufeff"):
-                self._notes.add("byte-order marks left out", 1, name)
-                yield text[1:]
-            else:
-                yield text
-            at_start = at_start and not text
+        count = self._notes.counting("invalid bytes replaced by U+FFFD", name)
+        pieces = filter(None, decode(blocks, self.config, name, count, advice))
+        first = next(pieces, "")
+        if first.startswith("\ufeff"):
+            self._notes.add("byte-order marks left out", 1, name)
+        yield first.removeprefix("\ufeff")
+        yield from pieces
 
     def close(self) -> None:
         """Closes the sources that may still send text."""

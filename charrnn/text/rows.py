@@ -11,7 +11,7 @@ from charrnn.text.chunks import first_of
 from charrnn.text.compressed import READ_BYTES
 from charrnn.text.notes import Notes
 from charrnn.text.plain import has_halves, whole_characters
-from charrnn.text.tables import SAMPLE_ROWS, Group, Number, Row, Table
+from charrnn.text.tables import SAMPLE_ROWS, Group, Row, Table
 
 _SHOWN_COLUMNS = 12
 
@@ -37,9 +37,7 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
     elif table.columns is not None and {column, column.split(".")[0]}.isdisjoint(table.columns):
         raise _no_column(name, column, table.columns)
 
-    def count(halves: int) -> None:
-        notes.add("invalid characters replaced by U+FFFD", halves, name)
-
+    count = notes.counting("invalid characters replaced by U+FFFD", name)
     values = _Values(column, name, notes)
     for group in groups:
         numbers, texts = values.of(group)
@@ -60,7 +58,6 @@ class _Values:
 
     def __init__(self, column: str, name: str, notes: Notes) -> None:
         self._column, self._name, self._notes = column, name, notes
-        self._path = column.split(".")
         self.seen = False  # whether a row had such a column
         self.others: dict[str, None] = {}  # columns of rows without it
 
@@ -91,10 +88,10 @@ class _Values:
                 f"{'an object' if isinstance(value, Mapping) else 'a list'}, no text: "
                 + _choose(_text_paths(row))
             )
-        if isinstance(value, str) and not isinstance(value, Number):
+        if type(value) is str:  # and no Number
             return value
         self._notes.add("values that are no strings written as text", 1, place)
-        return str(value) if isinstance(value, str) else _as_json(value)
+        return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
 
     def _find(self, row: Row) -> Any:
         """Returns the value of the column, or of a path into objects; None if there is none."""
@@ -102,54 +99,46 @@ class _Values:
             self.seen = True
             return row[self._column]
         value: Any = row
-        for key in self._path:
+        for key in self._column.split("."):
             if not isinstance(value, Mapping) or key not in value:
                 if not self.seen:
-                    self.others |= dict.fromkeys(itertools.islice(_paths(row), _SHOWN_COLUMNS))
+                    paths = (path for path, _ in _leaves(row))
+                    self.others |= dict.fromkeys(itertools.islice(paths, _SHOWN_COLUMNS))
                 return None
             value = value[key]
         self.seen = True
         return value
 
 
-def _as_json(value: Any) -> str:
-    """Returns a number or a boolean as JSON writes it, and any other value as its library does."""
-    return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
-
-
 def _only_text_column(table: Table, sample: Sequence[Row], name: str) -> str:
-    """Returns the column that holds the text.
-
-    Strings at the top count first; then those in objects; then a column without any value.
-    """
+    """Returns the column that holds the text."""
     if table.columns is not None and len(table.columns) == 1:
         return table.columns[0]
-    if table.texts is not None:
-        choices = [*table.texts]
-    elif not sample:
+    if table.texts is None and not sample:
         raise CorpusError(f"{name}: it has no rows: name a source that holds text")
-    else:
-        paths = _text_paths(*sample)
-        choices = [path for path in paths if any(path in row for row in sample)] or paths
-        if not choices:
-            columns = list(dict.fromkeys(key for row in sample for key in row))
-            choices = [key for key in columns if all(row.get(key) is None for row in sample)]
-            if len(choices) != 1:
-                raise CorpusError(f"{name}: no text columns: {_choose(columns)}")
-    if len(choices) != 1:
-        raise CorpusError(
-            f"{name}: {len(choices)} text columns: {_choose(choices or table.columns or [])}"
-        )
-    return choices[0]
+    choices = _text_columns(sample) if table.texts is None else table.texts
+    if len(choices) == 1:
+        return choices[0]
+    columns = table.columns or _columns(sample)
+    raise CorpusError(f"{name}: {len(choices) or 'no'} text columns: {_choose(choices or columns)}")
+
+
+def _text_columns(sample: Sequence[Row]) -> list[str]:
+    """Returns columns of strings; without one, paths to strings; then the only one of nulls."""
+    paths = _text_paths(*sample)
+    if paths:
+        return [path for path in paths if any(path in row for row in sample)] or paths
+    nulls = [key for key in _columns(sample) if all(row.get(key) is None for row in sample)]
+    return nulls if len(nulls) == 1 else []
+
+
+def _columns(sample: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in sample for key in row))
 
 
 def _text_paths(*rows: Row) -> list[str]:
     """Returns the columns, and the paths into objects, that hold strings."""
     return list(dict.fromkeys(p for row in rows for p, value in _leaves(row) if type(value) is str))
-
-
-def _paths(row: Row) -> Iterator[str]:
-    return (path for path, _ in _leaves(row))
 
 
 def _leaves(row: Row, before: str = "") -> Iterator[tuple[str, Any]]:

@@ -40,12 +40,13 @@ def csv_table(
         notes.add(f"tables whose delimiter is {delimiter!r}", 1, name, "--delimiter sets another")
     quotes = config.quotes or (_quotes(first) if delimiter == "\t" else "csv")
     lines = _Lines(groups)
-    cells = _cells(lines, delimiter, quotes, name, notes)
-    first_row = next(cells, [])
-    columns = [str(i + 1) for i in range(len(first_row))] if config.no_header else first_row
-    numbered = enumerate(cells, start=2)
+    numbered: Iterator[tuple[int, list[str]]]
+    numbered = enumerate(_cells(lines, delimiter, quotes, name, notes), start=1)
+    first_row = next(numbered, (1, []))
+    _, columns = first_row
     if config.no_header:
-        numbered = enumerate(itertools.chain([first_row], cells), start=1)
+        columns = [str(i + 1) for i in range(len(columns))]
+        numbered = itertools.chain([first_row], numbered)
     elif columns:
         advice = "--no-header reads it as text"
         notes.add("tables whose first row names the columns", 1, name, advice)
@@ -75,10 +76,10 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         for group in self._groups:
-            last = len(group) - 1
-            for i, line in enumerate(group):
-                self.paused = i == last
-                yield line
+            self.paused = False
+            yield from group[:-1]
+            self.paused = True
+            yield group[-1]
 
     def recorded(self) -> Iterator[str]:
         """Yields lines, and keeps them in ``taken`` from the first quote of a row on."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from charrnn.config import DataConfig
 from charrnn.errors import CharrnnError, CorpusError, DamagedError, reason
-from charrnn.text.compressed import byte_blocks, remedy
+from charrnn.text.compressed import byte_blocks, unreadable
 from charrnn.text.formats import compression, kind_of
 from charrnn.text.hub import open_hub
 from charrnn.text.notes import Notes
@@ -74,8 +74,7 @@ def _plain_path(file: str) -> Iterator[str]:
         with open(file, "rb"):
             pass
     except OSError as error:
-        message = f"{file}: cannot be read: {reason(error)}: {remedy(error)}"
-        raise DamagedError(message) from None
+        raise unreadable(file, error) from None
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, f"table.{kind_of(file)}")
         if compression(file):

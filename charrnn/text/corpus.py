@@ -20,12 +20,11 @@ from charrnn.text.formats import APPLIES, Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
 from charrnn.text.plain import decode, with_newlines
-from charrnn.text.recognize import HEAD_BYTES, recognize, wide_encoding
+from charrnn.text.recognize import HEAD_BYTES, is_ascii_based, recognize, wide_encoding
 from charrnn.text.rows import text_of
 from charrnn.text.sources import (
     STDIN,
     find_files,
-    is_ascii_based,
     joined_name,
     shown,
     standard_input_blocks,
@@ -249,16 +248,19 @@ def refuse_unused(config: DataConfig, corpora: Sequence[Corpus]) -> None:
     files = [file for corpus in corpora for file in corpus.files]
     kinds = {kind_of(file.path, config.format) for file in files}
     for field in fields(config):
+        # surrogateescape is set by a command, not by the user
+        if getattr(config, field.name) in (field.default, "surrogateescape"):
+            continue
         formats = set(APPLIES.get(field.name, kinds))
         if config.unit == "byte" and field.name in ("encoding", "encoding_errors", "newlines"):
             formats.discard("text")  # bytes stay bytes
-        if getattr(config, field.name) in (field.default, "surrogateescape") or kinds & formats:
+        if kinds & formats:
             continue
         hint = "leave it out"
         if kinds == {"text"} and config.format is None and "csv" in formats:
             hint += ", or say with --format what the text is: jsonl, csv ..."
-        what = "bytes" if config.unit == "byte" else "plain text"
-        what = what if kinds == {"text"} else " and ".join(sorted(kinds))
+        plain = "bytes" if config.unit == "byte" else "plain text"
+        what = plain if kinds == {"text"} else " and ".join(sorted(kinds))
         where = files[0].name if len(files) == 1 else f"{len(files)} files"
         option = option_name(field.name)
         raise OptionError(f"{option}: {where}: it means nothing for {what}: {hint}")

@@ -15,7 +15,7 @@ from charrnn.text.compressed import READ_BYTES, byte_blocks, remedy
 from charrnn.text.folders import Finder
 from charrnn.text.formats import HUB_PREFIX, kind_of
 from charrnn.text.notes import Notes
-from charrnn.text.recognize import BINARY, HEAD_BYTES, recognize
+from charrnn.text.recognize import BINARY, HEAD_BYTES, is_ascii_based, recognize
 
 STDIN = "-"
 
@@ -72,11 +72,6 @@ def _skipped(file: str, config: DataConfig, notes: Notes) -> bool:
     if kind is not None:
         notes.add(f"files skipped that are no text, but {kind.name}", 1, file)
     return kind is not None
-
-
-def is_ascii_based(encoding: str) -> bool:
-    """Returns whether an encoding is made of ASCII bytes; in others, zero bytes are text."""
-    return "a".encode(encoding) == b"a"
 
 
 def joined_name(sources: Sequence[str], missing: str) -> str | None:

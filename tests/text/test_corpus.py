@@ -179,6 +179,11 @@ def test_no_other_encoding_is_offered_for_a_few_bad_bytes_in_sound_utf_8(tmp_pat
     assert ": mend the text (most of it is valid), or take" in error_of(path)
 
 
+def test_no_encoding_is_offered_for_what_holds_zero_bytes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bin", b"I had caf\xe9\0" * 9)
+    assert ": name a text, as this may be a binary file, or take" in error_of(path)
+
+
 @few
 @given(st.binary(max_size=40), st.sampled_from(["utf-8", "ascii", "gb18030", "utf-16-le"]))
 def test_replaced_bytes_are_counted(folder: Path, data: bytes, encoding: str) -> None:
@@ -197,7 +202,7 @@ def test_replaced_bytes_are_counted(folder: Path, data: bytes, encoding: str) ->
     ("encoding", "data"), [("utf-7", b"ab +2AA- c"), ("unicode_escape", rb"ab \ud800 c")]
 )
 def test_an_encoding_cannot_produce_half_a_character(
-    tmp_path: Path, encoding: str, data: bytes
+    tmp_path: Path, encoding: str, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.txt", data)
     assert re.match(
@@ -206,6 +211,8 @@ def test_an_encoding_cannot_produce_half_a_character(
     assert read(path, encoding=encoding, encoding_errors="replace") == "ab \ufffd c"
     kept = read(path, encoding=encoding, encoding_errors="surrogateescape")
     assert kept.encode("utf-8", "surrogateescape") == b"ab \xed\xa0\x80 c"
+    read_in_blocks(monkeypatch, 1)
+    assert ": after 3 characters: half a character" in error_of(path, encoding=encoding)
 
 
 # Line ends.

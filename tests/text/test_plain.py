@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from backports import zstd as zstd_library
-from texts import ODD, error_of, give_stdin, read, read_bytes, write
+from texts import ODD, error_of, give_stdin, read, read_bytes, read_in_blocks, write
 
 from charrnn.errors import CorpusError
 from charrnn.text import compressed
@@ -45,6 +45,17 @@ def test_a_compressed_file_reads_like_a_plain_one(tmp_path: Path, kind: str) -> 
     path = write(tmp_path / f"a.txt.{kind}", COMPRESS[kind](text.encode()))
     assert read(path, newlines="keep") == text
     assert read_bytes(path) == text.encode()
+
+
+@each_kind
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_compressed_data_is_read_in_blocks_of_any_size(
+    tmp_path: Path, kind: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_blocks(monkeypatch, size)
+    path = write(tmp_path / f"a.{kind}", COMPRESS[kind](b"a" * 2000))
+    assert read(path) == "a" * 2000
+    assert max(map(len, Corpus([path]).pieces())) <= size
 
 
 @each_kind

@@ -104,7 +104,7 @@ class Finder:
                     self._notes.add("dead links, pipes and the like skipped", 1, path)
                 continue
             real = os.path.realpath(path)
-            if real in files and path != files[real]:
+            if real in files:
                 self._notes.add(_AGAIN, 1, path)
             if real not in files or not os.path.islink(path):
                 files[real] = path

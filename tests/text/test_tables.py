@@ -16,11 +16,16 @@ from charrnn.text.tables import SAMPLE_ROWS, Table
 
 CONFIG = DataConfig(column="text")
 ROW = {"jsonl": '{{"text": "{}"}}\n', "json": '{{"text": "{}"}}, ', "csv": "{},1\n"}
-START = {"jsonl": "", "json": "[", "csv": "text,n\n"}
+START = {"jsonl": "\n\n\n", "json": "[", "csv": "text,n\n"}
 TABLE: dict[str, Callable[[Iterator[str]], Table]] = {
     "jsonl": lambda pieces: json_lines(pieces, "a"),
     "json": lambda pieces: json_array(pieces, "a"),
     "csv": lambda pieces: csv_table(pieces, CONFIG, "a", Notes()),
+}
+TOO_LONG = {
+    "jsonl": "line 5 is too long",
+    "json": "row 2: no JSON (Unterminated string",
+    "csv": "line 3 is too long",
 }
 each_kind = pytest.mark.parametrize("kind", ROW)
 
@@ -53,7 +58,7 @@ def test_a_row_that_does_not_end_is_a_damage(
     assert read(path, column="text") == "a\n" + "b" * 200 + "\n"
     for module in (tables, json_rows):
         monkeypatch.setattr(module, "LONGEST_ROW", 100)
-    assert str(path) in error_of(path, column="text")
+    assert error_of(path, column="text").startswith(f"{path}: {TOO_LONG[kind]}")
     assert read(path, column="text", skip_damaged=True) == "a\n"
 
 

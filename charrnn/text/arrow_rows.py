@@ -123,7 +123,6 @@ def _text_paths(fields: Any, *, deep: bool, before: str = "") -> Iterator[str]:
         kind = field.type
         if deep and pa.types.is_struct(kind):
             yield from _text_paths(kind, deep=deep, before=f"{before}{field.name}.")
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
             yield before + field.name
 

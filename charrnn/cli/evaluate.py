@@ -82,7 +82,7 @@ def evaluate(
         note("reading standard input; end it with Ctrl-D")
     if model is None:
         note(f"model {loaded.path}")
-    config = DataConfig(unit=loaded.vocabulary.unit, **{"newlines": loaded.newlines} | data)
+    config = DataConfig(**{"unit": loaded.vocabulary.unit, "newlines": loaded.newlines} | data)
     corpora = open_all(sources or [STDIN], config, ADVICE)
     if context_curve:
         _write_context_curve(loaded, corpora, on_unknown, as_json)

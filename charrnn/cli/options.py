@@ -56,14 +56,9 @@ Encoding = Annotated[str | None, option(TEXT, "Encoding of text, JSON and CSV.",
 Format = Annotated[
     config.Format | None, option(TEXT, "What the sources hold.", "as the ending of a name says")
 ]
-Newlines = Annotated[
-    config.Newlines | None,
-    option(TEXT, "Read Windows line ends as newlines (lf), or keep them.", D.newlines),
-]
-ModelNewlines = Annotated[
-    config.Newlines | None,
-    option(TEXT, "Read Windows line ends as newlines (lf), or keep them.", "as in training"),
-]
+LF_OR_KEEP = "Read Windows line ends as newlines (lf), or keep them."
+Newlines = Annotated[config.Newlines | None, option(TEXT, LF_OR_KEEP, D.newlines)]
+ModelNewlines = Annotated[config.Newlines | None, option(TEXT, LF_OR_KEEP, "as in training")]
 STRICT_OR_REPLACE = "How to handle invalid bytes: strict (error) or replace (U+FFFD)."
 InvalidBytes = Annotated[
     Literal["strict", "replace"] | None, option(TEXT, STRICT_OR_REPLACE, D.encoding_errors)

@@ -92,7 +92,8 @@ def sample(
                 write_text(piece)
         else:
             for number, one in enumerate(drawn):
-                write_text(*((separator, shown) if number else ()), one.text)
+                before = (separator, shown) if number else ()
+                write_text(*before, one.text)
 
 
 def _prompts(file: str) -> list[str]:

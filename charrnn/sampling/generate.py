@@ -41,8 +41,10 @@ class TextAssembler:
         """Takes one more id; returns the text that is now certain."""
         last = self._symbols[symbol]
         made = last if isinstance(last, str) else bytes([last])
-        if self.stopped or not self._stop:
-            return made[:0] if self.stopped else made
+        if self.stopped:
+            return made[:0]
+        if not self._stop:
+            return made
         text = cast(Any, self._held) + made
         starts = [start for stop in self._stop if (start := text.find(stop)) >= 0]
         if starts:

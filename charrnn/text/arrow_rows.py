@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from charrnn.config import DataConfig
 from charrnn.errors import CharrnnError, DamagedError, EncodingError, reason
-from charrnn.text.compressed import byte_blocks, remedy
+from charrnn.text.compressed import byte_blocks, unreadable
 from charrnn.text.formats import compression, kind_of
 from charrnn.text.hub import open_hub
 from charrnn.text.notes import Notes
 from charrnn.text.plain import decode
-from charrnn.text.rows import Group, Table, only_column
+from charrnn.text.rows import only_column
+from charrnn.text.tables import Group, Table
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -43,7 +44,7 @@ def arrow_table(file: str, config: DataConfig, notes: Notes) -> Iterator[Table]:
         texts = list(_text_paths(schema, deep=False)) or list(_text_paths(schema, deep=True))
         column = config.column or only_column(columns, texts)
         if column is not None and column not in columns:
-            column = column.split(".")[0]
+            column = column.split(".")[0]  # of a path, the column that holds the objects
         rows: Iterator[Group] = iter(())
         if column is not None and column in columns:
             rows = _rows(file, _open(path, config.split, column), column, config, notes)
@@ -58,9 +59,9 @@ def _named_errors(file: str) -> Iterator[None]:
         raise
     except Exception as error:
         # datasets lets through the errors of every format's own reader
-        remedy = "check the network" if kind_of(file) == "hub" else "get a whole copy"
+        advice = "check the network" if kind_of(file) == "hub" else "get a whole copy"
         raise DamagedError(
-            f"{file}: cannot be read, or is damaged ({reason(error)}): {remedy}, or go on "
+            f"{file}: cannot be read, or is damaged ({reason(error)}): {advice}, or go on "
             "without the rest of it with --skip-damaged"
         ) from None
 
@@ -75,8 +76,7 @@ def _plain_path(file: str) -> Iterator[str]:
         with open(file, "rb"):
             pass
     except OSError as error:
-        message = f"{file}: cannot be read: {reason(error)}: {remedy(error)}"
-        raise DamagedError(message) from None
+        raise unreadable(file, error) from None
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, f"table.{kind_of(file)}")
         if compression(file):
@@ -125,7 +125,6 @@ def _text_paths(fields: Any, *, deep: bool, before: str = "") -> Iterator[str]:
         kind = field.type
         if deep and pa.types.is_struct(kind):
             yield from _text_paths(kind, deep=deep, before=f"{before}{field.name}.")
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
             yield before + field.name
 
@@ -137,7 +136,8 @@ def _rows(
     with _named_errors(file):
         for table in rows.iter(batch_size=GROUP_ROWS):
             values = _values(table.column(column), number, file, config, notes)
-            yield Group.of([{column: value} for value in values], number)
+            numbers = range(number, number + len(values))
+            yield Group(numbers, [{column: value} for value in values])
             number += len(values)
 
 

@@ -31,11 +31,11 @@ class Decompressor(Protocol):
         """What followed the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Takes more data, and returns at most so many bytes."""
+        """Takes more data, and returns at most ``max_length`` bytes."""
 
 
 class _Gzip:
-    """zlib's object with the interface of the other two."""
+    """zlib's object with the interface of the others."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=31)  # a gzip header, and its checksum
@@ -100,7 +100,7 @@ def byte_blocks(file: str, name: str, size: int | None = None) -> Generator[byte
     try:
         with open(file, "rb") as stream:
             if ending:
-                yield from decompressed(stream, ending, size)
+                yield from _decompressed(stream, ending, size)
             else:
                 # read1 returns what has come through a pipe; read would wait for a whole block
                 yield from iter(functools.partial(stream.read1, size), b"")
@@ -113,7 +113,12 @@ def byte_blocks(file: str, name: str, size: int | None = None) -> Generator[byte
                 f"{name}: damaged or cut short ({reason(error)}): get a whole copy, or go on "
                 "without the rest of it with --skip-damaged"
             ) from None
-        raise DamagedError(f"{name}: cannot be read: {reason(error)}: {remedy(error)}") from None
+        raise unreadable(name, error) from None
+
+
+def unreadable(name: str, error: Exception) -> DamagedError:
+    """Returns the error of a file or folder that the system cannot read."""
+    return DamagedError(f"{name}: cannot be read: {reason(error)}: {remedy(error)}")
 
 
 def remedy(error: Exception) -> str:
@@ -123,7 +128,7 @@ def remedy(error: Exception) -> str:
     return "check the path and the disk"
 
 
-def decompressed(stream: io.BufferedReader, ending: str, size: int) -> Iterator[bytes]:
+def _decompressed(stream: io.BufferedReader, ending: str, size: int) -> Iterator[bytes]:
     """Yields what the compressed streams of a file hold, one after the other.
 
     Zero bytes after a stream are padding. ``size``: bytes to read and to yield at once, at most.
@@ -132,7 +137,7 @@ def decompressed(stream: io.BufferedReader, ending: str, size: int) -> Iterator[
         EOFError: A stream does not end.
         OSError, zlib.error, lzma.LZMAError, zstd.ZstdError: It is damaged.
     """
-    data = stream.read1(size)
+    data = stream.read1(size)  # that no decompressor has taken yet
     while True:
         decompressor = _DECOMPRESSORS[ending]()
         while not decompressor.eof:

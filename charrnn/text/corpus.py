@@ -20,12 +20,11 @@ from charrnn.text.formats import APPLIES, Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
 from charrnn.text.plain import KEEP_NEWLINES, decode, with_newlines
-from charrnn.text.recognize import HEAD_BYTES, recognize, wide_encoding
+from charrnn.text.recognize import HEAD_BYTES, is_ascii_based, recognize, wide_encoding
 from charrnn.text.rows import text_of
 from charrnn.text.sources import (
     STDIN,
     find_files,
-    is_ascii_based,
     joined_name,
     shown,
     standard_input_blocks,
@@ -171,23 +170,21 @@ class Corpus:
         kind, name, notes = self._kind(file), file.name, self._notes
         # JSON shows in its first characters whether it is an array of rows
         start, blocks = first_of(blocks, 16 if kind == "json" else 1, lambda b: len(b.strip()))
-        first = b"".join(start)
-        if kind == "json" and not self._is_array(first):
+        head = b"".join(start)
+        if kind == "json" and not self._is_array(head):
             if self.config.format == "json" or (self.config.column and len(self.files) == 1):
                 raise CorpusError(
                     f"{name}: no array of objects: if its lines are objects, take --format jsonl; "
                     "to read it as plain text, --format text"
                 )
-            advice = "--format jsonl reads lines of objects"
-            notes.add(
-                "JSON files that are no array of objects, read as plain text", 1, name, advice
-            )
+            what = "JSON files that are no array of objects, read as plain text"
+            notes.add(what, 1, name, "--format jsonl reads lines of objects")
             kind = "text"
         self._has_rows = kind != "text"
         if kind == "text" and self.config.unit == "byte":
             yield from blocks
             return
-        self._refuse(first, name)
+        self._refuse(head, name)
         pieces = self._decoded(blocks, name)
         if kind == "text":
             if self.config.newlines == "lf":
@@ -215,13 +212,13 @@ class Corpus:
             return file.spool.blocks()
         return standard_input_blocks() if file.path == STDIN else byte_blocks(file.path, file.name)
 
-    def _refuse(self, first: bytes, name: str) -> None:
+    def _refuse(self, head: bytes, name: str) -> None:
         """Raises an error if a file's first bytes are no text, or not in the encoding."""
-        if (thing := recognize(first[:HEAD_BYTES])) is not None:
+        if (thing := recognize(head[:HEAD_BYTES])) is not None:
             asked = self.config.format is not None and thing.remedy.startswith("let its name")
             remedy = "leave --format out" if asked else thing.remedy
             raise CorpusError(f"{name}: no text, but {thing.name}: {remedy}")
-        encoding = wide_encoding(first) if is_ascii_based(self.config.encoding) else None
+        encoding = wide_encoding(head) if is_ascii_based(self.config.encoding) else None
         if encoding is not None:
             raise EncodingError(
                 f"{name}: not {self.config.encoding}, but {encoding}: take --encoding {encoding}"
@@ -232,14 +229,12 @@ class Corpus:
         if len(self.files) > 1:
             advice += ", or go on without the rest of the file with --skip-damaged"
         count = self._notes.counting("invalid bytes replaced by U+FFFD", name)
-        at_start = True
-        for text in decode(blocks, self.config, name, count, advice):
-            if at_start and text.startswith("\ufeff"):
-                self._notes.add("byte-order marks left out", 1, name)
-                yield text[1:]
-            else:
-                yield text
-            at_start = at_start and not text
+        pieces = filter(None, decode(blocks, self.config, name, count, advice))
+        first = next(pieces, "")
+        if first.startswith("\ufeff"):
+            self._notes.add("byte-order marks left out", 1, name)
+        yield first.removeprefix("\ufeff")
+        yield from pieces
 
     def close(self) -> None:
         """Closes the sources that may still send text."""
@@ -268,12 +263,15 @@ def refuse_unused(config: DataConfig, corpora: Sequence[Corpus]) -> None:
     files = [file for corpus in corpora for file in corpus.files]
     kinds = {kind_of(file.path, config.format) for file in files}
     for field in fields(config):
+        # surrogateescape is set by a command, not by the user
+        if getattr(config, field.name) in (field.default, "surrogateescape"):
+            continue
         formats = set(APPLIES.get(field.name, kinds))
         if config.unit == "byte" and field.name in ("newlines", "min_count"):
             formats = set()  # bytes stay bytes, and are all known
         elif config.unit == "byte" and field.name in ("encoding", "encoding_errors"):
             formats.discard("text")
-        if getattr(config, field.name) in (field.default, "surrogateescape") or kinds & formats:
+        if kinds & formats:
             continue
         hint = "leave it out"
         if kinds == {"text"} and config.format is None and "csv" in formats:

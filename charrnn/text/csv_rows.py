@@ -10,7 +10,7 @@ from charrnn.config import DataConfig, Quotes
 from charrnn.errors import DamagedError
 from charrnn.text.chunks import first_of
 from charrnn.text.notes import Notes
-from charrnn.text.rows import LONGEST_ROW, SAMPLE_ROWS, Group, Row, Table
+from charrnn.text.tables import LONGEST_ROW, SAMPLE_ROWS, Row, Table, grouped, lines_of
 
 DELIMITERS = (",", ";", "\t", "|")
 _AS_TEXT = "or read its lines as they are with --format text"
@@ -31,7 +31,10 @@ def csv_table(
     """
     # settings that leave nothing open let the first line through as soon as it comes
     is_known = config.delimiter and config.column and (config.quotes or config.delimiter != "\t")
-    sample, groups = first_of(_lines(pieces, name), 1 if is_known else SAMPLE_ROWS, len)
+    with_ends = (
+        [line + "\n" for line in lines] for lines in lines_of(pieces, name, f"mend it, {_AS_TEXT}")
+    )
+    sample, groups = first_of(with_ends, 1 if is_known else SAMPLE_ROWS, len)
     first = list(itertools.chain(*sample))[:SAMPLE_ROWS]
     delimiter = config.delimiter or ("\t" if tabs else ",")
     if (named := re.fullmatch(r'"?sep=(.)"?\r?\n', first[0] if first else "")) is not None:
@@ -58,7 +61,7 @@ def csv_table(
         columns = _named_columns(columns, config, name)
         advice = "--no-header reads it as text"
         notes.add("tables whose first row names the columns", 1, name, advice)
-    rows = _groups(numbered, columns, lines, name, notes)
+    rows = grouped(_rows(numbered, columns, lines, name, notes))
     if config.column is not None:
         return Table(rows, columns)
     start, rows = first_of(rows, SAMPLE_ROWS, lambda group: len(group.rows))
@@ -82,24 +85,6 @@ def _without_first_line(groups: Iterator[list[str]]) -> Iterator[list[str]]:
     yield from groups
 
 
-def _lines(pieces: Iterable[str], name: str) -> Iterator[list[str]]:
-    """Yields lines with their ends: all that a piece completes, as soon as it does."""
-    waiting: list[str] = []  # a line that has not ended yet
-    size = 0
-    for piece in pieces:
-        *lines, rest = piece.split("\n")
-        if lines:
-            lines[0] = "".join([*waiting, lines[0]])
-            waiting, size = [], 0
-            yield [line + "\n" for line in lines]
-        waiting.append(rest)
-        size += len(rest)
-        if size > LONGEST_ROW:
-            raise DamagedError(f"{name}: a line is too long: mend it, {_AS_TEXT}")
-    if last := "".join(waiting):
-        yield [last]
-
-
 class _Lines:
     """Lines one by one, for a reader that takes more than one for some rows.
 
@@ -115,10 +100,10 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         for group in self._groups:
-            last = len(group) - 1
-            for i, line in enumerate(group):
-                self.paused = i == last
-                yield line
+            self.paused = False
+            yield from group[:-1]
+            self.paused = True
+            yield group[-1]
 
     def recorded(self) -> Iterator[str]:
         """Yields lines, and keeps them in ``taken`` from the first quote of a row on."""
@@ -176,32 +161,23 @@ def _split(line: str, delimiter: str) -> list[str]:
     return line.removesuffix("\n").removesuffix("\r").split(delimiter)
 
 
-def _groups(
+def _rows(
     numbered: Iterable[tuple[int, list[str]]],
     columns: Sequence[str],
     lines: _Lines,
     name: str,
     notes: Notes,
-) -> Iterator[Group]:
-    numbers: list[int] = []
-    rows: list[Row] = []
-    try:
-        for number, cells in numbered:
-            if beyond := max(len(cells) - len(columns), 0):
-                place = f"row {number} of {name}"
-                notes.add("empty cells left out that the first row lacks", beyond, place)
-            if row := _row_of(cells, columns, number, name):
-                numbers.append(number)
-                rows.append(row)
-            else:
-                notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
-            if lines.paused:
-                yield Group(numbers, rows)
-                numbers, rows = [], []
-    except DamagedError:
-        yield Group(numbers, rows)  # all before the damaged one
-        raise
-    yield Group(numbers, rows)
+) -> Iterator[tuple[int, Row] | None]:
+    for number, cells in numbered:
+        if beyond := max(len(cells) - len(columns), 0):
+            place = f"row {number} of {name}"
+            notes.add("empty cells left out that the first row lacks", beyond, place)
+        if row := _row_of(cells, columns, number, name):
+            yield number, row
+        else:
+            notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
+        if lines.paused:
+            yield None
 
 
 def _row_of(cells: list[str], columns: Sequence[str], number: int, name: str) -> Row:

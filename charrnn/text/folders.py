@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE
-from charrnn.errors import DamagedError, reason
-from charrnn.text.compressed import remedy
+from charrnn.text.compressed import unreadable
 from charrnn.text.notes import Notes
 
 _AGAIN = "links skipped that lead to what is read anyway"
@@ -41,19 +40,17 @@ class Finder:
         Raises:
             DamagedError: A folder cannot be read.
         """
-        anchor = Path(pattern).anchor
-        parts = Path(re.sub(r"(?:\*\*/)+(?=\*\*(?:/|$))", "", pattern)).parts  # **/** is **
-        paths = [anchor]
-        for i, part in enumerate(parts[1:] if anchor else parts, start=1):
+        path = Path(re.sub(r"(?:\*\*/)+(?=\*\*(?:/|$))", "", pattern))  # **/** is **
+        parts = path.parts[1:] if path.anchor else path.parts
+        if parts[-1] == "**":
+            parts += ("*",)  # what lies in the folders, not the folders
+        paths = [path.anchor]
+        for part in parts:
             if part == "**":
-                walked = list(self._walk(filter(_is_folder, paths)))
-                paths = [folder for folder, _ in walked]
-                if i == len(parts) - bool(anchor):
-                    paths = [path for _, below in walked for path in below]
+                paths = [folder for folder, _ in self._walk(filter(_is_folder, paths))]
             elif glob.has_magic(part):
-                hidden = part.startswith(".")
                 below = map(self._list, filter(_is_folder, paths))
-                paths = [p for p in itertools.chain(*below) if _matches(p, part, hidden=hidden)]
+                paths = [p for p in itertools.chain(*below) if _matches(p, part)]
             else:
                 paths = [os.path.join(path, part) for path in paths]
         runs = {folder for path in paths if _is_run(folder := os.path.dirname(path))}
@@ -92,8 +89,7 @@ class Finder:
             return [os.path.join(folder, name) for name in os.listdir(folder or ".")]
         except OSError as error:
             if not self._skip_damaged:
-                message = f"{folder}: cannot be read: {reason(error)}: {remedy(error)}"
-                raise DamagedError(message) from None
+                raise unreadable(folder, error) from None
         if folder not in self._unreadable:
             self._unreadable.add(folder)
             self._notes.add("folders skipped that cannot be read", 1, folder)
@@ -108,7 +104,7 @@ class Finder:
                     self._notes.add("dead links, pipes and the like skipped", 1, path)
                 continue
             real = os.path.realpath(path)
-            if real in files and path != files[real]:
+            if real in files:
                 self._notes.add(_AGAIN, 1, path if os.path.islink(path) else files[real])
             if real not in files or not os.path.islink(path):
                 files[real] = path
@@ -128,5 +124,7 @@ def _is_hidden(path: str) -> bool:
     return os.path.basename(path).startswith(".")
 
 
-def _matches(path: str, pattern: str, *, hidden: bool) -> bool:
-    return _is_hidden(path) == hidden and fnmatch.fnmatchcase(os.path.basename(path), pattern)
+def _matches(path: str, pattern: str) -> bool:
+    """Returns whether a path's name matches; a hidden one only if the pattern begins with a dot."""
+    name = os.path.basename(path)
+    return _is_hidden(path) == pattern.startswith(".") and fnmatch.fnmatchcase(name, pattern)

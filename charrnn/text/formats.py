@@ -35,7 +35,7 @@ APPLIES: dict[str, tuple[str, ...]] = {
 
 
 def compression(path: str) -> str:
-    """Returns the ending that says how a file is compressed; none if it is not."""
+    """Returns the ending that says how a file is compressed; an empty one if it is not."""
     ending = Path(path).suffix.lower()
     return ending if ending in COMPRESSED else ""
 

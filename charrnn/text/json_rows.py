@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from charrnn.errors import DamagedError
-from charrnn.text.rows import LONGEST_ROW, Group, Number, Row, Table
+from charrnn.text.tables import LONGEST_ROW, Number, Row, Table, grouped, lines_of
 
 # numbers stay as they are written, as a float would change them; integers need that only if they
 # have more digits than Python reads, and are read ten times as fast without
@@ -23,7 +23,7 @@ def json_lines(pieces: Iterable[str], name: str) -> Table:
 
     Iterating them raises DamagedError if a line is no JSON object.
     """
-    return Table(_rows_of_lines(pieces, name))
+    return Table(grouped(_rows_of_lines(pieces, name)))
 
 
 def json_array(pieces: Iterable[str], name: str) -> Table:
@@ -31,7 +31,7 @@ def json_array(pieces: Iterable[str], name: str) -> Table:
 
     Iterating them raises DamagedError if one is no object, or the array does not end.
     """
-    return Table(_rows_of_array(iter(pieces), name))
+    return Table(grouped(_rows_of_array(iter(pieces), name)))
 
 
 def is_array(start: str) -> bool:
@@ -39,27 +39,14 @@ def is_array(start: str) -> bool:
     return re.match(r"\ufeff?\s*\[\s*\{", start) is not None
 
 
-def _rows_of_lines(pieces: Iterable[str], name: str) -> Iterator[Group]:
-    number = 1  # of the next line
-    waiting: list[str] = []  # a line that has not ended yet
-    size = 0
-    for piece in itertools.chain(pieces, ["\n"]):
-        *lines, rest = piece.split("\n")
-        if lines:
-            lines[0] = "".join([*waiting, lines[0]])
-            waiting, size = [], 0
-            rows: list[Row | None] = []
-            try:
-                rows.extend(_row_of(line, number + i, name) for i, line in enumerate(lines))
-            except DamagedError:
-                yield Group.of(rows, number)  # all before the damaged one
-                raise
-            yield Group.of(rows, number)
-            number += len(lines)
-        waiting.append(rest)
-        size += len(rest)
-        if size > LONGEST_ROW:
-            raise DamagedError(f"{name}: row {number} is too long: {_REMEDY}")
+def _rows_of_lines(pieces: Iterable[str], name: str) -> Iterator[tuple[int, Row] | None]:
+    number = 0
+    for lines in lines_of(pieces, name, _REMEDY):
+        for line in lines:
+            number += 1
+            if (row := _row_of(line, number, name)) is not None:
+                yield number, row
+        yield None
 
 
 def _row_of(line: str, number: int, name: str) -> Row | None:
@@ -79,35 +66,33 @@ def _row_of(line: str, number: int, name: str) -> Row | None:
     return _an_object(row, number, name)
 
 
-def _rows_of_array(pieces: Iterator[str], name: str) -> Iterator[Group]:
+def _rows_of_array(pieces: Iterator[str], name: str) -> Iterator[tuple[int, Row] | None]:
     text = next(filter(str.strip, pieces))
     place = text.index("[") + 1
-    rows: list[Row | None] = []  # that are complete in the text
-    number = 1  # of the first of them
-    while True:
-        between = _BETWEEN.match(text, place)
-        assert between is not None
-        place = between.end()
+    number = 1
+    while not text.startswith("]", place := _row_start(text, place)):
         try:
             row, place = _SLOW.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            if text.startswith("]", place):
-                break
-            yield Group.of(rows, number)
-            number += len(rows)
-            rows = []
+            yield None
+            # a row that the text's end cuts is decoded again with more of it
             more = "".join(_at_least(len(text) - place, pieces)) if _is_cut(error, text) else ""
             if not more or len(text) - place > LONGEST_ROW:
                 raise DamagedError(f"{name}: row {number}: no JSON ({error}): {_REMEDY}") from None
             text, place = text[place:] + more, 0
         else:
-            if not isinstance(row, dict):
-                yield Group.of(rows, number)
-            rows.append(_an_object(row, number + len(rows), name))
-    yield Group.of(rows, number)
+            yield number, _an_object(row, number, name)
+            number += 1
     for rest in itertools.chain([text[place + 1 :]], pieces):
         if rest.strip():
             raise DamagedError(f"{name}: more text after its array: {_REMEDY}")
+
+
+def _row_start(text: str, place: int) -> int:
+    """Returns the place after white space and a comma."""
+    between = _BETWEEN.match(text, place)
+    assert between is not None, "it matches nothing, too"
+    return between.end()
 
 
 def _is_cut(error: Exception, text: str) -> bool:

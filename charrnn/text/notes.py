@@ -7,8 +7,8 @@ class Notes:
     """Counts by kind, each with the place of the first."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], int] = {}  # by what was counted, and advice
-        self._first: dict[tuple[str, str], str] = {}
+        # the count and the first place, by what was counted, and advice
+        self._kinds: dict[tuple[str, str], tuple[int, str]] = {}
 
     def add(self, what: str, count: int, place: str, advice: str = "") -> None:
         """Counts something.
@@ -20,9 +20,8 @@ class Notes:
             advice: how to avoid it.
         """
         if count:
-            key = (what, advice)
-            self._counts[key] = self._counts.get(key, 0) + count
-            self._first.setdefault(key, place)
+            before, first = self._kinds.get((what, advice), (0, place))
+            self._kinds[what, advice] = (before + count, first)
 
     def counting(self, what: str, place: str, advice: str = "") -> Callable[[int], None]:
         """Returns what adds a count; other arguments as :meth:`add`."""
@@ -31,7 +30,7 @@ class Notes:
     def lines(self) -> list[str]:
         """Returns a line for each kind, in the order in which they came up."""
         return [
-            f"{what}: {count:,} ({'first in ' if count > 1 else ''}{self._first[what, advice]})"
+            f"{what}: {count:,} ({'first in ' if count > 1 else ''}{first})"
             + (f"; {advice}" if advice else "")
-            for (what, advice), count in self._counts.items()
+            for (what, advice), (count, first) in self._kinds.items()
         ]

@@ -31,7 +31,7 @@ def decode(
     blocks: Iterable[bytes],
     config: DataConfig,
     name: str,
-    count: Callable[[int], None] = lambda invalid: None,
+    count: Callable[[int], None],
     advice: str = "",
 ) -> Iterator[str]:
     """Yields the text of one file's bytes; a character may straddle two blocks.

@@ -83,11 +83,16 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
+def is_ascii_based(encoding: str) -> bool:
+    """Returns whether an encoding is made of ASCII bytes; in others, zero bytes are text."""
+    return "a".encode(encoding) == b"a"
+
+
 def wide_encoding(data: bytes) -> str | None:
     """Returns the encoding of a text whose characters have two or four bytes.
 
-    It shows by its byte-order mark, or by its zero bytes: of ASCII characters, they stand in every
-    second place, or in three of four; a tenth of these places is enough here.
+    It shows by its byte-order mark, or by its zero bytes: those of ASCII characters stand in every
+    second place, or in three of four. UTF-16 shows if a tenth of its characters is ASCII.
     """
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
@@ -102,8 +107,8 @@ def wide_encoding(data: bytes) -> str | None:
             name = f"utf-32-{order}"
         elif second + fourth > 0.2 and first + third < (second + fourth) / 10:
             name = f"utf-16-{order}"
-        with contextlib.suppress(UnicodeError):  # samples of a sound may look like that, too
-            if name is not None:
+        if name is not None:
+            with contextlib.suppress(UnicodeError):  # samples of a sound may look like that, too
                 codecs.getincrementaldecoder(name)().decode(data)
                 return name
     return None

@@ -2,9 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError
@@ -12,43 +11,9 @@ from charrnn.text.chunks import first_of
 from charrnn.text.compressed import READ_BYTES
 from charrnn.text.notes import Notes
 from charrnn.text.plain import KEEP_NEWLINES, has_halves, whole_characters, with_newlines
+from charrnn.text.tables import SAMPLE_ROWS, Group, Row, Table
 
-SAMPLE_ROWS = 64  # that show which column holds the text, if the user names none
-LONGEST_ROW = 2**28  # characters; what is longer is damaged
-AS_TEXT = "read it as plain text with --format text"
 _SHOWN_COLUMNS = 12
-
-Row = Mapping[str, Any]  # values by column
-
-
-class Number(str):
-    """A number as it is written in the source."""
-
-
-class Group(NamedTuple):
-    """Rows that arrive together."""
-
-    numbers: Sequence[int]  # of each in its file
-    rows: Sequence[Row]
-
-    @classmethod
-    def of(cls, rows: Sequence[Row | None], first: int) -> "Group":
-        """Returns rows that are numbered in order, without those that are None."""
-        numbers = range(first, first + len(rows))
-        if all(rows):  # an empty row is worth a closer look, too
-            return cls(numbers, cast("Sequence[Row]", rows))
-        pairs = [pair for pair in zip(numbers, rows, strict=True) if pair[1] is not None]
-        return cls([number for number, _ in pairs], [row for _, row in pairs if row is not None])
-
-
-@dataclass
-class Table:
-    """A table as it is read."""
-
-    groups: Iterable[Group]
-    columns: Sequence[str] | None = None  # of every row, if they are known before the first
-    texts: Sequence[str] | None = None  # those that hold text, if that is known
-    otherwise: str = AS_TEXT  # what an error offers besides another column
 
 
 def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterator[str]:
@@ -99,7 +64,6 @@ class _Values:
     def __init__(self, column: str, name: str, notes: Notes, otherwise: str) -> None:
         self._column, self._name, self._notes = column, name, notes
         self._otherwise = otherwise  # what else an error offers
-        self._path = column.split(".")
         self.seen = False  # whether a row had such a column
         self.others: dict[str, None] = {}  # columns of rows without it
 
@@ -130,10 +94,10 @@ class _Values:
                 f"{'an object' if isinstance(value, Mapping) else 'a list'}, no text: "
                 + _choose(_text_paths(row), self._otherwise)
             )
-        if isinstance(value, str) and not isinstance(value, Number):
+        if type(value) is str:  # and no Number
             return value
         self._notes.add("values that are no strings written as text", 1, place)
-        return str(value) if isinstance(value, str) else _as_json(value)
+        return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
 
     def _find(self, row: Row) -> Any:
         """Returns the value of the column, or of a path into objects; None if there is none."""
@@ -141,19 +105,15 @@ class _Values:
             self.seen = True
             return row[self._column]
         value: Any = row
-        for key in self._path:
+        for key in self._column.split("."):
             if not isinstance(value, Mapping) or key not in value:
                 if not self.seen:
-                    self.others |= dict.fromkeys(itertools.islice(_paths(row), _SHOWN_COLUMNS))
+                    paths = (path for path, _ in _leaves(row))
+                    self.others |= dict.fromkeys(itertools.islice(paths, _SHOWN_COLUMNS))
                 return None
             value = value[key]
         self.seen = True
         return value
-
-
-def _as_json(value: Any) -> str:
-    """Returns a number or a boolean as JSON writes it, and any other value as its library does."""
-    return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
 
 
 def only_column(columns: Sequence[str], texts: Sequence[str]) -> str | None:
@@ -184,10 +144,6 @@ def _only_text_column(table: Table, sample: Sequence[Row], name: str) -> str:
 def _text_paths(*rows: Row) -> list[str]:
     """Returns the columns, and the paths into objects, that hold strings."""
     return list(dict.fromkeys(p for row in rows for p, value in _leaves(row) if type(value) is str))
-
-
-def _paths(row: Row) -> Iterator[str]:
-    return (path for path, _ in _leaves(row))
 
 
 def _leaves(row: Row, before: str = "") -> Iterator[tuple[str, Any]]:

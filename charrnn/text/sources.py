@@ -15,7 +15,7 @@ from charrnn.text.compressed import READ_BYTES, byte_blocks, remedy
 from charrnn.text.folders import Finder
 from charrnn.text.formats import HUB_PREFIX, kind_of
 from charrnn.text.notes import Notes
-from charrnn.text.recognize import HEAD_BYTES, recognize, wide_encoding
+from charrnn.text.recognize import HEAD_BYTES, is_ascii_based, recognize, wide_encoding
 
 STDIN = "-"
 
@@ -76,11 +76,6 @@ def _skipped(file: str, config: DataConfig, notes: Notes) -> bool:
     if what:
         notes.add(what, 1, file)
     return bool(what)
-
-
-def is_ascii_based(encoding: str) -> bool:
-    """Returns whether an encoding is made of ASCII bytes; in others, zero bytes are text."""
-    return "a".encode(encoding) == b"a"
 
 
 def joined_name(sources: Sequence[str], missing: str) -> str | None:

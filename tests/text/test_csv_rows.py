@@ -11,6 +11,7 @@ from charrnn.config import DataConfig
 from charrnn.text.csv_rows import csv_table
 from charrnn.text.notes import Notes
 from charrnn.text.rows import text_of
+from charrnn.text.tables import SAMPLE_ROWS
 
 HEADER = "tables whose first row names the columns"
 AS_TEXT = "--format text"
@@ -53,6 +54,14 @@ def test_a_comma_stays_the_delimiter_if_it_may_be(tmp_path: Path, rows: str, tex
     assert not any("delimiter" in note for note in notes_of(path, column="text"))
 
 
+def test_a_row_that_goes_on_after_the_first_lines_does_not_hide_the_delimiter(
+    tmp_path: Path,
+) -> None:
+    rows = "a;1\n" * (SAMPLE_ROWS - 2) + '"b\nc";2\n'
+    path = write(tmp_path / "a.csv", "text;n\n" + rows)
+    assert read(path, column="text") == "a\n" * (SAMPLE_ROWS - 2) + "b\nc\n"
+
+
 def test_the_delimiter_that_is_named_is_taken(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "n:text\n1:a,b;c\n")
     assert read(path, delimiter=":") == "a,b;c\n"
@@ -75,6 +84,7 @@ def test_a_row_that_does_not_fit_is_named_and_what_stands_before_it_is_read(
 ) -> None:
     path = write(tmp_path / "a.csv", f"n,text\n1,a b\n{row}\n3,c\n")
     assert error_of(path).startswith(f"{path}: {problem}") and AS_TEXT in error_of(path)
+    assert error_of(path, no_header=True, column="2") == error_of(path)
     assert read(path, skip_damaged=True) == "a b\n"
     assert read(path, format="text") == path.read_text()
     if '"' in row:
@@ -146,6 +156,15 @@ def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,text\na,b\n")
     assert error_of(path).startswith(f"{path}: row 1 names two columns 'text': ")
     assert read(path, no_header=True, column="2") == "text\nb\n"
+
+
+def test_the_only_column_is_text_whatever_it_holds(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.csv", "n\n1\n2\n")) == "1\n2\n"
+
+
+@pytest.mark.parametrize("number", ["-1,234.5", "12,5 %", "1e-5", " 7 "])
+def test_a_column_of_numbers_is_none_of_text(tmp_path: Path, number: str) -> None:
+    assert read(write(tmp_path / "a.csv", f"n;text\n{number};a b\n")) == "a b\n"
 
 
 def test_numbers_beside_text_do_not_matter(tmp_path: Path) -> None:
@@ -231,6 +250,11 @@ def test_settings_that_leave_nothing_open_let_rows_through_as_they_come() -> Non
     table = csv_table(arriving(), config, "a.csv", Notes())
     assert next(text_of(table, config, "a.csv", Notes())) == "row 0\n"
     assert len(taken) <= 2
+
+
+def test_quotes_that_fit_neither_way_are_an_error_that_offers_the_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", 'n\ttext\n1\t"a" b\n2\tc\td\n')
+    assert error_of(path).startswith(f"{path}: row 2: ") and "--quotes text" in error_of(path)
 
 
 # --- settings that mean nothing

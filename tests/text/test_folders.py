@@ -35,6 +35,17 @@ def test_linked_folders_are_read_once(linked: Path, pattern: str) -> None:
     assert any(note.startswith(f"{LINKS}: 3 (first in {linked}/a/") for note in notes_of(source))
 
 
+def test_a_file_has_the_name_that_needs_no_link_or_else_the_first(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    write(top / "m" / "1.txt", "one")
+    write(tmp_path / "elsewhere" / "2.txt", "two")
+    for name in "bdhkqt":
+        (top / name).symlink_to(top / "m")
+        (top / f"{name}2").symlink_to(tmp_path / "elsewhere")
+    names = [str(Path(file.path).relative_to(top)) for file in Corpus([top]).files]
+    assert names == ["b2/2.txt", "m/1.txt"]
+
+
 def test_links_that_lead_nowhere_and_pipes_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "a\n")
     (tmp_path / "b.txt").symlink_to("gone")
@@ -49,7 +60,7 @@ def test_a_linked_folder_is_named_by_its_link(linked: Path) -> None:
     assert read(f"{linked}/*/more/*.txt") == "three\n"
 
 
-@pytest.mark.parametrize("source", ["", "/*/*", "/**/x.txt"])
+@pytest.mark.parametrize("source", ["", "/*/*", "/**", "/**/x.txt"])
 def test_a_folder_that_cannot_be_read_is_an_error_or_skipped(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,10 +40,11 @@ def test_numbers_and_booleans_are_written_as_the_source_writes_them(
 
 @pytest.mark.parametrize("value", [None, ...], ids=["null", "missing"])
 @pytest.mark.parametrize("column", ["text", "message.text"])
+@pytest.mark.parametrize("size", [10, 1000])
 def test_rows_without_text_are_left_out_however_many_come_first(
-    tmp_path: Path, value: Any, column: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, value: Any, column: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_in_blocks(monkeypatch, 1000)
+    read_in_blocks(monkeypatch, size)
     outer = column.split(".")[0]
     empty = {"id": 1} if value is ... else {outer: None}
     full = {"text": "at last"} if outer == "text" else {"message": {"text": "at last"}}
@@ -108,13 +109,21 @@ def test_the_only_text_is_taken_also_from_within_objects(tmp_path: Path) -> None
     "bad", ['{"text": "b', "[1]", '"b"', '{"text": "b"} {"text": "c"}', "text", "[" * 100_000]
 )
 def test_a_line_that_is_no_object_is_named_and_what_stands_before_it_is_read(
-    tmp_path: Path, bad: str
+    tmp_path: Path, bad: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": "a"}\n\n  \n' + bad + '\n{"text": "d"}\n')
     message = error_of(path)
     assert message.startswith(f"{path}: row 4") and message.endswith(AS_TEXT)
     assert read(path, format="text") == path.read_text()
     assert read(path, skip_damaged=True) == "a\n"
+    read_in_blocks(monkeypatch, 30)
+    assert error_of(path) == message
+
+
+def test_a_first_row_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '\n{"text": "a"')
+    assert error_of(path).startswith(f"{path}: row 2: no JSON")
+    assert read(write(tmp_path / "b.txt", "b\n"), path, skip_damaged=True) == "b\n"
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -144,8 +153,12 @@ def test_an_array_that_is_damaged_is_named_by_its_row(tmp_path: Path, bad: str, 
     assert read(path, format="text") == bad
 
 
-def test_more_after_an_array_is_no_row(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.json", '[{"text": "a"}]  x')
+@pytest.mark.parametrize("size", [7, 1000])
+def test_more_after_an_array_is_no_row(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_blocks(monkeypatch, size)
+    path = write(tmp_path / "a.json", '[{"text": "a"}]' + " " * 20 + "x")
     assert "more text after its array" in error_of(path)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from backports import zstd as zstd_library
-from texts import ODD, error_of, give_stdin, read, read_bytes, write
+from texts import ODD, error_of, give_stdin, read, read_bytes, read_in_blocks, write
 
 from charrnn.errors import CorpusError
 from charrnn.text import compressed
@@ -45,6 +45,21 @@ def test_a_compressed_file_reads_like_a_plain_one(tmp_path: Path, kind: str) -> 
     path = write(tmp_path / f"a.txt.{kind}", COMPRESS[kind](text.encode()))
     assert read(path, newlines="keep") == text
     assert read_bytes(path) == text.encode()
+
+
+@each_kind
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_compressed_data_is_read_in_blocks_of_any_size(
+    tmp_path: Path, kind: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = COMPRESS[kind](b"a" * 2000)
+    path = write(tmp_path / f"a.{kind}", data)
+    cut = write(tmp_path / f"cut.{kind}", data[:-9])
+    before_the_damage = read(cut, skip_damaged=True)
+    read_in_blocks(monkeypatch, size)
+    assert read(path) == "a" * 2000
+    assert max(map(len, Corpus([path]).pieces())) <= size
+    assert read(cut, skip_damaged=True) == before_the_damage
 
 
 @each_kind
@@ -135,11 +150,12 @@ def test_errors_call_standard_input_by_its_name(
 # Plain files.
 
 
-def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_an_unreadable_file(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    path = write(tmp_path / "a.txt", "text")
+    path = write(tmp_path / name, "text")
     monkeypatch.setattr(compressed, "open", refuse, raising=False)
     assert error_of(path).startswith(f"{path}: cannot be read: Permission denied")
 

@@ -52,6 +52,7 @@ THINGS = {
     "a.zip": (zip_of("a.txt"), "a zip archive: unpack it"),
     "empty.zip": (zip_of(), "a zip archive: unpack it"),
     "a.docx": (zip_of("[Content_Types].xml", "word/document.xml"), "an Office document"),
+    "b.docx": (zip_of("_rels/.rels", "word/document.xml"), "an Office document"),
     "a.epub": (zip_of("mimetype", "x.html", first=b"application/epub+zip"), "an EPUB book"),
     "a.odt": (
         zip_of("mimetype", first=b"application/vnd.oasis.opendocument.text"),
@@ -124,6 +125,12 @@ def test_wide_encodings_are_named_and_the_remedy_works(
     marked = write(tmp_path / "b.txt", ("\ufeff" + text * 20).encode(encoding))
     assert error_of(marked).endswith(f"take --encoding {encoding[:6]}")
     assert read(marked, encoding=encoding[:6]) == text * 20
+
+
+def test_what_only_looks_like_a_wide_encoding_is_not_named_so(tmp_path: Path) -> None:
+    lone_surrogate = b"\0\xd8"
+    path = write(tmp_path / "a.bin", b"a\0" * 20 + lone_surrogate + b"a\0" * 20)
+    assert "utf-16" not in error_of(path).partition("cp1251")[0]
 
 
 def test_a_text_with_some_zero_bytes_is_text(tmp_path: Path) -> None:

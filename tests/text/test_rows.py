@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from texts import error_of, read, read_bytes, write
+from texts import error_of, notes_of, read, read_bytes, write
 
 from charrnn.config import DataConfig
 from charrnn.text.compressed import READ_BYTES
@@ -21,6 +21,7 @@ def test_rows_end_in_the_separator(tmp_path: Path) -> None:
     rows = write(tmp_path / "a.jsonl", '{"t": "I\\nhad"}\n{"t": null}\n{"t": "é漢"}\n')
     assert read(rows) == "I\nhad\né漢\n"
     assert read(rows, separator="") == "I\nhadé漢"
+    assert read(rows, rows, separator="") == "I\nhadé漢" * 2
     assert read(rows, separator="<|é|>\0") == "I\nhad<|é|>\0é漢<|é|>\0"
     only = DataConfig(unit="byte", separator="|")
     assert b"".join(map(bytes, Corpus([rows], only).pieces())) == "I\nhad|é漢|".encode()
@@ -101,6 +102,33 @@ def test_compressed_rows_are_rows(tmp_path: Path) -> None:
 
 def test_a_structured_file_with_an_odd_name(tmp_path: Path) -> None:
     assert read(write(tmp_path / "a[1].jsonl", '{"text": "a"}\n')) == "a\n"
+
+
+def test_columns_of_parquet_may_be_objects_and_dictionaries(tmp_path: Path) -> None:
+    words = pa.array(["a", "b"]).dictionary_encode()
+    table = pa.table({"n": [1, 2], "words": words, "message": [{"text": "x"}, {"text": "y"}]})
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(table, path)
+    assert read(path) == "a\nb\n"
+    assert read(path, column="message.text") == "x\ny\n"
+    assert "choose --column from 'message.text'" in error_of(path, column="message")
+
+
+def test_rows_of_parquet_are_numbered_through(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pa.table({"text": ["a"] * 5000 + [None]}), path)
+    assert f"rows without text left out: 1 (row 5001 of {path})" in notes_of(path)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.string()], ids=str)
+def test_invalid_bytes_in_parquet_are_named_by_their_row(tmp_path: Path, kind: pa.DataType) -> None:
+    words = pa.array([b"caf\xc3\xa9", b"caf\xe9"], pa.binary()).view(kind)
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pa.table({"text": words, "n": [1, 2]}), path)
+    assert error_of(path, column="text").startswith(f"{path}: row 2: not valid utf-8 at byte 3")
+    replaced = {"column": "text", "encoding_errors": "replace"}
+    assert read(path, **replaced) == "café\ncaf\ufffd\n"
+    assert notes_of(path, **replaced) == [f"invalid bytes replaced by U+FFFD: 1 ({path}: row 2)"]
 
 
 def test_columns(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ def test_runs_within_a_folder_are_no_text(tmp_path: Path) -> None:
         write(tmp_path / "runs" / "a" / name, "{}")
     assert read(tmp_path) == "I had coffee.\n"
     assert read(f"{glob.escape(str(tmp_path))}/**") == "I had coffee.\n"
+    write(tmp_path / "more" / "b" / "b.txt", "She said so.\n")
+    assert read(f"{glob.escape(str(tmp_path))}/*/*/*.txt") == "She said so.\n"
     assert read(tmp_path / "runs" / "a" / "stdin.txt") == "{}"  # unless it is named
 
 
@@ -76,6 +78,14 @@ def test_a_hidden_folder_that_is_named_is_read(library: Path) -> None:
 @pytest.mark.parametrize("name", ["a[1].txt", "a*.txt", "-", "hf:x", "a b\u2028.txt"])
 def test_a_file_with_an_odd_name(tmp_path: Path, name: str) -> None:
     assert read(write(tmp_path / name, "text")) == "text"
+
+
+def test_a_file_whose_name_looks_like_one_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("hf:x"), "text")
+    assert read("hf:x") == "text"
 
 
 def test_a_folder_of_text_in_another_encoding(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def evaluate(
     from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
     from charrnn.text.chunks import split_lines
-    from charrnn.text.corpus import open_all
+    from charrnn.text.settings import open_all
     from charrnn.text.sources import STDIN
 
     loaded = checkpoint.load(find_run(runs, model))

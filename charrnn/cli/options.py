@@ -73,14 +73,20 @@ Column = Annotated[
 ]
 Delimiter = Annotated[
     str | None,
-    option(TEXT, "Between the cells of CSV.", "the one that fits", parser=delimiter),
+    option(
+        TEXT,
+        "Between the cells of CSV.",
+        "the one that fits",
+        parser=delimiter,
+        metavar="CHARACTER",
+    ),
 ]
 NoHeader = Annotated[
     bool, flag(TEXT, "no-header", "The first row of CSV is text; columns are named 1, 2 ...")
 ]
 Quotes = Annotated[
     config.Quotes | None,
-    option(TEXT, "Quotes in CSV and TSV: its own (csv), or text.", "csv; in TSV what fits"),
+    option(TEXT, "Read quotes as CSV's (csv), or as text.", "csv; in TSV what fits"),
 ]
 RowSeparator = Annotated[
     str | None, option(TEXT, "Ends each row of a table.", "a newline", parser=utf8)

@@ -7,16 +7,15 @@ text. Between two files a newline is put if the first lacks it at its end. Bytes
 
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from charrnn.config import DataConfig, option_name
-from charrnn.errors import CorpusError, DamagedError, EncodingError, OptionError
+from charrnn.config import DataConfig
+from charrnn.errors import CorpusError, DamagedError, EncodingError
 from charrnn.text.chunks import Piece, first_of
 from charrnn.text.compressed import byte_blocks
 from charrnn.text.csv_rows import csv_table
-from charrnn.text.formats import APPLIES, Kind, compression, kind_of
+from charrnn.text.formats import Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
 from charrnn.text.plain import KEEP_NEWLINES, decode, with_newlines
@@ -241,43 +240,3 @@ class Corpus:
         for file in self.files:
             if file.spool is not None:
                 file.spool.close()
-
-
-def open_all(sources: Sequence[str], config: DataConfig, advice: str) -> list[Corpus]:
-    """Returns a corpus of each source; arguments and errors as :class:`Corpus`.
-
-    Raises:
-        OptionError: A setting means nothing for any of them.
-    """
-    corpora = [Corpus([source], config, advice=advice, typed=sources) for source in sources]
-    refuse_unused(config, corpora)
-    return corpora
-
-
-def refuse_unused(config: DataConfig, corpora: Sequence[Corpus]) -> None:
-    """Checks that every setting that differs from its default means something for a file.
-
-    Raises:
-        OptionError: It means nothing for any of them.
-    """
-    files = [file for corpus in corpora for file in corpus.files]
-    kinds = {kind_of(file.path, config.format) for file in files}
-    for field in fields(config):
-        # surrogateescape is set by a command, not by the user
-        if getattr(config, field.name) in (field.default, "surrogateescape"):
-            continue
-        formats = set(APPLIES.get(field.name, kinds))
-        if config.unit == "byte" and field.name in ("newlines", "min_count"):
-            formats = set()  # bytes stay bytes, and are all known
-        elif config.unit == "byte" and field.name in ("encoding", "encoding_errors"):
-            formats.discard("text")
-        if kinds & formats:
-            continue
-        hint = "leave it out"
-        if kinds == {"text"} and config.format is None and "csv" in formats:
-            hint += ", or say with --format what the text is: jsonl, csv ..."
-        what = "plain text" if kinds == {"text"} else " and ".join(sorted(kinds))
-        what = "bytes" if config.unit == "byte" and "text" not in formats else what
-        where = files[0].name if len(files) == 1 else f"{len(files)} files"
-        option = option_name(field.name)
-        raise OptionError(f"{option}: {where}: it means nothing for {what}: {hint}")

@@ -16,9 +16,10 @@ import numpy as np
 from charrnn.config import UNIT_NAMES, DataConfig, TrainingConfig
 from charrnn.errors import CorpusError, OptionError
 from charrnn.text.chunks import Piece, Reader
-from charrnn.text.corpus import Corpus, refuse_unused
+from charrnn.text.corpus import Corpus
 from charrnn.text.holdout import LinesHeldOut, corpus_of
 from charrnn.text.origin import Origin
+from charrnn.text.settings import refuse_unused
 from charrnn.text.sources import absolute, is_stream, plain_name
 from charrnn.text.spool import SPOOL_BYTES, keep_streams
 from charrnn.text.survey import Survey, digest, survey, survey_start

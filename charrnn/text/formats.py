@@ -1,7 +1,7 @@
 """What the ending of a file's name says of it: its format, its compression."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from charrnn.config import Format
 
@@ -17,20 +17,6 @@ _ENDINGS: dict[str, Kind] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".arrow": "arrow",
-}
-_AS_CHARACTERS = get_args(Format)
-_ROWS = ("jsonl", "json", "csv", "tsv", "parquet", "arrow", "hub")
-# the formats that a setting means something for; all others mean something for all formats
-APPLIES: dict[str, tuple[str, ...]] = {
-    "column": _ROWS,
-    "separator": _ROWS,
-    "delimiter": ("csv", "tsv"),
-    "no_header": ("csv", "tsv"),
-    "quotes": ("csv", "tsv"),
-    "encoding": _AS_CHARACTERS,
-    "encoding_errors": (*_AS_CHARACTERS, "parquet", "arrow", "hub"),
-    "split": ("hub",),
-    "format": _AS_CHARACTERS,
 }
 
 

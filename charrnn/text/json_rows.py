@@ -62,7 +62,7 @@ def _row_of(line: str, number: int, name: str) -> Row | None:
     try:
         row = _SLOW.decode(line)
     except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{name}: row {number}: no JSON ({error}): {_REMEDY}") from None
+        raise DamagedError(f"{name}: row {number}: no JSON ({_reason(error)}): {_REMEDY}") from None
     return _an_object(row, number, name)
 
 
@@ -78,7 +78,9 @@ def _rows_of_array(pieces: Iterator[str], name: str) -> Iterator[tuple[int, Row]
             # a row that the text's end cuts is decoded again with more of it
             more = "".join(_at_least(len(text) - place, pieces)) if _is_cut(error, text) else ""
             if not more or len(text) - place > LONGEST_ROW:
-                raise DamagedError(f"{name}: row {number}: no JSON ({error}): {_REMEDY}") from None
+                raise DamagedError(
+                    f"{name}: row {number}: no JSON ({_reason(error)}): {_REMEDY}"
+                ) from None
             text, place = text[place:] + more, 0
         else:
             yield number, _an_object(row, number, name)
@@ -108,6 +110,11 @@ def _at_least(size: int, pieces: Iterator[str]) -> Iterator[str]:
     while size > 0 and (piece := next(pieces, "")):
         size -= len(piece)
         yield piece
+
+
+def _reason(error: Exception) -> str:
+    """Returns why a row cannot be read, without the place, which is one in a part of the text."""
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _an_object(row: Any, number: int, name: str) -> Row:

@@ -20,7 +20,8 @@ from texts import (
 from charrnn.config import DataConfig, option_name
 from charrnn.errors import EncodingError, OptionError
 from charrnn.text.compressed import READ_BYTES
-from charrnn.text.corpus import Corpus, open_all, refuse_unused
+from charrnn.text.corpus import Corpus
+from charrnn.text.settings import open_all, refuse_unused
 from charrnn.text.spool import Spool
 
 few = settings(max_examples=40, deadline=None)

@@ -90,7 +90,7 @@ class _Lines:
 
     Attributes:
         taken: those with quotes, since it was last emptied.
-        paused: whether all that have arrived were taken.
+        paused: whether all that had arrived were taken, since it was last set to False.
     """
 
     def __init__(self, groups: Iterable[list[str]]) -> None:
@@ -100,10 +100,9 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         for group in self._groups:
-            self.paused = False
             yield from group[:-1]
             self.paused = True
-            yield group[-1]
+            yield from group[-1:]
 
     def recorded(self) -> Iterator[str]:
         """Yields lines, and keeps them in ``taken`` from the first quote of a row on."""
@@ -177,6 +176,7 @@ def _rows(
         else:
             notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
         if lines.paused:
+            lines.paused = False
             yield None
 
 

@@ -77,7 +77,11 @@ def decode(
 
 def has_halves(text: str) -> bool:
     """Returns whether a text has lone surrogates, which are no characters but half of one."""
-    return not text.isascii() and _SURROGATE.search(text) is not None
+    try:
+        text.encode("utf-8")  # faster than a search
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def whole_characters(text: str, config: DataConfig, name: str, count: Callable[[int], None]) -> str:
@@ -86,7 +90,7 @@ def whole_characters(text: str, config: DataConfig, name: str, count: Callable[[
     Some encodings can produce them, and JSON can; they are handled as invalid bytes are. Arguments
     and errors are those of :func:`decode`.
     """
-    if text.isascii() or (match := _SURROGATE.search(text)) is None:
+    if not has_halves(text):
         return text
     if config.encoding_errors == "replace":
         text, halves = _SURROGATE.subn("\ufffd", text)
@@ -94,8 +98,9 @@ def whole_characters(text: str, config: DataConfig, name: str, count: Callable[[
         return text
     if config.encoding_errors == "surrogateescape":
         return _SURROGATE.sub(_as_bytes, text)
+    half = _SURROGATE.findall(text)[0]
     raise EncodingError(
-        f"{name}: half a character (U+{ord(match[0]):04X}, a lone surrogate): "
+        f"{name}: half a character (U+{ord(half):04X}, a lone surrogate): "
         "mend the text, or take --encoding-errors replace"
     )
 

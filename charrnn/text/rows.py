@@ -38,20 +38,22 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
         notes.add(f"tables read by their column {column!r}", 1, name)
     elif table.columns is not None and {column, column.split(".")[0]}.isdisjoint(table.columns):
         raise _no_column(name, column, table.columns, table.otherwise)
+    count_halves = notes.counting("invalid characters replaced by U+FFFD", name)
+    count_windows = notes.counting("Windows line ends read as newlines", name, KEEP_NEWLINES)
     values = _Values(column, name, notes, table.otherwise)
     for group in groups:
         numbers, texts = values.of(group)
-        joined = "".join(texts)
-        if has_halves(joined):
-            count = notes.counting("invalid characters replaced by U+FFFD", name)
+        text = config.separator.join([*texts, ""])
+        # what is rare is looked for in all of them at once
+        has_windows = config.unit == "char" and config.newlines == "lf" and "\r\n" in text
+        if has_windows or has_halves(text):
             texts = [
-                whole_characters(text, config, f"{name}: row {number}", count)
+                whole_characters(text, config, f"{name}: row {number}", count_halves)
                 for number, text in zip(numbers, texts, strict=True)
             ]
-        if "\r\n" in joined and config.unit == "char" and config.newlines == "lf":
-            count = notes.counting("Windows line ends read as newlines", name, KEEP_NEWLINES)
-            texts = ["".join(with_newlines([text], count)) for text in texts]
-        text = config.separator.join([*texts, ""])
+            if has_windows:
+                texts = ["".join(with_newlines([text], count_windows)) for text in texts]
+            text = config.separator.join([*texts, ""])
         for start in range(0, len(text), READ_BYTES):
             yield text[start : start + READ_BYTES]
     if not values.seen and values.others:

@@ -8,6 +8,7 @@ import pytest
 from texts import error_of, notes_of, read, read_in_blocks, write
 
 from charrnn.config import DataConfig
+from charrnn.text.corpus import Corpus
 from charrnn.text.csv_rows import csv_table
 from charrnn.text.notes import Notes
 from charrnn.text.rows import text_of
@@ -129,7 +130,11 @@ def test_blank_lines_before_the_header_are_counted(tmp_path: Path) -> None:
     assert note in notes_of(path, skip_damaged=True)
 
 
-def test_a_first_line_that_names_the_delimiter_is_heeded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 6, 1000])
+def test_a_first_line_that_names_the_delimiter_is_heeded(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_blocks(monkeypatch, size)
     path = write(tmp_path / "a.csv", "sep=;\nn;text\n1;a, b\n")
     assert read(path) == "a, b\n"
     assert f"first lines left out that name the delimiter (sep=): 1 ({path})" in notes_of(path)
@@ -236,6 +241,16 @@ def test_the_column_does_not_depend_on_how_rows_arrive(
     whole = read(path)
     read_in_blocks(monkeypatch, 11)
     assert read(path) == whole == "\n" + "hello there\n" * 78
+
+
+def test_rows_are_let_through_if_no_block_ever_ends_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all of them would be held in memory."""
+    row = '"one\nand two"\n'
+    read_in_blocks(monkeypatch, len(row))
+    path = write(tmp_path / "a.csv", "txt\n" + row * 100)
+    assert max(map(len, Corpus([path], DataConfig(column="txt")).pieces())) < 50
 
 
 def test_settings_that_leave_nothing_open_let_rows_through_as_they_come() -> None:

@@ -45,22 +45,8 @@ def csv_table(
         notes.add(f"tables whose delimiter is {found!r}", 1, name, "--delimiter sets another")
     quotes = config.quotes or (_quotes(first) if delimiter == "\t" else "csv")
     lines = _Lines(groups)
-    cells_of_rows = _cells(lines, delimiter, quotes, name, notes)
-    numbered: Iterator[tuple[int, list[str]]] = enumerate(cells_of_rows, start=1)
-    blank, columns = 0, list[str]()
-    for number, cells in numbered:
-        if cells:
-            columns = cells
-            break
-        blank = number
-    notes.add("blank lines of tables left out", blank, f"row 1 of {name}")
-    if config.no_header:
-        numbered = itertools.chain([(blank + 1, columns)], numbered)
-        columns = [str(i + 1) for i in range(len(columns))]
-    elif columns:
-        columns = _named_columns(columns, config, name)
-        advice = "--no-header reads it as text"
-        notes.add("tables whose first row names the columns", 1, name, advice)
+    cells = _cells(lines, delimiter, quotes, name, notes)
+    columns, numbered = _columns(enumerate(cells, start=1), config, name, notes)
     rows = grouped(_rows(numbered, columns, lines, name, notes))
     if config.column is not None:
         return Table(rows, columns)
@@ -69,15 +55,27 @@ def csv_table(
     return Table(rows, columns, _texts(sampled) if sampled else None)
 
 
-def _named_columns(columns: list[str], config: DataConfig, name: str) -> list[str]:
-    """Returns the columns' names; one without a name has its number."""
-    columns = [column or str(i + 1) for i, column in enumerate(columns)]
+def _columns(
+    numbered: Iterator[tuple[int, list[str]]], config: DataConfig, name: str, notes: Notes
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """Returns the columns' names, and the rows after the header; one without a name has its number.
+
+    Blank lines before the first row are left out.
+    """
+    number, first_row = next(((n, cells) for n, cells in numbered if cells), (1, []))
+    notes.add("blank lines of tables left out", number - 1, f"row 1 of {name}")
+    numbers = [str(i + 1) for i in range(len(first_row))]
+    if config.no_header or not first_row:
+        return numbers, itertools.chain([(number, first_row)] if first_row else [], numbered)
+    columns = [column or n for column, n in zip(first_row, numbers, strict=True)]
     twice = [column for column in columns if columns.count(column) > 1]
     if twice and config.column in (None, *twice):
         raise DamagedError(
-            f"{name}: row 1 names two columns {twice[0]!r}: rename one, or take --no-header"
+            f"{name}: row {number} names two columns {twice[0]!r}: rename one, or take --no-header"
         )
-    return columns
+    advice = "--no-header reads it as text"
+    notes.add("tables whose first row names the columns", 1, name, advice)
+    return columns, numbered
 
 
 def _without_first_line(groups: Iterator[list[str]]) -> Iterator[list[str]]:

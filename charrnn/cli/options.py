@@ -89,7 +89,7 @@ Quotes = Annotated[
     option(TEXT, "Read quotes as CSV's (csv), or as text.", "csv; in TSV what fits"),
 ]
 RowSeparator = Annotated[
-    str | None, option(TEXT, "Ends each row of a table.", "a newline", parser=utf8)
+    str | None, option(TEXT, "Ends each row of a table.", "a newline", parser=utf8, metavar="TEXT")
 ]
 SkipDamaged = Annotated[
     bool, flag(TEXT, "skip-damaged", "Leave out what cannot be read, and report it.")
@@ -199,7 +199,10 @@ Quiet = Annotated[bool, flag(RUN, "quiet", "Print nothing but errors.")]
 # of a sample
 
 Prompt = Annotated[
-    str | None, option(TEXT, "Text to continue; [bold]-[/bold] reads standard input.", parser=utf8)
+    str | None,
+    option(
+        TEXT, "Text to continue; [bold]-[/bold] reads standard input.", parser=utf8, metavar="TEXT"
+    ),
 ]
 Prompts = Annotated[
     str | None, option(TEXT, "File of prompts, one per line; [bold]-[/bold] reads standard input.")
@@ -230,7 +233,13 @@ SampleSeed = Annotated[
 SampleCount = Annotated[int | None, counting(OUTPUT, "Samples per prompt.", S.count)]
 SampleSeparator = Annotated[
     str | None,
-    option(OUTPUT, "Between samples; with --prompts after each.", "a newline", parser=utf8),
+    option(
+        OUTPUT,
+        "Between samples; with --prompts after each.",
+        "a newline",
+        parser=utf8,
+        metavar="TEXT",
+    ),
 ]
 NoEcho = Annotated[bool, flag(OUTPUT, "no-echo", "Do not print the prompt.")]
 SampleJson = Annotated[

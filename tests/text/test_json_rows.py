@@ -185,3 +185,8 @@ def test_half_a_character_follows_the_settings(tmp_path: Path) -> None:
     note = f"invalid characters replaced by U+FFFD: 1 ({path})"
     assert note in notes_of(path, encoding_errors="replace")
     assert read(path, encoding_errors="surrogateescape").encode("utf-8", "surrogateescape")
+
+
+def test_an_encoding_that_cannot_ignore_errors_is_no_traceback(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", '[{"text": "a"}]')
+    assert read(path, encoding="idna")

@@ -7,7 +7,7 @@ from charrnn.config import OnUnknown
 from charrnn.scoring import reports
 from charrnn.scoring.reports import CharScore, Score
 from charrnn.scoring.scorer import Scorer
-from charrnn.text.chunks import Piece
+from charrnn.text.vocabulary import Piece
 
 
 def score_of(scorer: Scorer, pieces: Iterable[Piece], on_unknown: OnUnknown = "error") -> Score:

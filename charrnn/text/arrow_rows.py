@@ -14,7 +14,7 @@ from charrnn.text.compressed import byte_blocks, unreadable
 from charrnn.text.formats import compression, kind_of
 from charrnn.text.hub import open_hub
 from charrnn.text.notes import Notes
-from charrnn.text.plain import decode
+from charrnn.text.plain import INVALID, decode
 from charrnn.text.rows import only_column
 from charrnn.text.tables import Group, Table
 
@@ -36,7 +36,8 @@ def arrow_table(file: str, config: DataConfig, notes: Notes) -> Iterator[Table]:
         path = file
         if kind_of(file) != "hub":
             path = at_end.enter_context(_plain_path(file))
-        head = next(iter(_open(path, config.split).iter(batch_size=1)), None)
+        opened = _open(path, config.split)
+        head = next(iter(opened.with_format("arrow").iter(batch_size=1)), None)
         if head is None:
             yield Table([])
             return
@@ -47,7 +48,11 @@ def arrow_table(file: str, config: DataConfig, notes: Notes) -> Iterator[Table]:
             column = column.split(".")[0]  # of a path, the column that holds the objects
         rows: Iterator[Group] = iter(())
         if column is not None and column in columns:
-            rows = _rows(file, _open(path, config.split, column), column, config, notes)
+            # only Parquet's reader must be told before it opens a file that it can skip columns
+            if kind_of(path) == "parquet":
+                opened = _open(path, config.split, column)
+            one = opened.select_columns([column]).with_format("arrow")
+            rows = _rows(file, one, column, config, notes)
         yield Table(rows, columns, texts, otherwise="")
 
 
@@ -88,7 +93,7 @@ def _plain_path(file: str) -> Iterator[str]:
 
 
 def _open(path: str, split: str, column: str | None = None) -> "IterableDataset":
-    """Opens rows as a stream of Arrow tables, of one column if it is given."""
+    """Opens rows as a stream; of Parquet, only one column if it is given."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -112,9 +117,7 @@ def _open(path: str, split: str, column: str | None = None) -> "IterableDataset"
         rows = datasets.load_dataset(
             kind, data_files=path, split="train", streaming=True, **options
         )
-    if column is not None and kind != "parquet":
-        rows = rows.select_columns([column])
-    return cast("IterableDataset", rows.with_format("arrow"))
+    return cast("IterableDataset", rows)
 
 
 def _text_paths(fields: Any, *, deep: bool, before: str = "") -> Iterator[str]:
@@ -165,5 +168,5 @@ def _decoded(value: bytes, place: str, config: DataConfig, notes: Notes) -> str:
             raise EncodingError(
                 f"{place}: not valid utf-8 at byte {error.start}: take --encoding-errors replace"
             ) from None
-    count = notes.counting("invalid bytes replaced by U+FFFD", place)
+    count = notes.counting(INVALID, place)
     return "".join(decode([value], replace(config, encoding="utf-8"), place, count))

@@ -6,8 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from charrnn.errors import CorpusError
-from charrnn.text.vocabulary import Ids
-from charrnn.text.vocabulary import Piece as Piece
+from charrnn.text.vocabulary import Ids, Piece
 
 T = TypeVar("T")
 

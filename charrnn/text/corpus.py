@@ -12,13 +12,13 @@ from typing import NamedTuple, cast
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, DamagedError, EncodingError
-from charrnn.text.chunks import Piece, first_of
+from charrnn.text.chunks import first_of
 from charrnn.text.compressed import byte_blocks
 from charrnn.text.csv_rows import csv_table
 from charrnn.text.formats import Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
-from charrnn.text.plain import KEEP_NEWLINES, decode, with_newlines
+from charrnn.text.plain import INVALID, KEEP_NEWLINES, WINDOWS, decode, with_newlines
 from charrnn.text.recognize import HEAD_BYTES, is_ascii_based, recognize, wide_encoding
 from charrnn.text.rows import text_of
 from charrnn.text.sources import (
@@ -29,9 +29,10 @@ from charrnn.text.sources import (
     standard_input_blocks,
 )
 from charrnn.text.spool import Spool
+from charrnn.text.vocabulary import Piece
 
 REPLACE = "take --encoding-errors replace"
-TRAINING_ADVICE = f"{REPLACE}, or train with --unit byte"
+AS_BYTES = "or train with --unit byte"
 
 
 class File(NamedTuple):
@@ -50,7 +51,7 @@ class Corpus:
         sources: Sequence[str | Path],
         config: DataConfig | None = None,
         copies: Mapping[int, Spool] | None = None,
-        advice: str = TRAINING_ADVICE,
+        advice: str = "",
         typed: Sequence[str] = (),
     ) -> None:
         """Finds every file.
@@ -59,7 +60,8 @@ class Corpus:
             sources: what the user typed.
             config: how to read them.
             copies: what keeps sources that can be read only once, by their number.
-            advice: what helps against invalid bytes, besides naming the encoding.
+            advice: what helps against invalid bytes, besides naming the encoding; by default what
+                helps a training.
             typed: all that the user typed, if this is not all.
 
         Raises:
@@ -187,8 +189,7 @@ class Corpus:
         pieces = self._decoded(blocks, name)
         if kind == "text":
             if self.config.newlines == "lf":
-                what = "Windows line ends read as newlines"
-                pieces = with_newlines(pieces, notes.counting(what, name, KEEP_NEWLINES))
+                pieces = with_newlines(pieces, notes.counting(WINDOWS, name, KEEP_NEWLINES))
             yield from pieces
             return
         if kind in ("csv", "tsv"):
@@ -214,8 +215,8 @@ class Corpus:
     def _refuse(self, head: bytes, name: str) -> None:
         """Raises an error if a file's first bytes are no text, or not in the encoding."""
         if (thing := recognize(head[:HEAD_BYTES])) is not None:
-            asked = self.config.format is not None and thing.remedy.startswith("let its name")
-            remedy = "leave --format out" if asked else thing.remedy
+            misread = thing.is_table and self.config.format is not None
+            remedy = "leave --format out" if misread else thing.remedy
             raise CorpusError(f"{name}: no text, but {thing.name}: {remedy}")
         encoding = wide_encoding(head) if is_ascii_based(self.config.encoding) else None
         if encoding is not None:
@@ -224,10 +225,10 @@ class Corpus:
             )
 
     def _decoded(self, blocks: Iterator[bytes], name: str) -> Iterator[str]:
-        advice = REPLACE if self._has_rows and self._advice == TRAINING_ADVICE else self._advice
+        advice = self._advice or (REPLACE if self._has_rows else f"{REPLACE}, {AS_BYTES}")
         if len(self.files) > 1:
             advice += ", or go on without the rest of the file with --skip-damaged"
-        count = self._notes.counting("invalid bytes replaced by U+FFFD", name)
+        count = self._notes.counting(INVALID, name)
         pieces = filter(None, decode(blocks, self.config, name, count, advice))
         first = next(pieces, "")
         if first.startswith("\ufeff"):

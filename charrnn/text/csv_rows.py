@@ -166,10 +166,10 @@ def _rows(
     notes: Notes,
 ) -> Iterator[tuple[int, Row] | None]:
     for number, cells in numbered:
-        if beyond := max(len(cells) - len(columns), 0):
-            place = f"row {number} of {name}"
-            notes.add("empty cells left out that the first row lacks", beyond, place)
         if row := _row_of(cells, columns, number, name):
+            if (beyond := len(cells) - len(columns)) > 0:
+                place = f"row {number} of {name}"
+                notes.add("empty cells left out that the first row lacks", beyond, place)
             yield number, row
         else:
             notes.add("blank lines of tables left out", 1, f"row {number} of {name}")
@@ -182,10 +182,8 @@ def _row_of(cells: list[str], columns: Sequence[str], number: int, name: str) ->
     """Returns a row; an empty one for a blank line, unless there is only one column."""
     width = len(columns)
     if len(cells) != width:
-        if not cells and width > 1:
-            return {}
         if not cells:
-            return {columns[0]: ""}
+            return {} if width > 1 else {columns[0]: ""}
         if len(cells) < width or any(cells[width:]) or width == 1:
             raise DamagedError(
                 f"{name}: row {number} has {len(cells)} cells, but the first row has {width}: "

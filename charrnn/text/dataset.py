@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.config import UNIT_NAMES, DataConfig, TrainingConfig
 from charrnn.errors import CorpusError, OptionError
-from charrnn.text.chunks import Piece, Reader
+from charrnn.text.chunks import Reader
 from charrnn.text.corpus import Corpus
 from charrnn.text.holdout import LinesHeldOut, corpus_of
 from charrnn.text.origin import Origin
@@ -23,7 +23,7 @@ from charrnn.text.settings import refuse_unused
 from charrnn.text.sources import absolute, is_stream, plain_name
 from charrnn.text.spool import SPOOL_BYTES, keep_streams
 from charrnn.text.survey import Survey, digest, survey, survey_start
-from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.text.vocabulary import Ids, Piece, Vocabulary
 
 # called with a text's name, the bytes of UTF-8 read so far, and what tells how many there are
 Watch = Callable[[str, int, Callable[[], int | None]], None]

@@ -12,9 +12,9 @@ import numpy as np
 
 from charrnn.config import UNIT_NAMES, DataConfig
 from charrnn.errors import CorpusError
-from charrnn.text.chunks import Piece
 from charrnn.text.corpus import Corpus
 from charrnn.text.spool import Spool
+from charrnn.text.vocabulary import Piece
 
 
 def lines_of(pieces: Iterable[Piece], share: float, *, held_out: bool) -> Iterator[Piece]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from charrnn.text.chunks import Piece
+from charrnn.text.vocabulary import Piece
 
 PLACES = 50  # where a line is looked at, in each piece
 MIN_LINES = 30  # fewer tell nothing

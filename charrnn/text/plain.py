@@ -10,7 +10,9 @@ from charrnn.config import DataConfig
 from charrnn.errors import EncodingError
 from charrnn.text.recognize import wide_encoding
 
-KEEP_NEWLINES = "--newlines keep keeps them"  # advice about Windows line ends
+# what is noted of a text, and advice
+INVALID = "invalid bytes replaced by U+FFFD"
+WINDOWS, KEEP_NEWLINES = "Windows line ends read as newlines", "--newlines keep keeps them"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COUNTING = "charrnn.replace"  # an error handler: as "replace", but counts
 _replaced = 0  # by that handler, ever
@@ -140,6 +142,12 @@ def _fitting(data: bytes) -> str | None:
     return None if b"\0" in data else name
 
 
+def lf_only(text: str, count: Callable[[int], None]) -> str:
+    """Returns a text with newlines for its Windows line ends; counts as :func:`with_newlines`."""
+    count(text.count("\r\n"))
+    return text.replace("\r\n", "\n")
+
+
 def with_newlines(pieces: Iterable[str], count: Callable[[int], None]) -> Iterator[str]:
     r"""Yields a text in which each Windows line end, ``\r\n``, is a newline.
 
@@ -151,8 +159,7 @@ def with_newlines(pieces: Iterable[str], count: Callable[[int], None]) -> Iterat
             piece = held + piece
             held = "\r" if piece.endswith("\r") else ""
             piece = piece.removesuffix("\r")
-            count(piece.count("\r\n"))
-            piece = piece.replace("\r\n", "\n")
+            piece = lf_only(piece, count)
         yield piece
     if held:
         yield held

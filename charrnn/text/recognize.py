@@ -16,6 +16,7 @@ class Thing(NamedTuple):
 
     name: str
     remedy: str
+    is_table: bool = False  # which is read if its name says so
 
 
 UNPACK = "unpack it, and name the folder"
@@ -38,8 +39,8 @@ _MAGIC = (
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Thing("an Office document", SAVE_AS_TEXT)),
     (0, b"{\\rtf", Thing("an RTF document", SAVE_AS_TEXT)),
     (60, b"BOOKMOBI", Thing("a Kindle book", SAVE_AS_TEXT)),
-    (0, b"PAR1", Thing("a Parquet table", "let its name end in .parquet")),
-    (0, b"ARROW1\0\0", Thing("an Arrow table", "let its name end in .arrow")),
+    (0, b"PAR1", Thing("a Parquet table", "let its name end in .parquet", is_table=True)),
+    (0, b"ARROW1\0\0", Thing("an Arrow table", "let its name end in .arrow", is_table=True)),
     (0, b"SQLite format 3\0", Thing("an SQLite database", "export a table of it as CSV")),
     (0, b"\x89PNG\r\n\x1a\n", Thing("a PNG image", NAME_A_TEXT)),
     (0, b"\xff\xd8\xff", Thing("a JPEG image", NAME_A_TEXT)),

@@ -10,7 +10,7 @@ from charrnn.errors import CorpusError
 from charrnn.text.chunks import first_of
 from charrnn.text.compressed import READ_BYTES
 from charrnn.text.notes import Notes
-from charrnn.text.plain import KEEP_NEWLINES, has_halves, whole_characters, with_newlines
+from charrnn.text.plain import KEEP_NEWLINES, WINDOWS, has_halves, lf_only, whole_characters
 from charrnn.text.tables import SAMPLE_ROWS, Group, Row, Table
 
 _SHOWN_COLUMNS = 12
@@ -39,7 +39,7 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
     elif table.columns is not None and {column, column.split(".")[0]}.isdisjoint(table.columns):
         raise _no_column(name, column, table.columns, table.otherwise)
     count_halves = notes.counting("invalid characters replaced by U+FFFD", name)
-    count_windows = notes.counting("Windows line ends read as newlines", name, KEEP_NEWLINES)
+    count_windows = notes.counting(WINDOWS, name, KEEP_NEWLINES)
     values = _Values(column, name, notes, table.otherwise)
     for group in groups:
         numbers, texts = values.of(group)
@@ -52,7 +52,7 @@ def text_of(table: Table, config: DataConfig, name: str, notes: Notes) -> Iterat
                 for number, text in zip(numbers, texts, strict=True)
             ]
             if has_windows:
-                texts = ["".join(with_newlines([text], count_windows)) for text in texts]
+                texts = [lf_only(text, count_windows) for text in texts]
             text = config.separator.join([*texts, ""])
         for start in range(0, len(text), READ_BYTES):
             yield text[start : start + READ_BYTES]

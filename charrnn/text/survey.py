@@ -7,10 +7,9 @@ from typing import Any
 
 from charrnn.config import UNIT_NAMES
 from charrnn.errors import CorpusError
-from charrnn.text.chunks import Piece
 from charrnn.text.corpus import Corpus
 from charrnn.text.order import AlphabeticalOrder
-from charrnn.text.vocabulary import CharacterSet, Vocabulary
+from charrnn.text.vocabulary import CharacterSet, Piece, Vocabulary
 
 MIN_CORPUS_CHARS = 32  # below that, there is nothing to learn and nothing to validate on
 

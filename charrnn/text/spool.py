@@ -118,6 +118,6 @@ def keep_streams(
             ending = known_endings(source)
             copies[i] = Spool(source, keep_in() / f"{i or ''}{STDIN_FILE}{ending or '.txt'}")
             on_error.callback(copies[i].close)
-            early = can_start_early and not compression(ending)
+            early = can_start_early and not compression(source)
             copies[i].fill(SPOOL_BYTES if early else math.inf)
     return copies

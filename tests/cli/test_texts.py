@@ -7,6 +7,9 @@ from subprocess import run
 
 import pytest
 from calls import TINY, call, fail, metadata, succeed
+from texts import read_in_blocks
+
+from charrnn.text import spool
 
 STORY = "I had coffee today.\nShe said so!\n"
 
@@ -51,6 +54,26 @@ def test_a_tab_is_named_in_words(tmp_path: Path, letters: Path) -> None:
     for delimiter in ("tab", "\\t", "\t"):
         done = succeed("eval", table, "--model", letters, "--delimiter", delimiter, "--json")
         assert json.loads(done.stdout)["chars"] == len("I had, so\n")
+
+
+def test_notes_of_a_text_that_had_not_ended_come_at_the_end(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 200)
+    read_in_blocks(monkeypatch, 100)
+    text = (STORY * 200).replace("\n", "\r\n")
+    options = ("--runs", runs, *TINY, "--vocabulary-from", "100")
+    done = succeed("train", "-", *options, stdin=text).stderr.splitlines()
+    assert done[-1].startswith("Windows line ends read as newlines: ")
+    assert not succeed("train", "-", *options, "--quiet", stdin=text).stderr
+
+
+def test_a_byte_order_mark_before_prompts_is_noted(tmp_path: Path, letters: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\ufeffI had\n", encoding="utf-8")
+    done = succeed("sample", "--model", letters, "--prompts", prompts, "--length", "3")
+    assert f"byte-order mark left out: {prompts}" in done.stderr
+    assert done.stdout.startswith("I had")
 
 
 # --- line ends

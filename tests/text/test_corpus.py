@@ -137,6 +137,7 @@ def test_windows_line_ends_are_read_as_newlines_and_counted(
         ("a.txt", {"unit": "byte", "encoding": "latin-1"}, "bytes: leave it out"),
         ("a.txt", {"unit": "byte", "encoding_errors": "replace"}, "bytes: leave it out"),
         ("a.txt", {"unit": "byte", "newlines": "keep"}, "bytes: leave it out"),
+        ("a.txt", {"unit": "byte", "min_count": 2}, "bytes: leave it out"),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused(

@@ -163,6 +163,8 @@ def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,text\na,b\n")
     assert error_of(path).startswith(f"{path}: row 1 names two columns 'text': ")
     assert read(path, no_header=True, column="2") == "text\nb\n"
+    other = write(tmp_path / "b.csv", "a,a,text\n1,2,b\n")
+    assert read(other, column="text") == "b\n"
 
 
 def test_the_only_column_is_text_whatever_it_holds(tmp_path: Path) -> None:
@@ -193,6 +195,12 @@ def test_the_encoding_is_heeded(tmp_path: Path, encoding: str) -> None:
     text = "n,text\n1,café\n"
     path = write(tmp_path / "a.csv", text.encode(encoding))
     assert read(path, encoding=encoding) == "café\n"
+
+
+def test_a_table_in_another_encoding_is_not_told_to_train_on_bytes(tmp_path: Path) -> None:
+    """Its rows would be decoded all the same."""
+    message = error_of(write(tmp_path / "a.csv", "text\ncafé\n".encode("latin-1")))
+    assert message.endswith(", or take --encoding-errors replace")
 
 
 # --- quotes in TSV

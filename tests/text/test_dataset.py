@@ -140,6 +140,20 @@ def test_a_named_pipe_is_read_as_the_ending_of_its_name_says(tmp_path: Path) -> 
     assert opened.vocabulary.decode(Reader(again.read()).read(10**6)) == COFFEE + "\n"
 
 
+def test_a_compressed_pipe_is_read_to_its_end_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 10)
+    read_in_blocks(monkeypatch, 10)
+    pipe = tmp_path / "pipe.txt.gz"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[gzip.compress(COFFEE.encode())])
+    writer.start()
+    opened = Dataset.open([str(pipe)], DataConfig(unit="byte"), lambda: tmp_path)
+    writer.join()
+    assert opened.train_chars + opened.val_chars == len(COFFEE.encode())
+
+
 def test_an_unusable_standard_input_leaves_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from backports import zstd
-from texts import error_of, read, read_bytes, write
+from texts import error_of, notes_of, read, read_bytes, write
 
 from charrnn.text.corpus import Corpus
 
@@ -92,6 +92,17 @@ def test_in_a_folder_it_is_skipped_and_counted(
     assert len(corpus.notes) == 1
     assert corpus.notes[0].startswith(f"files skipped that are no text, but {what}")
     assert corpus.notes[0].endswith(f": 1 ({path})")
+
+
+def test_a_table_under_a_wrong_format_is_told_to_leave_it_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", b"PAR1" + TEXT)
+    assert error_of(path, format="csv").endswith("a Parquet table: leave --format out")
+
+
+def test_a_text_of_two_bytes_a_character_in_a_folder_is_skipped_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", TEXT)
+    path = write(tmp_path / "b.txt", TEXT.decode().encode("utf-16-le"))
+    assert notes_of(tmp_path) == [f"files in utf-16-le skipped: 1 ({path})"]
 
 
 def test_bytes_are_taken_from_any_file(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import bz2
 import gzip
 import lzma
+import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,6 +147,25 @@ def test_errors_call_standard_input_by_its_name(
 ) -> None:
     give_stdin(monkeypatch, data)
     assert error_of("-").startswith(f"standard input: {problem}")
+
+
+def test_what_comes_through_a_named_pipe_is_read_at_once(tmp_path: Path) -> None:
+    pipe, arrived = tmp_path / "pipe", threading.Event()
+    os.mkfifo(pipe)
+
+    def write_lines() -> None:
+        with pipe.open("wb", buffering=0) as stream:
+            stream.write(b"one\n")
+            arrived.wait(10)
+            stream.write(b"two\n")
+
+    writer = threading.Thread(target=write_lines)
+    writer.start()
+    blocks = compressed.byte_blocks(str(pipe), "pipe")
+    first = next(blocks)
+    arrived.set()
+    assert (first, list(blocks)) == (b"one\n", [b"two\n"])
+    writer.join()
 
 
 # Plain files.

@@ -17,7 +17,7 @@ from charrnn.errors import OptionError
 Unit = Literal["char", "byte"]
 UNIT_NAMES: dict[Unit, str] = {"char": "character", "byte": "byte"}  # in messages
 Nonlinearity = Literal["tanh", "relu"]
-OnUnknown = Literal["error", "skip"]
+OnUnknown = Literal["charge", "error", "skip"]
 EncodingErrors = Literal["strict", "replace", "surrogateescape"]
 Format = Literal["text", "jsonl", "json", "csv", "tsv"]
 Newlines = Literal["lf", "keep"]

@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from charrnn import config
-from charrnn.cli.values import complete_run, count, delimiter, seconds, steps_or_seconds, utf8
+from charrnn.cli.values import (
+    bits_or_auto,
+    complete_run,
+    count,
+    delimiter,
+    seconds,
+    steps_or_seconds,
+    utf8,
+)
 from charrnn.config import DataConfig, ModelConfig, OnUnknown, SamplingConfig, TrainingConfig
 
 # panels of --help
@@ -47,7 +55,15 @@ Model = Annotated[
 ]
 Threads = Annotated[int | None, option(RUN, "Threads to compute with.", "one for each core")]
 OnUnknownCharacter = Annotated[
-    OnUnknown, option(TEXT, "What to do with unknown characters: error, or skip (leave them out).")
+    Literal["error", "skip"],
+    option(TEXT, "What to do with unknown characters: error, or skip (leave them out)."),
+]
+OnUnknownScored = Annotated[
+    OnUnknown,
+    option(
+        TEXT,
+        "Unknown characters: charge (what a sound model would), error, or skip (leave them out).",
+    ),
 ]
 
 # of text
@@ -65,7 +81,7 @@ InvalidBytes = Annotated[
 ]
 EvalInvalidBytes = Annotated[
     Literal["strict", "replace"] | None,
-    option(TEXT, STRICT_OR_REPLACE, f"{D.encoding_errors}; left out with --on-unknown skip"),
+    option(TEXT, STRICT_OR_REPLACE, "as unknown characters"),
 ]
 Column = Annotated[
     str | None,
@@ -251,6 +267,17 @@ SampleJson = Annotated[
 ScoreJson = Annotated[bool, flag(OUTPUT, "json", "Print JSON.")]
 PerLine = Annotated[
     bool, flag(OUTPUT, "per-line", "Score each line alone: bits per character, tab, line.")
+]
+End = Annotated[bool, flag(SCORING, "end", "With --per-line: score each line's end, too.")]
+Threshold = Annotated[
+    Any,
+    option(
+        OUTPUT,
+        "With --per-line: only lines of more bits per character than this; auto: than 99.9 % of "
+        "the lines that training held out.",
+        parser=bits_or_auto,
+        metavar="BITS|auto",
+    ),
 ]
 PerChar = Annotated[
     bool,

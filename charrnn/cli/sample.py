@@ -77,7 +77,8 @@ def sample(
         from charrnn.scoring.reports import continuation_bits
         from charrnn.scoring.scorer import Scorer
 
-        for one, bits in continuation_bits(Scorer(network, vocabulary), drawn, on_unknown):
+        scorer = Scorer(network, vocabulary, on_unknown=on_unknown)
+        for one, bits in continuation_bits(scorer, drawn):
             write(sample_json(one, bits, config, str(loaded.path)))
         return
     with text_output() as write_text:

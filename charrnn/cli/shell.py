@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from charrnn.display.console import exact_bytes, note
+from charrnn.display.console import exact_bytes, note, without_control
 from charrnn.errors import CharrnnError, CorpusError, reason
 
 SIGPIPE = 13  # its number, also on a system that lacks the signal
@@ -98,8 +98,10 @@ def stdin_bytes() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def write(*texts: str | bytes) -> None:
+def write(*texts: str | bytes, drawn: bool = False) -> None:
     """Writes to standard output at once, as UTF-8 whatever the locale, bytes as they are.
+
+    For a terminal, control characters are escaped, unless the text was ``drawn`` for one.
 
     Raises:
         CharrnnError: It cannot be written.
@@ -109,6 +111,8 @@ def write(*texts: str | bytes) -> None:
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")
+        if not drawn and sys.stdout.isatty():
+            data = without_control(data.decode("utf-8", "replace")).encode()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:

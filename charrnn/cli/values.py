@@ -1,6 +1,7 @@
 """What the user typed, as values: counts, durations, text, names of runs."""
 
 import contextlib
+import math
 import os
 import re
 from decimal import Decimal
@@ -35,6 +36,16 @@ def seconds(text: str) -> float:
 def steps_or_seconds(text: str) -> int | float:
     """Reads ``200`` or ``5k`` as steps (int), ``30s`` or ``2m`` as seconds (float)."""
     return seconds(text) if text.strip()[-1:] in ("h", "m", "s") else count(text)
+
+
+def bits_or_auto(text: str) -> float | None:
+    """Reads ``3.5`` as bits per character, or ``auto``, which is NaN."""
+    if text == "auto":
+        return math.nan
+    with contextlib.suppress(ValueError):
+        if 0 <= (bits := float(text)) < math.inf:
+            return bits
+    raise typer.BadParameter(f"{text!r} is no threshold; write bits per character, or auto")
 
 
 def utf8(text: str) -> str:

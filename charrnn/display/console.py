@@ -6,6 +6,7 @@ the work.
 
 import contextlib
 import math
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 REFRESH_S = 0.25  # seconds between two drawings of the same thing, at least
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LN_2 = math.log(2)  # nats per bit
 
 
@@ -31,6 +33,11 @@ def exact_bytes(text: str | bytes) -> bytes:
 def printable(text: str) -> str:
     """Replaces all control characters but newlines by ``·``, so that none reaches a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
+
+
+def without_control(text: str) -> str:
+    r"""Returns a text that cannot drive a terminal: control characters but \n and \t escaped."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def escaped(symbol: str | int) -> str:

@@ -13,6 +13,8 @@ from charrnn.display.console import escaped
 if TYPE_CHECKING:
     from charrnn.scoring.reports import CharScore
 
+LONGEST_LINE = 2**12  # characters that are drawn at once; a longer line is drawn in parts
+
 # the style for fewer bits than this; each sets both colours, so that any terminal shows it
 HEAT = (
     (1.0, ""),
@@ -29,6 +31,7 @@ class HeatMap:
     def __init__(self) -> None:
         self._console = _console()
         self._line = Text()
+        self._begun = False  # whether the start of the line was drawn
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._bits = 0.0  # of the bytes of a character whose last byte is still to come
 
@@ -39,16 +42,21 @@ class HeatMap:
             style = next((style for below, style in HEAT if bits < below), HEAT[-1][1])
             if character == "\n":
                 self._line.append("↵" if style else "", style)
-                lines.append(_drawn(self._console, self._line))
-                self._line = Text()
-            else:
-                self._line.append("\\" if character == "\\" else escaped(character), style)
+                lines.append(self._drawn_line())
+                continue
+            self._line.append("\\" if character == "\\" else escaped(character), style)
+            if len(self._line) >= LONGEST_LINE:
+                lines.append(_drawn(self._console, self._line, end=""))
+                self._line, self._begun = Text(), True
         return "".join(lines)
 
     def end(self) -> str:
         """Returns the last line if no newline ended it."""
-        line, self._line = self._line, Text()
-        return _drawn(self._console, line) if line else ""
+        return self._drawn_line() if self._line or self._begun else ""
+
+    def _drawn_line(self) -> str:
+        line, self._line, self._begun = self._line, Text(), False
+        return _drawn(self._console, line)
 
     def _characters(self, scores: Iterable["CharScore"]) -> Iterator[tuple[str, float]]:
         """Yields characters and their bits; those of a character's bytes are added up."""
@@ -81,7 +89,7 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
-def _drawn(console: Console, text: Text) -> str:
+def _drawn(console: Console, text: Text, end: str = "\n") -> str:
     with console.capture() as capture:
-        console.print(text)
+        console.print(text, end=end)
     return capture.get()

@@ -1,4 +1,4 @@
-"""Scores, samples, curves as tables or JSON."""
+"""Scores of texts, samples, curves as tables or JSON."""
 
 import json
 import math
@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.config import UNIT_NAMES, SamplingConfig, Unit
-from charrnn.display.console import escaped, exact_bytes, printable
+from charrnn.display.console import exact_bytes, printable
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample
     from charrnn.scoring.context import ContextScore
-    from charrnn.scoring.reports import CharScore, Score
+    from charrnn.scoring.reports import Score
     from charrnn.text.vocabulary import Piece
 
 Scores = Sequence[tuple[str, "Score"]]
@@ -51,10 +51,20 @@ def score_table(scores: Scores, model: str, unit: Unit, *, one_pass: bool) -> st
         for name, score in [*scores, ("total", total)]:
             cells = (f"{getattr(score, key):>10{form}}" for key, _, _, form in figures)
             lines.append("  ".join(cells) + f"  {printable(name)}")
+        if total.unknown_nats:
+            lines.append(f"unknown {UNIT_NAMES[unit]}s{_charge(total)}")
         return "\n".join([*lines, speed, f"model {model}"])
     rows = [(line, f"{getattr(total, key):{form}}") for key, line, _, form in figures]
+    rows[-1] = (rows[-1][0], rows[-1][1] + _charge(total))
     rows += [("time", speed), ("model", model)]
     return "\n".join(f"{line:<20}{figure}" for line, figure in rows)
+
+
+def _charge(score: "Score") -> str:
+    """Returns in words what unknown characters are charged, if they are."""
+    if not score.unknown_nats:
+        return ""
+    return f", charged {score.unknown_nats / math.log(2) / score.unknown_chars:.2f} bits each"
 
 
 def _total(scores: Scores) -> "Score":
@@ -85,6 +95,7 @@ def _json_fields(score: "Score") -> dict[str, Any]:
         "bits_per_byte": score.bits_per_byte,
         "perplexity": score.perplexity,
         "unknown_chars": score.unknown_chars,
+        "unknown_bits": score.unknown_nats / math.log(2),
         "seconds": round(score.seconds, 3),
         "chars_per_second": round(score.chars_per_second),
     }
@@ -126,31 +137,3 @@ def context_table(curve: Sequence["ContextScore"], enough: int, unit: Unit) -> s
 def context_json(curve: Sequence["ContextScore"], enough: int) -> str:
     """Returns a context curve as one JSON object."""
     return json.dumps({"within_1_percent": enough, "curve": [asdict(point) for point in curve]})
-
-
-def line_rows(rows: Sequence[tuple[float, "Piece"]], *, as_json: bool) -> bytes:
-    """Returns lines' scores: bits per character, a tab and the unchanged line; or JSON."""
-    return b"".join(_line_row(bits, line, as_json) for bits, line in rows)
-
-
-def _line_row(bits_per_char: float, line: "Piece", as_json: bool) -> bytes:
-    if as_json:
-        bits = None if math.isnan(bits_per_char) else bits_per_char
-        encoding, (text,) = _encoded(line)
-        fields = {"bits_per_char": bits, "line": text, "encoding": encoding}
-        return json.dumps(fields).encode() + b"\n"
-    return b"%.4f\t%s\n" % (bits_per_char, exact_bytes(line))
-
-
-def char_rows(scores: Sequence["CharScore"], *, as_json: bool) -> str:
-    """Returns characters' scores as lines of tab-separated fields, escaped; or of JSON."""
-    return "".join(_char_row(score, as_json) + "\n" for score in scores)
-
-
-def _char_row(score: "CharScore", as_json: bool) -> str:
-    if as_json:
-        fields: dict[str, Any] = {"offset": score.offset, "char": score.symbol}
-        fields |= {"bits": score.bits, "rank": score.rank}
-        return json.dumps(fields | {"most_probable": score.most_probable})
-    symbol, most_probable = escaped(score.symbol), escaped(score.most_probable)
-    return f"{score.offset}\t{symbol}\t{score.bits:.4f}\t{score.rank}\t{most_probable}"

@@ -1,26 +1,24 @@
-"""The scores of a text, its lines, its characters, and of samples."""
+"""The scores of a text, of its characters, and of samples."""
 
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charrnn.config import OnUnknown
-from charrnn.errors import NothingToScoreError, UnknownCharacterError
+from charrnn.errors import NothingToScoreError
 from charrnn.model.forward import Array
 from charrnn.scoring.scorer import Scorer
 from charrnn.text.chunks import segments
-from charrnn.text.vocabulary import Ids, Piece, Vocabulary
+from charrnn.text.vocabulary import Ids, Piece
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample
 
 SEGMENT, SEGMENT_IN_ONE_PASS = 2**19, 2**14  # characters that :func:`score` scores at once
-MAX_LINES = 1024  # lines that :func:`score_lines` scores at once, and so holds back at most
 ROWS = 4096  # characters whose scores :func:`score_chars` holds at once
 
 
@@ -31,7 +29,8 @@ class Score:
     chars: int  # symbols scored (bytes if the model's unit is the byte)
     bytes: int  # their size as UTF-8
     nats: float  # their surprise, summed
-    unknown_chars: int = 0  # outside the vocabulary: left out, or scored as one symbol
+    unknown_chars: int = 0  # outside the vocabulary: charged, left out, or scored as one symbol
+    unknown_nats: float = 0.0  # what those are charged, in all; `nats` has it too
     seconds: float = 0.0  # how long scoring took
 
     def __add__(self, other: "Score") -> "Score":
@@ -68,7 +67,6 @@ def score(
     scorer: Scorer,
     pieces: Iterable[Piece],
     state: Array,
-    on_unknown: OnUnknown = "error",
     watch: Callable[[Score], None] = lambda score: None,
 ) -> tuple[Score, Array]:
     """Scores a text in constant memory, from the state before it, (L, 1, H).
@@ -76,21 +74,32 @@ def score(
     ``watch`` is called with the score so far. Returns the score, and the state after the text.
 
     Raises:
-        UnknownCharacterError: The text holds unknown characters.
-        NothingToScoreError: The text has no character that the model knows.
+        UnknownCharacterError: The text holds unknown characters, and they are an error.
+        NothingToScoreError: It has no character, or none that is not left out.
     """
+    total, state = add_up(scorer, pieces, state, watch)
+    _require_scored(total.chars)
+    return total, state
+
+
+def add_up(
+    scorer: Scorer,
+    pieces: Iterable[Piece],
+    state: Array,
+    watch: Callable[[Score], None] = lambda score: None,
+) -> tuple[Score, Array]:
+    """Does what :func:`score` does; of nothing, the score is 0."""
     vocabulary, start_s = scorer.vocabulary, time.perf_counter()
     total = Score(0, 0, 0.0)
     for text in segments(pieces, SEGMENT_IN_ONE_PASS if scorer.exact else SEGMENT):
-        ids = vocabulary.encode(text, on_unknown)
-        unknown_chars = vocabulary.count_unknown(text)
-        scored = vocabulary.decode(ids) if len(ids) < len(text) else text
+        ids, chars, unknown_chars, unknown_nats = scorer.encode(text)
+        scored = vocabulary.decode(ids) if chars < len(text) else text
         size = len(scored) if isinstance(scored, bytes) else len(scored.encode("utf-8", "replace"))
         nats, state = scorer.nats(ids, state)
         seconds = time.perf_counter() - start_s - total.seconds
-        total += Score(len(ids), size, float(nats.sum(dtype=np.float64)), unknown_chars, seconds)
+        sum_nats = float(nats.sum(dtype=np.float64)) + unknown_nats
+        total += Score(chars, size, sum_nats, unknown_chars, unknown_nats, seconds)
         watch(total)
-    _require_scored(total.chars)
     return total, state
 
 
@@ -111,7 +120,7 @@ class CharScore:
 
 
 def score_chars(
-    scorer: Scorer, pieces: Iterable[Piece], state: Array, on_unknown: OnUnknown = "error"
+    scorer: Scorer, pieces: Iterable[Piece], state: Array
 ) -> Iterator[tuple[list[CharScore], Array]]:
     """Yields each character's score, in order, in lists of at most :data:`ROWS`.
 
@@ -119,31 +128,38 @@ def score_chars(
     piece; a long piece gives several lists.
     """
     vocabulary, chars, offset = scorer.vocabulary, 0, 0
-    symbols = vocabulary.symbols
-    for text in pieces:
-        ids = vocabulary.encode(text, on_unknown)
-        positions = _positions(vocabulary, text, ids)
-        if len(ids):
-            figures, state = scorer.ranks(ids, state)
-        for start in range(0, len(ids), ROWS):
-            rows = slice(start, start + ROWS)
-            columns = [positions[rows], *(column[rows].tolist() for column in (ids, *figures))]
+    for piece in pieces:
+        text = vocabulary.to_piece(piece, scorer.on_unknown)
+        columns, state = _columns(scorer, text, state)
+        for start in range(0, len(columns[0]), ROWS):
+            rows = zip(*(column[start : start + ROWS].tolist() for column in columns), strict=True)
             scores = [
-                CharScore(offset + position, symbols[symbol], nats, rank, symbols[likely])
-                for position, symbol, nats, rank, likely in zip(*columns, strict=True)
+                CharScore(offset + place, text[place], nats, rank, vocabulary.symbols[likely])
+                for place, nats, rank, likely in rows
             ]
             yield scores, state
-        chars += len(ids)
-        offset += len(ids) if vocabulary.unit == "byte" else len(text)
+        chars += len(columns[0])
+        offset += len(text)
     _require_scored(chars)
 
 
-def _positions(vocabulary: Vocabulary, text: Piece, ids: Ids) -> Sequence[int]:
-    """Returns the position in the text of each symbol that has an id."""
-    if len(ids) == len(text) or vocabulary.unit == "byte":
-        return range(len(ids))
-    symbols = set(vocabulary.symbols)
-    return [position for position, symbol in enumerate(text) if symbol in symbols]
+def _columns(scorer: Scorer, text: Piece, state: Array) -> tuple[list[Array], Array]:
+    """Returns columns of figures of a text's symbols, each (n,), and the state after them.
+
+    They are the place in the text, surprise, rank, and which id was the most probable.
+    """
+    ids, chars, _, _ = scorer.encode(text)
+    (nats, rank, likely), state = scorer.ranks(ids, state)
+    known, places = scorer.vocabulary.known(text), np.arange(len(text))
+    if chars < len(text):  # unknown ones are left out
+        return [places[known], nats, rank, likely], state
+    if len(ids) < len(text):
+        # an unknown character leaves the state: in its place was probable what is so in the next
+        next_id: Ids = np.cumsum(known) - known
+        likely = np.append(likely, scorer.most_probable(state))[next_id]
+        nats = np.where(known, np.append(nats, 0.0)[next_id], 0.0)
+        rank = np.where(known, np.append(rank, 0)[next_id], len(scorer.vocabulary) + 1)
+    return [places, nats + scorer.charge * ~known, rank, likely], state
 
 
 def _require_scored(chars: int) -> None:
@@ -153,48 +169,8 @@ def _require_scored(chars: int) -> None:
         )
 
 
-def score_lines(
-    scorer: Scorer,
-    groups: Iterable[Sequence[Piece]],
-    state: Array,
-    on_unknown: OnUnknown = "error",
-    *,
-    carry: bool = False,
-) -> Iterator[tuple[list[tuple[float, Piece]], Array]]:
-    """Yields lists of (bits per character, line), at most :data:`MAX_LINES` long, and the state.
-
-    Lines come without their ends, in groups that arrive together. If ``carry``, each is read after
-    the ones before it, from the state before the first, (L, 1, H); else each is a text of its own,
-    and the state stays. An empty line scores 0, a wholly unknown one NaN.
-
-    Raises:
-        UnknownCharacterError: A line holds unknown characters; the message has its number. All
-            lines before it were yielded.
-    """
-    first = 1  # number of the first of the lines
-    for group in groups:
-        for start in range(0, len(group), MAX_LINES):
-            lines = group[start : start + MAX_LINES]
-            ids: list[Ids] = []
-            error: UnknownCharacterError | None = None
-            try:
-                for line in lines:
-                    ids.append(scorer.vocabulary.encode(line, on_unknown))
-            except UnknownCharacterError as unknown:
-                error = UnknownCharacterError(f"line {first + len(ids)}: {unknown}")
-            if ids:  # all lines before the one with unknown characters
-                means, state = (
-                    scorer.carried_means(ids, state) if carry else (scorer.means(ids), state)
-                )
-                scored = zip(lines, means.tolist(), strict=False)
-                yield [(nats / math.log(2) if line else 0.0, line) for line, nats in scored], state
-            if error is not None:
-                raise error
-            first += len(lines)
-
-
 def continuation_bits(
-    scorer: Scorer, samples: "Iterable[Sample]", on_unknown: OnUnknown = "error"
+    scorer: Scorer, samples: "Iterable[Sample]"
 ) -> "Iterator[tuple[Sample, float | None]]":
     """Yields each sample with the bits per character of its text after its prompt.
 
@@ -203,9 +179,8 @@ def continuation_bits(
     Raises:
         UnknownCharacterError: A prompt or text holds unknown characters that are not to be skipped.
     """
-    encode = scorer.vocabulary.encode
     for prompt, group in itertools.groupby(samples, key=lambda sample: sample.prompt):
-        _, state = scorer.nats(encode(prompt, on_unknown), scorer.start)
+        _, state = scorer.nats(scorer.encode(prompt).ids, scorer.start)
         for sample in group:
-            nats, _ = scorer.nats(encode(sample.text, on_unknown), state)
+            nats, _ = scorer.nats(scorer.encode(sample.text).ids, state)
             yield sample, float(nats.mean(dtype=float)) / math.log(2) if len(nats) else None

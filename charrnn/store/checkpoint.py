@@ -20,6 +20,7 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -51,6 +52,23 @@ class Checkpoint:
     training_state: dict[str, Any] = field(default_factory=dict)  # of a training file, JSON values
     tensors: dict[str, Array] = field(default_factory=dict)  # further ones of a training file
     path: Path = Path()  # where it was read
+
+    @property
+    def trained_chars(self) -> int:
+        """Characters of the text that it was trained on, or that were read of it; 1 or more."""
+        counts = (self.provenance.get(key) for key in ("chars", "train_chars_read"))
+        return next((n for n in counts if type(n) is int and n > 0), 1)
+
+    @property
+    def held_out_lines(self) -> tuple[int, float] | None:
+        """How many held-out lines were scored, and their usual bits per character, if any were."""
+        kept = self.provenance.get("held_out_lines")
+        if not isinstance(kept, dict):
+            return None
+        lines, bits = kept.get("lines"), kept.get("usual_bits_per_char")
+        if type(lines) is int and type(bits) is float and 0 <= bits < math.inf:
+            return lines, bits
+        return None
 
     @property
     def newlines(self) -> Newlines:

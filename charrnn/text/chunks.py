@@ -1,4 +1,4 @@
-"""Regroups what comes in pieces of any size: ids into arrays, text into segments or lines."""
+"""Regroups what comes in pieces of any size: ids into arrays, text into segments."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -74,22 +74,3 @@ def segments(pieces: Iterable[Piece], length: int) -> Iterator[Piece]:
             waiting, size = [joined[whole:]], size - whole
     if size:
         yield waiting[0][:0].join(waiting)
-
-
-def split_lines(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Yields a text's lines without their ends: all that a piece completes, as soon as it does.
-
-    Only a line feed ends a line; a carriage return before it goes with it.
-    """
-    waiting: list[Any] = []
-    for piece in pieces:
-        as_bytes = isinstance(piece, bytes)
-        line_feed, carriage_return = (b"\n", b"\r") if as_bytes else ("\n", "\r")
-        first, *others = piece.split(line_feed)  # type: ignore[arg-type]
-        waiting.append(first)
-        if others:
-            lines = [waiting[0][:0].join(waiting), *others[:-1]]
-            waiting = [others[-1]]
-            yield [line.removesuffix(carriage_return) for line in lines]
-    if waiting and (last := waiting[0][:0].join(waiting)):
-        yield [last]

@@ -6,6 +6,7 @@ text. Between two files a newline is put if the first lacks it at its end. Bytes
 """
 
 import contextlib
+import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -104,6 +105,14 @@ class Corpus:
     def notes(self) -> list[str]:
         """What was skipped, left out or changed, a line each, as far as the text was read."""
         return self._skipped.lines() + self._notes.lines()
+
+    def parts(self) -> list["Corpus"]:
+        """Returns a corpus of each file; the first one has the notes of how they were found."""
+        parts = [copy.copy(self) for _ in self.files]
+        for i, (part, file) in enumerate(zip(parts, self.files, strict=True)):
+            part.files, part.sources = [file], [file.path]
+            part._skipped = self._skipped if i == 0 else Notes()
+        return parts
 
     def size_bytes(self) -> int | None:
         """Returns the size of the text if the file system knows it: all files are plain text."""

@@ -36,7 +36,7 @@ def _utf_8(text: Piece, on_unknown: OnUnknown) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        if on_unknown == "skip":
+        if on_unknown != "error":
             return "".join(c for c in text if not "\ud800" <= c <= "\udfff").encode()
         raise UnknownCharacterError(
             f"{text[error.start]!r} cannot be written as UTF-8: "
@@ -129,8 +129,9 @@ class Vocabulary:
 
         Args:
             text: characters; a byte vocabulary takes bytes too, and reads characters as UTF-8.
-            on_unknown: ``"error"`` raises, unless the vocabulary has a symbol for them;
-                ``"skip"`` leaves unknown characters out.
+            on_unknown: ``"skip"`` leaves unknown characters out. Otherwise they get the
+                vocabulary's symbol for them; if it has none, ``"error"`` raises, and ``"charge"``
+                leaves them out, too.
 
         Returns:
             One id per symbol, (n,), without those that were left out.
@@ -142,25 +143,29 @@ class Vocabulary:
             return np.frombuffer(_utf_8(text, on_unknown), dtype=np.uint8)
         assert isinstance(text, str), "a character vocabulary reads characters"
         ids = self._look_up(text)
-        in_vocabulary = ids < len(self.symbols)
-        if not in_vocabulary.all():
-            if on_unknown == "skip":
-                ids = ids[in_vocabulary]
-            elif self._unknown_id is not None:
-                ids[~in_vocabulary] = self._unknown_id
-            else:
+        known = ids < len(self.symbols)
+        if not known.all():
+            if self._unknown_id is not None and on_unknown != "skip":
+                ids[~known] = self._unknown_id
+            elif on_unknown == "error":
                 raise UnknownCharacterError(self._describe_unknown(text))
+            else:
+                ids = ids[known]
         return ids.astype(self.dtype, copy=False)
 
     def _look_up(self, text: str) -> Ids:
         """Returns each character's id, (n,); V for an unknown one."""
         return np.asarray(self._table.take(_code_points(text), mode="clip"))
 
+    def known(self, text: Piece) -> npt.NDArray[np.bool_]:
+        """Returns whether each character of a text is one of the symbols, (n,)."""
+        if isinstance(text, bytes):
+            return np.ones(len(text), dtype=np.bool_)
+        return self._look_up(text) < len(self.symbols)
+
     def count_unknown(self, text: Piece) -> int:
         """Returns how many characters of a text are none of the symbols."""
-        if self.unit == "byte" or isinstance(text, bytes):
-            return 0
-        return int((self._look_up(text) == len(self.symbols)).sum())
+        return 0 if self.unit == "byte" else int((~self.known(text)).sum())
 
     def decode(self, ids: Iterable[int] | Ids) -> Piece:
         """Returns the text of ids: characters, or bytes if the unit is the byte."""

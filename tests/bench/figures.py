@@ -20,7 +20,7 @@ from charrnn.model.forward import Forward
 from charrnn.model.network import CharRNN
 from charrnn.model.streams import Streams
 from charrnn.sampling.generate import generate, generate_batch
-from charrnn.scoring.reports import score_lines
+from charrnn.scoring.lines import LineScorer
 from charrnn.scoring.scorer import Scorer
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Corpus
@@ -215,7 +215,7 @@ def evaluation(rounds: int, chars: int = 2**19, lines: int = 2**13) -> list[Row]
 
         def by_line(model: Forward = model) -> None:
             scorer = Scorer(model, vocabulary)
-            for _ in score_lines(scorer, [group], scorer.start):
+            for _ in LineScorer(scorer).score([group], scorer.start):
                 pass
 
         streams_s, one_pass_s, lines_s = medians_s(

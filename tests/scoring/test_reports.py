@@ -10,15 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_model import NumpyModel
-from scored import chars_of, lines_scored, score_of
+from scored import chars_of, score_of
 from small_models import constant_model, model_of
 from texts import COFFEE, cut
 
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.sampling.generate import Sample
 from charrnn.scoring import reports
-from charrnn.scoring import scorer as scorer_module
-from charrnn.scoring.reports import Score, continuation_bits, score, score_chars, score_lines
+from charrnn.scoring.reports import Score, continuation_bits, score, score_chars
 from charrnn.scoring.scorer import Scorer, nats_per_char
 from charrnn.store.checkpoint import Checkpoint, save
 from charrnn.text.vocabulary import Vocabulary
@@ -30,10 +29,6 @@ TEXTS = {
     "no newline": "abcabcbbca" * 9,
 }
 few = settings(deadline=None, max_examples=60)
-
-
-def in_groups(lines: list[Any], size: int) -> list[list[Any]]:
-    return [lines[start : start + size] for start in range(0, len(lines), size)]
 
 
 # --- the figures
@@ -131,60 +126,7 @@ def test_pieces_change_nothing(unit: str, places: list[int], segment: int) -> No
     assert sum(row.nats for row in rows) == pytest.approx(whole.nats, rel=1e-6)
 
 
-# --- line by line, character by character
-
-
-@pytest.mark.parametrize("size", [1, 3, 100])
-@pytest.mark.parametrize("unit", ["char", "byte"])
-def test_a_line_is_a_text_of_its_own(unit: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many lines come at once, and run side by side."""
-    monkeypatch.setattr(reports, "MAX_LINES", 7)
-    monkeypatch.setattr(scorer_module, "MAX_PADDED", 600)
-    lines: list[Any] = [*COFFEE[:3000].split("\n")[:9], "", "a", COFFEE[:500].replace("\n", " ")]
-    vocabulary = Vocabulary.of_text(COFFEE)
-    if unit == "byte":
-        lines, vocabulary = [line.encode() for line in lines], Vocabulary.of_bytes()
-    model = model_of(vocabulary)
-    scored = lines_scored(Scorer(model, vocabulary), in_groups(lines, size))
-    assert [line for _, line in scored] == lines
-    for bits, line in scored:
-        alone = score_of(Scorer(model, vocabulary), [line]).bits_per_char if line else 0.0
-        assert bits == pytest.approx(alone, abs=1e-5)
-
-
-@pytest.mark.parametrize("size", [1, 4, 100])
-def test_carried_lines_are_the_characters_of_one_text(size: int) -> None:
-    """With what their newlines cost, they add up to the whole."""
-    text = COFFEE[:3000] + "\nthe end"
-    vocabulary = Vocabulary.of_text(text)
-    model = model_of(vocabulary)
-    groups = in_groups(text.split("\n"), size)
-    scored = lines_scored(Scorer(model, vocabulary), groups, carry=True)
-    bits = [one.nats / math.log(2) for one in chars_of(Scorer(model, vocabulary), [text])]
-    start = 0
-    for mean, line in scored:
-        expected = np.mean(bits[start : start + len(line)]) if line else 0.0
-        assert mean == pytest.approx(expected, abs=1e-4)
-        start += len(line) + 1
-    assert start == len(text) + 1
-
-
-def test_carried_lines_without_newline_in_the_vocabulary() -> None:
-    vocabulary = Vocabulary.of_text("abc")
-    model = model_of(vocabulary)
-    scored = lines_scored(Scorer(model, vocabulary), [["ab", ""], ["", "c"]], carry=True)
-    bits = [one.nats / math.log(2) for one in chars_of(Scorer(model, vocabulary), ["abc"])]
-    assert [mean for mean, _ in scored] == pytest.approx([np.mean(bits[:2]), 0.0, 0.0, bits[2]])
-
-
-def test_what_comes_before_an_unknown_line_is_scored() -> None:
-    vocabulary = Vocabulary.of_text("abc")
-    scorer = Scorer(model_of(vocabulary), vocabulary)
-    groups = score_lines(scorer, [["a"], ["b", "c", "aXb", "a"]], scorer.start)
-    assert [line for _, line in next(groups)[0]] == ["a"]
-    assert [line for _, line in next(groups)[0]] == ["b", "c"]
-    with pytest.raises(UnknownCharacterError, match=r"^line 4: .*'X'"):
-        next(groups)
+# --- character by character
 
 
 def test_a_character_is_ranked_by_its_probability(tmp_path: Path) -> None:
@@ -202,31 +144,50 @@ def test_a_character_is_ranked_by_its_probability(tmp_path: Path) -> None:
 # --- what the model does not know, and nothing
 
 
-def test_unknown_characters_are_an_error_or_left_out_and_counted(
+def test_unknown_characters_are_charged_an_error_or_left_out_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reports, "SEGMENT", 3)  # so that every piece counts
     vocabulary = Vocabulary.of_text("abcé\n")
     model = model_of(vocabulary)
     pieces = ["aXé漢", "YbX\U0010ffff", "\nc"]
-    for scoring in (
-        lambda: score_of(Scorer(model, vocabulary), pieces),
-        lambda: chars_of(Scorer(model, vocabulary), pieces),
-        lambda: lines_scored(Scorer(model, vocabulary), [pieces]),
-    ):
+    for scoring in (score_of, chars_of):
         with pytest.raises(UnknownCharacterError, match="'X'"):
-            scoring()
-    result = score_of(Scorer(model, vocabulary), pieces, "skip")
-    without_unknown = score_of(Scorer(model, vocabulary), ["aéb\nc"])
+            scoring(Scorer(model, vocabulary), pieces)
+    skipping = Scorer(model, vocabulary, on_unknown="skip")
+    result = score_of(skipping, pieces)
+    without_unknown = score_of(skipping, ["aéb\nc"])
     assert (result.chars, result.bytes, result.unknown_chars) == (5, 6, 5)
-    assert result.nats == pytest.approx(without_unknown.nats)
-    rows = chars_of(Scorer(model, vocabulary), pieces, "skip")
+    assert (result.nats, result.unknown_nats) == (pytest.approx(without_unknown.nats), 0.0)
+    rows = chars_of(skipping, pieces)
     assert "".join(str(row.symbol) for row in rows) == "aéb\nc"
     assert [row.offset for row in rows] == [0, 2, 5, 8, 9]
-    assert math.isnan(lines_scored(Scorer(model, vocabulary), [["XY"]], "skip")[0][0])
-    ((bits, line),) = lines_scored(Scorer(model, vocabulary), [["aXéb"]], "skip")
-    alone = score_of(Scorer(model, vocabulary), ["aéb"]).bits_per_char
-    assert (bits, line) == (pytest.approx(alone), "aXéb")
+    charging = Scorer(model, vocabulary, on_unknown="charge", trained_chars=50)
+    result = score_of(charging, pieces)
+    assert (result.chars, result.bytes, result.unknown_chars) == (10, 16, 5)
+    assert result.unknown_nats == pytest.approx(5 * math.log(50 * 0x110000))
+    assert result.nats - result.unknown_nats == pytest.approx(without_unknown.nats)
+
+
+def test_an_unknown_character_has_a_row_of_its_own() -> None:
+    """Its rank is after all others; it leaves the state, and so what is most probable."""
+    vocabulary = Vocabulary.of_text("abcé\n")
+    scorer = Scorer(model_of(vocabulary), vocabulary, on_unknown="charge", trained_chars=50)
+    text = "XaYYbéZ"
+    rows = chars_of(scorer, [text])
+    assert [row.symbol for row in rows] == list(text)
+    assert [row.offset for row in rows] == list(range(7))
+    known = chars_of(scorer, ["abé", "b"])  # the last one for what is probable after the é
+    for row, at in zip(rows, (0, 0, 1, 1, 1, 2, 3), strict=True):
+        assert row.most_probable == known[at].most_probable
+        if row.symbol in ("X", "Y", "Z"):
+            assert (row.rank, row.nats) == (6, pytest.approx(math.log(50 * 0x110000)))
+        else:
+            assert (row.rank, row.nats) == (known[at].rank, pytest.approx(known[at].nats))
+    # whatever lies between two pieces
+    assert [row.nats for row in chars_of(scorer, list(text))] == pytest.approx(
+        [row.nats for row in rows], rel=1e-4
+    )
 
 
 def test_byte_models_know_every_text() -> None:
@@ -241,7 +202,7 @@ def test_byte_models_know_every_text() -> None:
 def test_nothing_to_score_is_a_named_error(scoring: Any, pieces: list[str]) -> None:
     vocabulary = Vocabulary.of_text("abc")
     with pytest.raises(CorpusError, match="nothing to score"):
-        scoring(Scorer(model_of(vocabulary), vocabulary), pieces, "skip")
+        scoring(Scorer(model_of(vocabulary), vocabulary, on_unknown="skip"), pieces)
 
 
 # --- the state goes in and comes out
@@ -265,15 +226,6 @@ def test_a_text_in_two_parts_is_scored_as_one(place: int) -> None:
             state = after
     assert by_char == pytest.approx([one.nats for one in chars_of(scorer, [text])], abs=1e-4)
     np.testing.assert_allclose(state, end, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("carry", [True, False])
-def test_carried_lines_hand_on_the_state_others_leave_it(carry: bool) -> None:
-    vocabulary = Vocabulary.of_text(COFFEE)
-    scorer = Scorer(model_of(vocabulary), vocabulary)
-    ((_, state),) = score_lines(scorer, [["I had", "coffee"]], scorer.start, carry=carry)
-    _, carried = score(scorer, ["I had\ncoffee\n"], scorer.start)
-    np.testing.assert_allclose(state, carried if carry else scorer.start, rtol=1e-5, atol=1e-5)
 
 
 # --- samples
@@ -319,7 +271,8 @@ def test_unknown_characters_of_a_prompt_are_an_error_or_left_out_of_its_samples(
     scorer = Scorer(model_of(vocabulary), vocabulary)
     with pytest.raises(UnknownCharacterError, match="'X'"):
         next(continuation_bits(scorer, [Sample("aXb", "c", 0)]))
+    scorer = Scorer(model_of(vocabulary), vocabulary, on_unknown="skip")
     (_, skipped), (_, plain) = continuation_bits(
-        scorer, [Sample("aXb", "c", 0), Sample("ab", "c", 0)], "skip"
+        scorer, [Sample("aXb", "c", 0), Sample("ab", "c", 0)]
     )
     assert skipped == plain

@@ -197,7 +197,8 @@ def test_rare_characters_are_unknown_to_the_model(tmp_path: Path) -> None:
     assert saved.vocabulary.unknown == UNKNOWN
     scored = score_of(Scorer(saved.model, saved.vocabulary), ["I had ☃ and 漢."])
     assert (scored.chars, scored.unknown_chars) == (14, 2)
-    scored = score_of(Scorer(saved.model, saved.vocabulary), ["I had ☃ and 漢."], "skip")
+    scorer = Scorer(saved.model, saved.vocabulary, on_unknown="skip")
+    scored = score_of(scorer, ["I had ☃ and 漢."])
     assert (scored.chars, scored.unknown_chars) == (12, 2)
     assert run(resume(tmp_path, steps=4))[-1].step == 4
 

@@ -1,0 +1,221 @@
+"""The forms in which ``charrnn eval`` scores a source, and writes the scores as they are made."""
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from charrnn.cli.shell import text_output, write
+from charrnn.display import rows, scores
+from charrnn.display.console import note
+from charrnn.display.progress import Bar
+from charrnn.errors import NothingToScoreError, UnknownCharacterError
+
+if TYPE_CHECKING:
+    from charrnn.model.forward import Array, Forward
+    from charrnn.scoring.lines import LineScorer
+    from charrnn.scoring.reports import Score
+    from charrnn.scoring.scorer import Scorer
+    from charrnn.text.corpus import Corpus
+    from charrnn.text.vocabulary import Ids, Piece
+
+
+class Form(Protocol):
+    """Scores sources one by one, and writes the scores."""
+
+    def score(self, corpus: "Corpus", state: "Array") -> "Array":
+        """Scores a source from a state on, (L, 1, H); returns the state after it."""
+
+    def end(self) -> None:
+        """Writes what comes after the last source."""
+
+
+def score_all(form: Form, corpora: Iterable["Corpus"], start: "Array", *, carry: bool) -> None:
+    """Scores sources, each from the start; if ``carry``, from where the one before it ended."""
+    state = start
+    for corpus in corpora:
+        with naming(corpus.name):
+            state = form.score(corpus, state if carry else start)
+        show_notes(corpus)
+    form.end()
+
+
+def show_notes(corpus: "Corpus") -> None:
+    """Notes what was left out or changed of a source."""
+    for line in corpus.notes:
+        note(line)
+
+
+@contextlib.contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Names the source in an error that its text causes; other errors of it name it themselves."""
+    try:
+        yield
+    except (UnknownCharacterError, NothingToScoreError) as error:
+        raise type(error)(f"{source}: {error}") from None
+
+
+class UnknownCharacters:
+    """Counts the unknown characters of texts, to be noted at the end.
+
+    Attributes:
+        scorer: knows what they cost.
+    """
+
+    def __init__(self, scorer: "Scorer") -> None:
+        self.scorer = scorer
+        self._count = 0
+
+    def pieces(self, corpus: "Corpus") -> Iterator["Piece"]:
+        """Yields a source's text."""
+        for piece in corpus.pieces():
+            self._count += self.scorer.vocabulary.count_unknown(piece)
+            yield piece
+
+    def show(self) -> None:
+        """Notes how many there were, and what they cost."""
+        as_one = "read as one symbol" if self.scorer.vocabulary.unknown is not None else ""
+        charge = f"charged {self.scorer.charge / math.log(2):.2f} bits each"
+        if self.scorer.on_unknown == "skip":
+            how = "left out"
+        else:
+            how = " and ".join(filter(None, [as_one, charge if self.scorer.charge else ""]))
+        if self._count:
+            note(f"unknown characters, {how}: {self._count:,}")
+
+
+class Lines:
+    """A row for each line, as soon as it comes; or only for those above a figure."""
+
+    def __init__(
+        self,
+        scorer: "LineScorer",
+        unknown: UnknownCharacters,
+        *,
+        as_json: bool,
+        above: float | None,
+    ) -> None:
+        self._scorer, self._unknown = scorer, unknown
+        self._as_json, self._above = as_json, above
+
+    def score(self, corpus: "Corpus", state: "Array") -> "Array":
+        """Scores a source."""
+        from charrnn.text.lines import split_lines
+
+        lines = split_lines(self._unknown.pieces(corpus))
+        with text_output() as write_text:
+            for scored, after in self._scorer.score(lines, state):
+                for row in rows.line_rows(
+                    scored, corpus.name, as_json=self._as_json, above=self._above
+                ):
+                    write_text(row)
+                state = after
+        return state
+
+    def end(self) -> None:
+        """Notes the unknown characters."""
+        self._unknown.show()
+
+
+class Characters:
+    """A row for each character."""
+
+    def __init__(self, scorer: "Scorer", unknown: UnknownCharacters, *, as_json: bool) -> None:
+        self._scorer, self._unknown, self._as_json = scorer, unknown, as_json
+
+    def score(self, corpus: "Corpus", state: "Array") -> "Array":
+        """Scores a source."""
+        from charrnn.scoring.reports import score_chars
+
+        for scored, after in score_chars(self._scorer, self._unknown.pieces(corpus), state):
+            write(rows.char_rows(scored, as_json=self._as_json))
+            state = after
+        return state
+
+    def end(self) -> None:
+        """Notes the unknown characters."""
+        self._unknown.show()
+
+
+class Heat:
+    """The text, coloured."""
+
+    def __init__(self, scorer: "Scorer", unknown: UnknownCharacters) -> None:
+        self._scorer, self._unknown = scorer, unknown
+
+    def score(self, corpus: "Corpus", state: "Array") -> "Array":
+        """Scores a source."""
+        from charrnn.display.heatmap import HeatMap
+        from charrnn.scoring.reports import score_chars
+
+        heat_map = HeatMap()
+        for scored, after in score_chars(self._scorer, self._unknown.pieces(corpus), state):
+            write(heat_map.draw(scored), drawn=True)
+            state = after
+        write(heat_map.end(), drawn=True)  # the line that no newline ended
+        return state
+
+    def end(self) -> None:
+        """Explains the colours."""
+        from charrnn.display.heatmap import heat_legend
+
+        write(heat_legend(), drawn=True)
+        self._unknown.show()
+
+
+class WholeTexts:
+    """A table of all sources' scores, or one JSON object."""
+
+    def __init__(self, scorer: "Scorer", model: str, *, as_json: bool) -> None:
+        """Takes the model's path, to be named."""
+        self._scorer, self._model, self._as_json = scorer, model, as_json
+        self._scores: list[tuple[str, Score]] = []
+
+    def score(self, corpus: "Corpus", state: "Array") -> "Array":
+        """Scores a source, and shows how far it is."""
+        from charrnn.scoring.reports import score
+
+        size_bytes = corpus.size_bytes()
+
+        def watch(so_far: "Score") -> None:
+            figures = scores.score_so_far(so_far, corpus.config.unit)
+            bar.show(corpus.name, so_far.bytes, lambda: size_bytes, figures)
+
+        with Bar() as bar:
+            total, state = score(self._scorer, corpus.pieces(), state, watch)
+        self._scores.append((corpus.name, total))
+        return state
+
+    def end(self) -> None:
+        """Writes them."""
+        unit = self._scorer.vocabulary.unit
+        render = scores.score_json if self._as_json else partial(scores.score_table, unit=unit)
+        write(render(self._scores, self._model, one_pass=self._scorer.one_pass) + "\n")
+
+
+def write_context_curve(
+    model: "Forward",
+    unknown: UnknownCharacters,
+    corpora: "Sequence[Corpus]",
+    *,
+    as_json: bool,
+) -> None:
+    """Scores all sources as one text, by the length of the context."""
+    from charrnn.scoring.context import context_curve, enough_context, first_ids
+
+    def ids() -> "Iterator[Ids]":
+        for corpus in corpora:
+            with naming(corpus.name):
+                for piece in unknown.pieces(corpus):
+                    yield unknown.scorer.encode(piece).ids
+
+    text = first_ids(ids())
+    with naming(", ".join(corpus.name for corpus in corpora)):
+        curve = context_curve(model, text)
+    for corpus in corpora:
+        show_notes(corpus)
+    unit = unknown.scorer.vocabulary.unit
+    render = scores.context_json if as_json else partial(scores.context_table, unit=unit)
+    write(render(curve, enough_context(curve)) + "\n")
+    unknown.show()

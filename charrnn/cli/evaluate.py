@@ -107,18 +107,21 @@ def evaluate(
 
 
 def _usual_of_lines(loaded: "Checkpoint") -> float:
-    """Returns the bits per character that nearly all held-out lines stay below, and notes them.
+    """Returns the bits per character that most held-out lines stay below, and notes them.
 
     Raises:
         CheckpointError: The model does not keep them.
     """
+    from charrnn.scoring.lines import USUAL
+
     if loaded.held_out_lines is None:
         raise CheckpointError(
             f"{loaded.path}: it keeps no figures of held-out lines (its training was cut off, held "
             "nothing out, or was of an earlier version): name a number, --threshold BITS"
         )
     lines, bits = loaded.held_out_lines
-    note(f"threshold {bits:.4f} bits per {UNIT_NAMES[loaded.vocabulary.unit]}, of {lines:,} lines")
+    unit = UNIT_NAMES[loaded.vocabulary.unit]
+    note(f"threshold {bits:.4f} bits per {unit}: {USUAL} % of {lines:,} held-out lines are below")
     return bits
 
 

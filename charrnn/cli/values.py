@@ -38,10 +38,10 @@ def steps_or_seconds(text: str) -> int | float:
     return seconds(text) if text.strip()[-1:] in ("h", "m", "s") else count(text)
 
 
-def bits_or_auto(text: str) -> float | None:
-    """Reads ``3.5`` as bits per character, or ``auto``, which is NaN."""
+def bits_or_auto(text: str) -> float | str:
+    """Reads ``3.5`` as bits per character, or ``auto``."""
     if text == "auto":
-        return math.nan
+        return text
     with contextlib.suppress(ValueError):
         if 0 <= (bits := float(text)) < math.inf:
             return bits

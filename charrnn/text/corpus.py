@@ -19,7 +19,15 @@ from charrnn.text.csv_rows import csv_table
 from charrnn.text.formats import Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
-from charrnn.text.plain import INVALID, KEEP_NEWLINES, WINDOWS, decode, with_newlines
+from charrnn.text.plain import (
+    ESCAPED,
+    INVALID,
+    KEEP_NEWLINES,
+    NAME_ENCODING,
+    WINDOWS,
+    decode,
+    with_newlines,
+)
 from charrnn.text.recognize import HEAD_BYTES, is_ascii_based, recognize, wide_encoding
 from charrnn.text.rows import text_of
 from charrnn.text.sources import (
@@ -237,7 +245,9 @@ class Corpus:
         advice = self._advice or (REPLACE if self._has_rows else f"{REPLACE}, {AS_BYTES}")
         if len(self.files) > 1:
             advice += ", or go on without the rest of the file with --skip-damaged"
-        count = self._notes.counting(INVALID, name)
+        kept = self.config.encoding_errors == "surrogateescape"
+        what = (ESCAPED, name, NAME_ENCODING) if kept else (INVALID, name)
+        count = self._notes.counting(*what)
         pieces = filter(None, decode(blocks, self.config, name, count, advice))
         first = next(pieces, "")
         if first.startswith("\ufeff"):

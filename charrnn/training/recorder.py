@@ -120,6 +120,23 @@ class Recorder:
             self._unsaved = replace(best, model=_copy(model))
             raise
 
+    def load_model(self) -> Checkpoint:
+        """Returns the best model.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        return checkpoint.load(self.model_path)
+
+    def complete_model(self, best: Checkpoint, **more: Any) -> None:
+        """Saves the best model again, with more in its provenance, JSON values.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        provenance = {**best.provenance, **more}
+        checkpoint.save(self.model_path, replace(best, provenance=provenance))
+
     def save(self, learner: Learner, progress: Progress) -> None:
         """Saves the whole training, so that it can be resumed exactly from here.
 

@@ -8,7 +8,8 @@ from typing import Any
 from charrnn.config import TrainingConfig
 from charrnn.errors import CheckpointError, TrainingError
 from charrnn.model.streams import Stop
-from charrnn.scoring.scorer import nats_per_char
+from charrnn.scoring.lines import usual_of_lines
+from charrnn.scoring.scorer import Scorer, nats_per_char
 from charrnn.text.batches import batches_of
 from charrnn.text.dataset import Dataset
 from charrnn.text.vocabulary import Vocabulary
@@ -125,6 +126,7 @@ class Trainer:
             except Diverged as error:
                 reason = None
                 yield from self._roll_back(str(error))
+        yield from self._attempt(self._score_lines)
         progress = self.schedule.progress
         yield Finished(
             reason,
@@ -250,6 +252,15 @@ class Trainer:
             raise CheckpointError(
                 f"{error}; what was saved before is whole: charrnn train --resume continues it"
             ) from None
+
+    def _score_lines(self) -> None:
+        """Completes the best model by what is usual of the validation text's lines."""
+        best = self.recorder.load_model()
+        scorer = Scorer(best.model, best.vocabulary)
+        if "held_out_lines" not in best.provenance and (
+            usual := usual_of_lines(scorer, self._val_ids)
+        ):
+            self.recorder.complete_model(best, held_out_lines=usual)
 
     def _attempt(self, write: Callable[..., None], *args: Any) -> Iterator[SaveFailed]:
         """Writes something; reports it if the disk refuses."""

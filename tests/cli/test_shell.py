@@ -15,11 +15,11 @@ import pytest
 from calls import SMALL, TINY, call, contents, fail, succeed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from processes import COMMAND, environment, posix, run, start
+from processes import COMMAND, environment, on_terminal, posix, run, start
 from safetensors import safe_open
 
 from charrnn.cli.shell import Signals, text_output
-from charrnn.display.console import exact_bytes
+from charrnn.display.console import exact_bytes, without_control
 from charrnn.store import checkpoint
 from charrnn.text import compressed
 
@@ -58,7 +58,11 @@ def test_a_broken_encoding_names_the_ways_out(letters: Path, tmp_path: Path, run
     bad.write_bytes(b"caf\xe9 " * 50)
     error = fail("train", bad, "--runs", runs, *TINY)
     assert "at byte 3" in error and "--encoding" in error and "--unit byte" in error
-    assert "--encoding" in fail("eval", "--model", letters, bad)
+    assert "--encoding" in fail("eval", "--model", letters, "--on-unknown", "error", bad)
+    stderr = succeed("eval", "--model", letters, bad).stderr
+    assert f"unknown characters: 50 (first in {bad}); --encoding names another" in stderr
+    strict = ("--encoding-errors", "strict")
+    assert "leave --encoding-errors out" in fail("eval", "--model", letters, bad, *strict)
 
 
 def test_a_folder_without_text(tmp_path: Path, runs: Path) -> None:
@@ -408,3 +412,32 @@ def checkpoint_vocabulary(model: Path) -> str:
     """Returns a model's symbols, as JSON."""
     with safe_open(model, framework="np") as file:
         return str(file.metadata()["vocabulary"])
+
+
+# --- a terminal
+
+
+@posix
+def test_no_text_drives_a_terminal(tmp_path: Path) -> None:
+    """Neither a model's, nor a line's, nor a path's; a pipe gets all bytes as they are."""
+    runs, text = tmp_path / "r\x1b[2Juns", tmp_path / "t.txt"
+    text.write_text("\x1b]0;owned\x07 I\thad\n\x9b31m\x7f\n" * 60)
+    succeed("train", text, "--runs", runs, *TINY)
+    controls = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+    sampling = ("sample", "--runs", runs, "--seed", "1", "--length", "300")
+    per_line = ("eval", "--runs", runs, "--per-line")
+    line = "I\thad \x1b[2J\r\x07é\n"
+    for args in (sampling, per_line):
+        raw = succeed(*args, stdin=line).stdout
+        shown = on_terminal(*args, stdin=line.encode())
+        assert controls.search(raw) and not controls.search(shown)
+        assert shown.rstrip("\n") == without_control(raw).rstrip("\n")
+    assert "I\thad \\x1b[2J\\r\\x07é" in shown
+    assert "r\\x1b[2Juns/t/model" in on_terminal("eval", "--runs", runs, stdin=b"I had")
+
+
+@posix
+def test_a_heat_map_still_has_its_colours(letters: Path) -> None:
+    args = ("eval", "--model", letters, "--heatmap")
+    shown = on_terminal(*args, stdin=b"I had \x1b[2J coffee\n", TERM="xterm-256color")
+    assert "\x1b[37;41m" in shown and "\x1b[2J" not in shown and "\\x1b" in shown

@@ -12,7 +12,7 @@ import pytest
 import torch
 from clocks import Clock
 from numpy_model import NumpyModel
-from scored import score_of
+from scored import lines_of, score_of
 from small_runs import COFFEE, after, history, resume, run, same, saved_tensors, scores, start
 from texts import SENTENCE
 from torch import nn
@@ -20,6 +20,7 @@ from torch import nn
 from charrnn.errors import TrainingError
 from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
+from charrnn.text.lines import split_lines
 from charrnn.training import learner
 from charrnn.training.events import Finished, RolledBack, Stepped
 from charrnn.training.optimizer import AdamW
@@ -55,6 +56,24 @@ def test_the_validation_figure_is_what_scoring_the_model_gives(tmp_path: Path, u
     tail = COFFEE.encode()[int(0.7 * len(COFFEE)) :].decode()
     nats = score_of(Scorer(model.model, model.vocabulary), [tail]).nats_per_char
     assert len(tail) > 1500 and nats == pytest.approx(finished.val_nats_per_char, rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_the_model_keeps_what_is_usual_of_held_out_lines(tmp_path: Path, unit: str) -> None:
+    """Also if training is interrupted; nothing if there is no such line."""
+    for folder, way in (("whole", {}), ("cut", {"stop": lambda: True})):
+        trainer = start(tmp_path / folder, steps=30, unit=unit, val_fraction=0.3)
+        *_, finished = trainer.events(**way)
+        assert isinstance(finished, Finished)
+        model = checkpoint.load(finished.model_path)
+        tail = COFFEE.encode()[int(0.7 * len(COFFEE)) :]
+        scorer = Scorer(model.model, model.vocabulary)
+        scored = lines_of(scorer, split_lines([tail if unit == "byte" else tail.decode()]))
+        bits = [line.bits_per_char for line in scored]
+        assert model.held_out_lines == (len(bits), pytest.approx(max(bits), abs=1e-4))
+    *_, finished = run(start(tmp_path / "none", val_fraction=0.0))
+    assert isinstance(finished, Finished)
+    assert checkpoint.load(finished.model_path).held_out_lines is None
 
 
 class Spy:

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from charrnn.errors import RunNotFoundError
 from charrnn.store.folder import run_names
 
 RUNS = Path("runs")  # the folder of all runs, unless the user names another
@@ -67,7 +68,7 @@ def set_options(**options: Any) -> dict[str, Any]:
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Returns the names of the runs that complete a word."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RunNotFoundError):
         names = run_names(Path(ctx.params.get("runs") or RUNS))
         return [name for name in names if name.startswith(incomplete)]
     return []

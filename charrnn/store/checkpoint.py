@@ -30,11 +30,12 @@ from typing import Any, BinaryIO, cast, get_args
 import numpy as np
 import safetensors.numpy
 
+from charrnn import system
 from charrnn.config import ModelConfig, Newlines
-from charrnn.errors import CharrnnError, CheckpointError, reason
+from charrnn.errors import CharrnnError, CheckpointError, reason, remedy
 from charrnn.fields import typed
 from charrnn.model.forward import Array, Forward
-from charrnn.store.folder import write_whole
+from charrnn.store.opened import RunFolder, write_whole
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = "1"
@@ -78,12 +79,8 @@ class Checkpoint:
         return "keep" if "\r" in self.vocabulary.symbols else "lf"
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint whole or not at all.
-
-    Raises:
-        CheckpointError: The disk is full, or the folder is gone or read-only.
-    """
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """Returns the content of a checkpoint's file."""
     tensors = {**checkpoint.model.weights, **checkpoint.tensors}
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata = {
@@ -98,17 +95,31 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.training_state:
         metadata["training_state"] = json.dumps(checkpoint.training_state)
     metadata["checksum"] = _checksum(metadata, tensors)
-    write_whole(path, safetensors.numpy.save(tensors, metadata))
+    return safetensors.numpy.save(tensors, metadata)
 
 
-def load(path: Path) -> Checkpoint:
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint whole or not at all.
+
+    Raises:
+        CheckpointError: The disk is full, or the folder is gone or read-only.
+    """
+    write_whole(path, to_bytes(checkpoint))
+
+
+def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
     """Reads a model or training file, and trusts nothing in it before checking it.
+
+    Args:
+        path: the file.
+        folder: if it is open, the folder that the file is in: only the path's name counts then.
 
     Raises:
         CheckpointError: It is missing, damaged, or no model of this format.
     """
     try:
-        with path.open("rb") as stream:  # once: a training may replace the file at any moment
+        # once: a training may replace the file at any moment
+        with _open(path) if folder is None else folder.open(path.name, follow=True) as stream:
             metadata, types = _read_header(stream)
             config = _read_config(metadata)
             _check_types(config, types, extra="training_state" in metadata)
@@ -128,13 +139,19 @@ def load(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file: check the path") from None
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {reason(error)}: check the path") from None
+        raise CheckpointError(
+            f"{path}: cannot be read: {reason(error)}: {remedy(error, 'check the path')}"
+        ) from None
     except (CharrnnError, safetensors.SafetensorError, KeyError) as error:
         # safetensors' KeyError is a type of tensor that NumPy lacks
         why = reason(error) if isinstance(error, CharrnnError) else _NOT_SAFETENSORS
         raise CheckpointError(
             f"{path}: not a charrnn model: {why}: name a run, or a file that charrnn wrote"
         ) from None
+
+
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(system.open_regular(path, os.O_RDONLY, follow=True), "rb")
 
 
 def _read_header(stream: BinaryIO) -> tuple[dict[str, str], dict[str, TensorType]]:

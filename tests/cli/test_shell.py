@@ -248,6 +248,15 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@posix
+def test_ctrl_break_of_windows_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    with Signals() as signals:
+        signals.saving = True
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.received == signal.SIGUSR1
+
+
 # --- signals, pipes, locales, terminals, memory: in a real process
 
 

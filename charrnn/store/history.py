@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CheckpointError, reason
+from charrnn.fields import read_json
 from charrnn.store.folder import HISTORY_FILE, write_whole
 
 
@@ -41,7 +42,7 @@ class History:
         with self.path.open(encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
-                    entry = json.loads(line)
+                    entry = read_json(line)
                     if line.endswith("\n") and type(entry["step"]) is int:
                         yield str(entry["event"]), entry["step"], line
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 T = TypeVar("T")
 DEEPEST = 16  # lists and objects that stand in each other
-MOST_MARKS = 2**22  # brackets, commas, numbers ... : all but strings, in characters
+MOST_MARKS = 2_500_000  # brackets, commas, numbers ...: all but strings, in characters
 _DIGITS = 20  # of a whole number, at most, with its sign
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _INNERMOST = re.compile(r"\[[^][{}]*+\]|\{[^][{}]*+\}")

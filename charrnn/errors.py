@@ -13,9 +13,12 @@ prints it and exits with the class's exit code; nothing here is ever shown as a 
     ├── OverflowedError         a model predicts nothing: its numbers became NaN or infinite
     ├── CheckpointError         a model or training file cannot be read or written
     │   ├── RunNotFoundError    there is no such run
-    │   └── RunBusyError        another training is running in it
+    │   ├── RunBusyError        another training is running in it
+    │   └── RunRemovedError     its folder was removed while it trained
     └── TrainingError           training cannot continue
 """
+
+import errno
 
 
 class CharrnnError(Exception):
@@ -66,6 +69,10 @@ class RunBusyError(CheckpointError):
     """Another training is running in the run's folder."""
 
 
+class RunRemovedError(CheckpointError):
+    """The run's folder was removed while it trained; nothing of it can be saved any more."""
+
+
 class TrainingError(CharrnnError):
     """Training cannot continue; what was saved stays."""
 
@@ -74,3 +81,33 @@ def reason(error: BaseException) -> str:
     """Returns why something failed, as one short line without a path."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(text.split())[:300] or type(error).__name__
+
+
+# the name of each error: a system may lack some
+_REMEDIES = {
+    "ENOSPC": "free some space",
+    "EDQUOT": "free some space of your quota",
+    "EFBIG": "allow larger files (ulimit -f)",
+    "EACCES": "change the permissions of it or of its folder",
+    "EPERM": "change the permissions of it or of its folder",
+    "EROFS": "mount the file system for writing",
+    "ENAMETOOLONG": "choose a shorter name",
+    "EMFILE": "allow more open files (ulimit -n)",
+    "ENFILE": "end some other programs",
+    "EIO": "check the disk",
+    "EISDIR": "move it away",
+    "ENXIO": "move it away",
+}
+_REMEDY_OF = {
+    getattr(errno, name): remedy for name, remedy in _REMEDIES.items() if hasattr(errno, name)
+}
+
+
+def remedy(error: OSError, otherwise: str) -> str:
+    """Returns what helps against an error of the system.
+
+    Args:
+        error: what the system reported of a file or folder.
+        otherwise: what helps if the error itself does not tell.
+    """
+    return _REMEDY_OF.get(error.errno or 0, otherwise)

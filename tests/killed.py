@@ -1,24 +1,28 @@
 """Children that end at the worst moments, and what they leave behind, printed as JSON.
 
 ``python killed.py storm RUNS SEED KILLS`` kills a training again and again, with `SIGKILL`;
-``python killed.py deaths FILE`` ends within a save of a model or training file, at each call that
-reaches the system. torch is imported once, each child is a fork.
+``python killed.py deaths FILE`` ends within a save of a model or training file, before and after
+each call that reaches the system; ``python killed.py starts RUNS`` ends so within a start;
+``python killed.py reads FILE COUNT`` reads a model COUNT times while it is saved COUNT times.
+torch is imported once, each child is a fork.
 """
 
 import json
 import os
 import random
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
+from faults import READING, Call, Fault, watched
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE
+from charrnn.errors import CheckpointError
 from charrnn.store import checkpoint
 from charrnn.training.resume import resume
 from charrnn.training.start import Request, start
@@ -61,6 +65,14 @@ def in_a_child(task: Callable[[int], None]) -> tuple[int, int]:
     return child, mine
 
 
+def exit_code_of(task: Callable[[int], None]) -> int:
+    """Does something in a child; returns its exit code."""
+    child, pipe = in_a_child(task)
+    os.close(pipe)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
 def train(runs: Path, pipe: int) -> None:
     """Trains to the end; writes a byte at each step."""
 
@@ -95,80 +107,126 @@ def storm(runs: Path, seed: int, kills: int) -> dict[str, object]:
     return {"status": status, "steps_at_kills": steps_at_kills}
 
 
-class Torn:
-    """A file of which half is written when the process ends."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> "Torn":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        raise AssertionError("it outlived its write")
-
-    def write(self, data: bytes) -> None:
-        self._stream.write(data[: len(data) // 2])
-        self._stream.flush()
-        die()
+# --- the end at each call
 
 
 def die(*_: object, **__: object) -> None:
     os._exit(9)
 
 
-def torn(call: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, **options: Torn(call(*args, **options))
-
-
-def before(_: Callable[..., Any]) -> Callable[..., Any]:
+def before(_: Call) -> Call:
     return die
 
 
-def after(call: Callable[..., Any]) -> Callable[..., Any]:
+def after(call: Call) -> Call:
     return lambda *args, **options: die(call(*args, **options))
 
 
-# when it ends: the call that reaches the system, and what becomes of it
-MOMENTS = {
-    "before it is opened": (Path, "open", before),
-    "once it is opened": (Path, "open", after),
-    "half-way through the write": (Path, "open", torn),
-    "before it is flushed": (os, "fsync", before),
-    "once it is flushed": (os, "fsync", after),
-    "before it is renamed": (Path, "replace", before),
-    "once it is renamed": (Path, "replace", after),
-}
+def halfway(call: Call) -> Call:
+    return lambda file, data: die(call(file, data[: len(data) // 2]))
 
 
-def deaths(path: Path) -> dict[str, object]:
-    """Returns, by moment, the status of a process that ended within a save, and what was left."""
-    outcomes = {}
+def moments(names: list[str]) -> Iterator[tuple[int, Fault]]:
+    """Yields the number of a call and how it ends the process, for each moment of a task."""
+    for number, name in enumerate(names):
+        if name not in READING:
+            yield from ((number, before), (number, after))
+        if name == "write":
+            yield number, halfway
+
+
+def deaths(path: Path) -> list[dict[str, object]]:
+    """Returns how a process ended at each moment of a save, and what was left, in order."""
+    outcomes = []
     content = path.read_bytes()
     changed = checkpoint.load(path)
     changed.provenance["step"] = 77
 
-    def save(moment: str, _: int) -> None:
-        owner, name, fault = MOMENTS[moment]
-        with patch.object(owner, name, fault(getattr(owner, name))):
+    def save(number: int, fault: Fault, _: int) -> None:
+        with watched(number, fault):
             checkpoint.save(path, changed)
 
-    for moment in MOMENTS:
+    with watched() as names:
+        checkpoint.save(path, changed)
+    for number, fault in moments(names):
         path.write_bytes(content)
-        child, pipe = in_a_child(partial(save, moment))
-        os.close(pipe)
-        _, status = os.waitpid(child, 0)
+        code = exit_code_of(partial(save, number, fault))
         step = checkpoint.load(path).provenance["step"]
-        outcomes[moment] = {
-            "status": os.waitstatus_to_exitcode(status),
-            "left": "new" if step == 77 else "old",
-            "files": len(list(path.parent.iterdir())),
-        }
+        outcomes.append(
+            {
+                "moment": f"{fault.__name__} {names[number]}",
+                "status": code,
+                "left": "new" if step == 77 else "old",
+                "files": len(list(path.parent.iterdir())),
+            }
+        )
     return outcomes
+
+
+def starts(runs: Path) -> list[dict[str, object]]:
+    """Returns how a process ended at each moment of a start, and what the next one found."""
+    outcomes = []
+
+    def begin(number: int, fault: Fault, _: int) -> None:
+        with watched(number, fault):
+            trainer_in(runs)
+
+    with watched() as names:
+        trainer_in(runs)
+    names = list(names)
+    for number, fault in moments(names):
+        shutil.rmtree(runs, ignore_errors=True)
+        code = exit_code_of(partial(begin, number, fault))
+        next_code = exit_code_of(lambda _: trainer_in(runs) and None)
+        files = sorted(str(path.relative_to(runs)) for path in runs.rglob("*.*"))
+        moment = f"{fault.__name__} {names[number]}"
+        outcomes.append({"moment": moment, "status": code, "next": next_code, "files": files})
+    return outcomes
+
+
+# --- reads during saves
+
+
+def save_forever(path: Path, pipe: int) -> None:
+    """Saves a model again and again; writes a byte after each time."""
+    model = checkpoint.load(path)
+    while True:
+        model.provenance["step"] += 1
+        checkpoint.save(path, model)
+        os.write(pipe, b".")
+
+
+def reads(path: Path, count: int) -> dict[str, Any]:
+    """Reads a model while a child saves it, until both were done so many times."""
+    child, pipe = in_a_child(partial(save_forever, path))
+    os.set_blocking(pipe, False)
+    refused: list[str] = []
+    steps: list[int] = []
+    saves = 0
+    while len(steps) + len(refused) < count or saves < count:
+        try:
+            steps.append(checkpoint.load(path).provenance["step"])
+        except CheckpointError as error:
+            refused.append(str(error))
+        try:
+            news = os.read(pipe, 2**16)
+        except BlockingIOError:
+            continue
+        assert news, "the child ended"
+        saves += len(news)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return {
+        "reads": len(steps) + len(refused),
+        "saves": saves,
+        "refused": refused,
+        "in_order": steps == sorted(steps),
+        "different": len(set(steps)),
+    }
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, name, *numbers = sys.argv[1:]
-    path = Path(name)
-    print(json.dumps(deaths(path) if what == "deaths" else storm(path, *map(int, numbers))))
+    task: Any = {"storm": storm, "deaths": deaths, "starts": starts, "reads": reads}[what]
+    print(json.dumps(task(Path(name), *map(int, numbers))))

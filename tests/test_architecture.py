@@ -26,6 +26,7 @@ PACKAGE = Path(errors.__file__).parent
 # each wing imports only wings above it
 WINGS = [
     "errors",
+    "system",
     "config",
     "fields",
     "text",

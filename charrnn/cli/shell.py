@@ -59,7 +59,7 @@ class Signals:
         received: number of the first signal noted; 0 if none was.
     """
 
-    CAUGHT = ("SIGINT", "SIGTERM", "SIGHUP")
+    CAUGHT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
     def __init__(self) -> None:
         self.saving = False

@@ -1,6 +1,6 @@
 """``charrnn train``: starts or resumes a run, and shows it."""
 
-import shlex
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
 from charrnn.errors import OptionError, OverflowedError
 from charrnn.store.folder import find_run
+from charrnn.system import quoted
 
 if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Finished
@@ -123,9 +124,9 @@ def train(
                 trainer = start(request, watch)
         finished = _show(trainer, signals, quiet)
     if finished.reason == "interrupted":
-        note(f"resume with: charrnn train --resume {shlex.quote(str(trainer.folder))}")
+        note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")
         raise typer.Exit(128 + signals.received)
-    write(f"{finished.model_path}\n")
+    write(os.fsencode(finished.model_path), "\n")
 
 
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:

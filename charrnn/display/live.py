@@ -115,7 +115,7 @@ class TrainingDisplay:
                     f"step {event.from_step + 1:,}: {event.reason}: rolled back to step "
                     f"{event.step:,}, with half the learning rate, {event.learning_rate:.3g}"
                 )
-            case events.SaveFailed():  # an error, which is printed even if quiet
+            case events.SaveFailed() if not event.final:  # an error, printed even if quiet
                 self._print(
                     f"step {event.step:,}: {event.reason}; training continues, "
                     "and the next save tries again"

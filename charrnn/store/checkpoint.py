@@ -18,12 +18,10 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 :mod:`charrnn.training.learner` names.
 """
 
-import errno
 import hashlib
 import json
 import math
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,16 +30,16 @@ from typing import Any, BinaryIO, cast, get_args
 import numpy as np
 import safetensors.numpy
 
+from charrnn import system
 from charrnn.config import ModelConfig, Newlines
-from charrnn.errors import CharrnnError, CheckpointError, reason
+from charrnn.errors import CharrnnError, CheckpointError, reason, remedy
 from charrnn.fields import typed
 from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward
-from charrnn.store.folder import write_whole
+from charrnn.store.opened import RunFolder, write_whole
 from charrnn.store.reading import NOT_SAFETENSORS, check_tensors, json_object, read_header
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = "1"
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 
 
 @dataclass
@@ -100,12 +98,8 @@ class Checkpoint:
         return "keep" if "\r" in self.vocabulary.symbols else "lf"
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint whole or not at all.
-
-    Raises:
-        CheckpointError: The disk is full, or the folder is gone or read-only.
-    """
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """Returns the content of a checkpoint's file."""
     tensors = {**checkpoint.model.weights, **checkpoint.tensors}
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata = {
@@ -120,17 +114,31 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.training_state:
         metadata["training_state"] = json.dumps(checkpoint.training_state)
     metadata["checksum"] = _checksum(metadata, tensors)
-    write_whole(path, safetensors.numpy.save(tensors, metadata))
+    return safetensors.numpy.save(tensors, metadata)
 
 
-def load(path: Path) -> Checkpoint:
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint whole or not at all.
+
+    Raises:
+        CheckpointError: The disk is full, or the folder is gone or read-only.
+    """
+    write_whole(path, to_bytes(checkpoint))
+
+
+def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
     """Reads a model or training file, and trusts nothing in it before checking it.
+
+    Args:
+        path: the file.
+        folder: if it is open, the folder that the file is in: only the path's name counts then.
 
     Raises:
         CheckpointError: It is missing, damaged, or no model of this format.
     """
     try:
-        with _open(path) as stream:  # once: a training may replace the file at any moment
+        # once: a training may replace the file at any moment
+        with _open(path) if folder is None else folder.open(path.name, follow=True) as stream:
             header = read_header(stream)
             metadata = header.metadata
             config = _read_config(metadata)
@@ -151,7 +159,9 @@ def load(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file: check the path") from None
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {reason(error)}: check the path") from None
+        raise CheckpointError(
+            f"{path}: cannot be read: {reason(error)}: {remedy(error, 'check the path')}"
+        ) from None
     except (CharrnnError, safetensors.SafetensorError, KeyError) as error:
         # safetensors' KeyError is a type of tensor that NumPy lacks
         why = reason(error) if isinstance(error, CharrnnError) else NOT_SAFETENSORS
@@ -161,12 +171,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Opens a regular file, and nothing else: a named pipe is never waited for."""
-    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | _AT_ONCE))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(errno.ENXIO, "it is not a regular file")
-    return stream
+    return os.fdopen(system.open_regular(path, os.O_RDONLY, follow=True), "rb")
 
 
 def _read_config(metadata: Mapping[str, str]) -> ModelConfig:

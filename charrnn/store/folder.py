@@ -1,140 +1,134 @@
-"""Runs as folders: create, find, lock; files that are written whole or not at all."""
+"""Runs as folders in the folder of all runs: create, find."""
 
 import contextlib
+import errno
+import itertools
 import os
 import re
-import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from charrnn.config import MODEL_FILE
-from charrnn.errors import CheckpointError, OptionError, RunBusyError, RunNotFoundError, reason
+from charrnn.config import MODEL_FILE, TRAINING_FILE
+from charrnn.errors import (
+    CheckpointError,
+    OptionError,
+    RunBusyError,
+    RunNotFoundError,
+    reason,
+    remedy,
+)
+from charrnn.store.opened import HISTORY_FILE, LOCK_FILE, TEMPORARY, RunFolder
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: nothing keeps a second training out there
-    fcntl = None  # type: ignore[assignment]
-
-HISTORY_FILE = "history.jsonl"
-_TEMPORARY = re.compile(r"\.(model\.safetensors|training\.safetensors|history\.jsonl)\.\d+\.tmp")
+_COPY = re.compile(r"\d*stdin(\.\w+)+")  # of a pipe
+_SAVED = re.compile("|".join(map(re.escape, (MODEL_FILE, TRAINING_FILE, HISTORY_FILE))))
+# what Windows takes for a device or cannot keep, with any ending
+_DEVICES = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])( *\..*)?", re.I)
+_REFUSED = re.compile(r'[\0-\x1f"*:<>?|]|[. ]$')
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader, or a crash, finds the old content or the new, never a part.
+def check_name(name: str, *, windows: bool = os.name == "nt") -> None:
+    """Checks that a name can be a folder's.
 
     Raises:
-        CheckpointError: It cannot be written.
+        OptionError: It cannot.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be written: {reason(error)}: free some space or choose another --runs"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
+        raise OptionError(f"--name: {name!r} is no folder's name: choose one without slashes")
+    if windows and (_DEVICES.fullmatch(name) or _REFUSED.search(name)):
+        raise OptionError(f"--name: {name!r} is no folder's name on Windows: choose another")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Flushes a folder to the disk: a new name in it must survive a power loss."""
-    with contextlib.suppress(OSError):  # not every file system can, and the file is there
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def create_run(runs: Path, name: str) -> tuple[RunFolder, bool]:
+    """Creates a new run's folder: ``name``, or ``name-2``, ``name-3`` ... if that run exists.
 
-
-def create_run(runs: Path, name: str) -> Path:
-    """Creates a new run's folder: ``name``, or ``name-2``, ``name-3`` ... if it exists.
+    Returns:
+        The folder, locked, and whether it was made; a start that was killed has left it if not.
 
     Raises:
         OptionError: The name cannot be a folder's name.
         CheckpointError: The folder cannot be made.
     """
-    if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
-        raise OptionError(f"--name: {name!r} is no folder's name: choose one without slashes")
-    number = 1
-    while True:
-        folder = runs / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-            _sync_folder(runs)
-            return folder
-        except FileExistsError:
-            if not runs.is_dir():
-                raise CheckpointError(f"{runs}: not a folder: choose another --runs") from None
-            number += 1
-        except OSError as error:
-            raise CheckpointError(
-                f"{folder}: cannot be made: {reason(error)}: choose another --runs"
-            ) from None
+    check_name(name)
+    for number in itertools.count(1):
+        path = runs / (name if number == 1 else f"{name}-{number}")
+        made = _make(path)
+        if (folder := _taken(path, made)) is not None:
+            return folder, made
+    raise AssertionError("numbers never end")
 
 
-class RunLock:
-    """Keeps a second training out of a run's folder.
+def _make(path: Path) -> bool:
+    """Makes a folder; returns False if there is something of that name."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        if not path.parent.is_dir():
+            raise CheckpointError(f"{path.parent}: not a folder: choose another --runs") from None
+        return False
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be made: {reason(error)}: {remedy(error, 'choose another --runs')}"
+        ) from None
+    with contextlib.suppress(CheckpointError, OSError), RunFolder(path.parent) as runs:
+        runs.sync()
+    return True
 
-    The system releases it when the process ends, however it ends, so that a crash locks nothing.
-    Whoever holds it is alone, and removes what a killed training left half-written.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        """Takes the lock.
+def _taken(path: Path, made: bool) -> RunFolder | None:
+    """Opens and locks a folder for a new run; returns None if it is another's."""
+    if not made and (path.is_symlink() or not path.is_dir()):
+        return None
+    try:
+        folder = RunFolder(path)
+        if is_unused(folder):  # looked at first, so that no lock is in the way of a resume
+            folder.lock()
+            # by now, another start may have taken, filled or removed it
+            if (made or folder.is_locked) and is_unused(folder) and folder.place == path:
+                clear(folder)
+                return folder
+        folder.close()
+    except RunBusyError:
+        pass
+    except CheckpointError:
+        if made:
+            raise
+    return None
 
-        Raises:
-            RunBusyError: Another training holds it.
-            CheckpointError: The folder cannot be opened.
-        """
-        self._descriptor: int | None = None
-        if fcntl is None:
-            return
-        try:
-            self._descriptor = os.open(folder, os.O_RDONLY)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release()
-            raise RunBusyError(
-                f"{folder}: another training is running there: wait for it, or start a new run"
-            ) from None
-        except OSError as error:
-            if self._descriptor is None:
-                raise CheckpointError(f"{folder}: cannot be opened: {reason(error)}") from None
-            # a file system without locks must do without
-        for path in folder.glob(".*.tmp"):
-            if _TEMPORARY.fullmatch(path.name):
-                with contextlib.suppress(OSError):
-                    path.unlink()
 
-    def release(self) -> None:
-        """Lets the next training in; may be called again."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+def is_unused(folder: RunFolder) -> bool:
+    """Returns whether a folder holds nothing but what a killed start leaves."""
+    try:
+        return all(_is_leftover(folder, name) for name in folder.names())
+    except OSError:
+        return False
 
-    def __del__(self) -> None:
-        """Releases what nobody can release any more."""
-        self.release()
+
+def _is_leftover(folder: RunFolder, name: str) -> bool:
+    if name == HISTORY_FILE:  # it has no lines before the first save
+        status = folder.status(name)
+        return status is None or status.st_size == 0
+    return name == LOCK_FILE or any(known.fullmatch(name) for known in (TEMPORARY, _COPY))
+
+
+def clear(folder: RunFolder) -> None:
+    """Removes all that a training writes into its folder."""
+    folder.remove(TEMPORARY, _COPY, _SAVED)
 
 
 class NewRun:
     """A run's folder, made and locked when it is first asked for; a context manager.
 
-    If an error leaves the context, the folder is removed again.
+    If an error leaves the context, the folder is removed again, but nothing that others put there.
     """
 
     def __init__(self, runs: Path, name: str) -> None:
         self._runs, self._name = runs, name
         self._runs_existed = runs.exists()
-        self._folder: Path | None = None
-        self._lock: RunLock | None = None
+        self._folder: RunFolder | None = None
+        self._made = False
 
-    def folder(self) -> Path:
+    def folder(self) -> RunFolder:
         """Returns the folder.
 
         Raises:
@@ -142,15 +136,8 @@ class NewRun:
             CheckpointError: The folder cannot be made.
         """
         if self._folder is None:
-            self._folder = create_run(self._runs, self._name)
-            self._lock = RunLock(self._folder)
+            self._folder, self._made = create_run(self._runs, self._name)
         return self._folder
-
-    def lock(self) -> RunLock:
-        """Returns the folder's lock; errors as :meth:`folder`."""
-        self.folder()
-        assert self._lock is not None
-        return self._lock
 
     def __enter__(self) -> "NewRun":
         return self
@@ -159,17 +146,46 @@ class NewRun:
         """Removes the folder if an error leaves the context."""
         if kind is None or self._folder is None:
             return
-        if self._lock is not None:
-            self._lock.release()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        clear(self._folder)
+        if self._made:
+            self._folder.remove_if_empty()
+        self._folder.close()
         if not self._runs_existed:
             with contextlib.suppress(OSError):
                 self._runs.rmdir()
 
 
+def _files(runs: Path, file: str) -> Iterator[tuple[float, Path]]:
+    """Yields when it was changed, and the path, of each run's file.
+
+    Raises:
+        RunNotFoundError: The folder of runs cannot be read.
+    """
+    try:
+        names = os.listdir(runs)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise _unreadable(runs, error) from None
+    for name in names:
+        path = runs / name / file
+        with contextlib.suppress(OSError):
+            yield path.stat().st_mtime, path
+
+
+def _unreadable(path: Path, error: OSError) -> RunNotFoundError:
+    return RunNotFoundError(
+        f"{path}: cannot be read: {reason(error)}: {remedy(error, 'check the path')}"
+    )
+
+
 def run_names(runs: Path, file: str = MODEL_FILE) -> list[str]:
-    """Returns the names of the runs that have a file, sorted."""
-    return sorted(path.parent.name for path in runs.glob(f"*/{file}"))
+    """Returns the names of the runs that have a file, sorted.
+
+    Raises:
+        RunNotFoundError: The folder of runs cannot be read.
+    """
+    return sorted(path.parent.name for _, path in _files(runs, file))
 
 
 def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
@@ -181,19 +197,27 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
         file: which of the run's files.
 
     Raises:
-        RunNotFoundError: There is none.
+        RunNotFoundError: There is none, or it cannot be read.
     """
     if name is None:
-        paths = sorted(runs.glob(f"*/{file}"), key=lambda path: path.stat().st_mtime)
-        if not paths:
+        if not (files := list(_files(runs, file))):
             raise RunNotFoundError(f"{runs}: no run there: train one first, or name another --runs")
-        return paths[-1]
-    path = Path(name)
-    with contextlib.suppress(OSError, ValueError):  # a name too long, or with a NUL: no such file
-        for candidate in (runs / name / file, path / file, path):
-            if candidate.is_file():
-                return candidate
-        if path.is_dir() or (runs / name).is_dir():
-            raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
+        return max(files)[1]
+    refusals = []
+    for path in (runs / name / file, Path(name, file), Path(name)):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL
+            continue
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # of which there is no file
+                refusals.append(_unreadable(path, error))
+            continue
+        if not stat.S_ISDIR(mode):
+            return path
+    if refusals:
+        raise refusals[0]
+    if os.path.isdir(name) or os.path.isdir(runs / name):
+        raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
     names = ", ".join(run_names(runs, file)) or "none"
     raise RunNotFoundError(f"{name}: no such run or file: name one of those in {runs}: {names}")

@@ -5,43 +5,54 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from charrnn.errors import CheckpointError, reason
+from charrnn import system
+from charrnn.errors import CheckpointError, reason, remedy
 from charrnn.fields import read_json
-from charrnn.store.folder import HISTORY_FILE, write_whole
+from charrnn.store.opened import HISTORY_FILE, RunFolder
+
+LONGEST_LINE = 2**16  # bytes; a training writes some hundred
 
 
 class History:
     """The file, and the lines that wait to be written."""
 
-    def __init__(self, folder: Path, last_step: int = 0, last_evaluation: int = 0) -> None:
+    def __init__(self, folder: RunFolder, last_step: int = 0, last_evaluation: int = 0) -> None:
         """Opens the file for appending; lines after the last step or evaluation are dropped.
 
         Raises:
             CheckpointError: It cannot be read or written.
         """
-        self.path = folder / HISTORY_FILE
+        self._folder = folder
         last = {"step": last_step, "eval": min(last_step, last_evaluation)}
         lines = (line for event, step, line in self._lines() if 0 < step <= last.get(event, 0))
         try:
             data = "".join(lines).encode()
         except OSError as error:
-            raise CheckpointError(
-                f"{self.path}: cannot be read: {reason(error)}: move it away"
-            ) from None
-        write_whole(self.path, data)
-        self._size = len(data)  # bytes that are whole lines
+            raise self._failed("read", error) from None
+        folder.write_whole(HISTORY_FILE, data)
+        self._whole: int | None = None  # bytes before a write that failed
         self._waiting: list[str] = []
+
+    def _failed(self, what: str, error: OSError) -> CheckpointError:
+        return CheckpointError(
+            f"{self._folder.path / HISTORY_FILE}: cannot be {what}: {reason(error)}: "
+            f"{remedy(error, 'move it away')}"
+        )
 
     def _lines(self) -> Iterator[tuple[str, int, str]]:
         """Yields the event, the step and the text of each whole line."""
-        if not self.path.exists():
+        try:
+            stream = self._folder.open(HISTORY_FILE)
+        except FileNotFoundError:
             return
-        with self.path.open(encoding="utf-8", errors="replace") as stream:
-            for line in stream:
+        with stream:
+            while data := stream.readline(LONGEST_LINE + 1):
+                if len(data) > LONGEST_LINE:
+                    raise OSError(f"a line of more than {LONGEST_LINE:,} bytes")
                 with contextlib.suppress(ValueError, KeyError, TypeError):
+                    line = data.decode("utf-8", "replace")
                     entry = read_json(line)
                     if line.endswith("\n") and type(entry["step"]) is int:
                         yield str(entry["event"]), entry["step"], line
@@ -54,23 +65,28 @@ class History:
     def flush(self, *, to_disk: bool = False) -> None:
         """Hands the lines to the system, or to the disk; what it refuses waits for the next time.
 
+        If the file was removed, a new one begins with these lines.
+
         Raises:
             CheckpointError: They cannot be written.
         """
-        lines = "".join(self._waiting).encode()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
-            with self.path.open("ab") as stream:
-                if stream.tell() > self._size:
-                    stream.truncate(self._size)  # a part of a line, that a full disk left
-                stream.write(lines)
+            descriptor = self._folder.descriptor_of(HISTORY_FILE, flags)
+            try:
+                size = os.fstat(descriptor).st_size
+                if self._whole is not None and self._whole < size:
+                    os.ftruncate(descriptor, self._whole)  # a part of the lines that now follow
+                else:
+                    self._whole = size
+                system.write_all(descriptor, "".join(self._waiting).encode())
                 if to_disk:
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                    system.flush(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            raise CheckpointError(
-                f"{self.path}: cannot be written: {reason(error)}: free some space"
-            ) from None
-        self._size += len(lines)
+            raise self._failed("written", error) from None
+        self._whole = None
         self._waiting.clear()
 
 

@@ -71,6 +71,7 @@ class SaveFailed:
     step: int
     elapsed_s: float
     reason: str  # what, where and why
+    final: bool = False  # no save will ever succeed, and training ends with this as its error
 
 
 @dataclass(frozen=True)

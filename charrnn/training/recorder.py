@@ -22,8 +22,8 @@ from charrnn.fields import typed
 from charrnn.model.forward import Forward
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.folder import RunLock
 from charrnn.store.history import History
+from charrnn.store.opened import RunFolder
 from charrnn.text.batches import Position
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.events import Evaluated, Stepped
@@ -45,8 +45,7 @@ class Recorder:
 
     def __init__(
         self,
-        folder: Path,
-        lock: RunLock,
+        folder: RunFolder,
         vocabulary: Vocabulary,
         config: TrainingConfig,
         origin: Mapping[str, Any],
@@ -55,18 +54,48 @@ class Recorder:
         """Writes nothing yet.
 
         Args:
-            folder: the run's folder; it must exist.
-            lock: of the folder; released when the recorder is closed.
+            folder: the run's, locked; closed with the recorder.
             vocabulary: of the model.
             config: the settings of the training.
             origin: what a training file keeps to find the text again; JSON values.
             provenance: what every file keeps of the text; JSON values.
         """
-        self.folder, self.model_path = folder, folder / MODEL_FILE
-        self._lock, self._vocabulary, self._config = lock, vocabulary, config
+        self._folder, self._first_path = folder, folder.path
+        self._vocabulary, self._config = vocabulary, config
         self._origin, self._provenance = dict(origin), dict(provenance)
         self._unsaved: Checkpoint | None = None  # the best model, if the disk refused it
         self._history: History | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's folder is now."""
+        return self._folder.path
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know at the end, a line each."""
+        if self.folder == self._first_path:
+            return []
+        return [f"{self._first_path}: the run's folder was moved: it is now {self.folder}"]
+
+    def model_path(self) -> Path:
+        """Returns where the best model is now.
+
+        Raises:
+            CheckpointError: It was removed, or the folder was moved, nobody knows where.
+        """
+        if self._folder.place is None:
+            raise CheckpointError(
+                f"{self.folder}: the run's folder was moved, and the system does not tell where: "
+                "the whole training is saved in it: find it, and name it"
+            )
+        return self.folder / MODEL_FILE
+
+    def has(self, name: str) -> bool:
+        """Returns whether the run has a file."""
+        with contextlib.suppress(OSError):
+            return self._folder.status(name) is not None
+        return False
 
     def open_history(self, progress: Progress) -> None:
         """Opens the history, cut back to where training is.
@@ -74,7 +103,7 @@ class Recorder:
         Raises:
             CheckpointError: It cannot be read or written.
         """
-        self._history = History(self.folder, progress.step, progress.evaluated_step)
+        self._history = History(self._folder, progress.step, progress.evaluated_step)
 
     def log(self, event: Stepped | Evaluated) -> None:
         """Adds a line to the history, to be written by the next flush."""
@@ -115,7 +144,7 @@ class Recorder:
         best = Checkpoint(model, self._vocabulary, provenance=self._provenance_of(progress, nats))
         self._unsaved = None
         try:
-            checkpoint.save(self.model_path, best)
+            self._write(MODEL_FILE, best)
         except CheckpointError:
             self._unsaved = replace(best, model=_copy(model))
             raise
@@ -132,7 +161,7 @@ class Recorder:
         self.flush(to_disk=True)
         if self._unsaved is not None:
             # a training file must not name a best model that was never written
-            checkpoint.save(self.model_path, self._unsaved)
+            self._write(MODEL_FILE, self._unsaved)
             self._unsaved = None
         training = Checkpoint(
             learner.model.in_numpy(),
@@ -145,7 +174,10 @@ class Recorder:
             },
             tensors={"random_state": torch.get_rng_state().numpy(), **learner.tensors()},
         )
-        checkpoint.save(self.folder / TRAINING_FILE, training)
+        self._write(TRAINING_FILE, training)
+
+    def _write(self, name: str, content: Checkpoint) -> None:
+        self._folder.write_whole(name, checkpoint.to_bytes(content))
 
     def load(self) -> Checkpoint:
         """Returns the last save.
@@ -153,13 +185,13 @@ class Recorder:
         Raises:
             CheckpointError: It cannot be read.
         """
-        return checkpoint.load(self.folder / TRAINING_FILE)
+        return checkpoint.load(self.folder / TRAINING_FILE, self._folder)
 
     def close(self) -> None:
         """Writes what can be written of the history, and lets the next training in."""
         with contextlib.suppress(CheckpointError):
             self.flush()
-        self._lock.release()
+        self._folder.close()
 
 
 def _copy(model: Forward) -> Forward:

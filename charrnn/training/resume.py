@@ -14,7 +14,7 @@ from charrnn.fields import typed
 from charrnn.model.network import CharRNN
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.folder import RunLock
+from charrnn.store.opened import RunFolder
 from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
@@ -46,9 +46,9 @@ def resume(
     """
     with contextlib.ExitStack() as on_error:
         # before reading: what another training saves meanwhile would be lost
-        lock = RunLock(path.parent)
-        on_error.callback(lock.release)
-        saved = checkpoint.load(path)
+        folder = on_error.enter_context(RunFolder(path.parent))
+        folder.lock()
+        saved = checkpoint.load(path, folder)
         config, origin = _settings(saved)
         asked = saved.training_state.get("asked", {})
         _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
@@ -60,11 +60,10 @@ def resume(
         on_error.callback(dataset.close)
         # a replay of the same steps finds the same best model again; other steps may not
         replayed = config == as_before and config.max_time is None
-        newer_nats = None if replayed else _newer_nats(progress, path)
+        newer_nats = None if replayed else _newer_nats(progress, folder)
         progress.best_nats = progress.best_nats if newer_nats is None else newer_nats
         recorder = Recorder(
-            path.parent,
-            lock,
+            folder,
             dataset.vocabulary,
             config,
             origin={**asdict(origin), "asked": asked},
@@ -73,6 +72,7 @@ def resume(
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
         if not trainer.batches.holds(progress.position):
             raise not_whole(path, f"there is no {progress.position}")
+        trainer.begin()
         trainer.notes.append(f"resumed at step {progress.step:,}")
         on_error.pop_all()
         return trainer
@@ -121,13 +121,13 @@ def _changed(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConf
     return replace(config, **new)
 
 
-def _newer_nats(progress: Progress, path: Path) -> float | None:
+def _newer_nats(progress: Progress, folder: RunFolder) -> float | None:
     """Returns what the best model scores, if it is newer than the training file and better.
 
     A training that was killed may have saved a model after its last save of all.
     """
     try:
-        best = checkpoint.load(path.with_name(MODEL_FILE))
+        best = checkpoint.load(folder.path / MODEL_FILE, folder)
     except CheckpointError:
         return None  # there is none
     nats = best.val_nats_per_char

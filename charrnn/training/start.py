@@ -56,7 +56,7 @@ def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_coun
         dataset = Dataset.open(
             request.sources,
             data,
-            run.folder,
+            lambda: run.folder().path,
             val_source=request.val_source,
             extra=other.vocabulary if other and request.keep_characters else None,
             watch=watch,
@@ -73,7 +73,6 @@ def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_coun
         learner = Learner(model, config)
         recorder = Recorder(
             run.folder(),
-            run.lock(),
             dataset.vocabulary,
             config,
             origin={
@@ -86,6 +85,7 @@ def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_coun
         progress = Progress(elapsed_s=spent_s, evaluated_s=spent_s, log_start_s=spent_s)
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
         trainer.notes += notes
+        trainer.begin()
         on_error.pop_all()
         return trainer
 

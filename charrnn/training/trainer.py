@@ -5,8 +5,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import TrainingConfig
-from charrnn.errors import CheckpointError, TrainingError
+from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig
+from charrnn.errors import CheckpointError, RunRemovedError, TrainingError
 from charrnn.model.streams import Stop
 from charrnn.scoring.scorer import nats_per_char
 from charrnn.text.batches import batches_of
@@ -89,12 +89,28 @@ class Trainer:
     @property
     def late_notes(self) -> list[str]:
         """What the user should know at the end, a line each."""
-        return self._dataset.late_notes
+        return [*self._dataset.late_notes, *self.recorder.notes]
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The model's symbols."""
         return self._dataset.vocabulary
+
+    def begin(self) -> None:
+        """Opens the history; makes a new run something to resume and to sample from.
+
+        Raises:
+            CheckpointError: Nothing can be saved.
+        """
+        self.recorder.open_history(self.schedule.progress)
+        if not self.recorder.has(TRAINING_FILE):
+            self.save()  # first, so that whatever has a model can be resumed
+        self._save_missing_model()
+
+    def _save_missing_model(self) -> None:
+        """Saves the newest model if there is none: not yet, or not any more."""
+        if not self.recorder.has(MODEL_FILE):
+            self.recorder.save_model(self.learner, self.schedule.progress, None)
 
     def events(self, stop: Stop = lambda: False) -> Iterator[Event]:
         """Trains to the end, or until ``stop`` returns true, saving on the way.
@@ -106,10 +122,10 @@ class Trainer:
 
         Raises:
             TrainingError: The loss was NaN or infinite too often.
-            CheckpointError: Nothing can be saved at the start, or at the end.
+            CheckpointError: Nothing can be saved at the end.
+            RunRemovedError: The run's folder was removed.
             CorpusError: The text cannot be read any more.
         """
-        self.recorder.open_history(self.schedule.progress)
         try:
             yield from self._run(stop)
         finally:
@@ -118,10 +134,6 @@ class Trainer:
 
     def _run(self, stop: Stop) -> Iterator[Event]:
         self.schedule.start()
-        if self.schedule.progress.step == 0:
-            # from the first moment on there is something to resume and to sample from
-            self.recorder.save_model(self.learner, self.schedule.progress, None)
-            self.save()
         reason: Reason | None = None
         while reason is None:
             try:
@@ -136,7 +148,7 @@ class Trainer:
             progress.step,
             progress.elapsed_s,
             progress.best_nats,
-            self.recorder.model_path,
+            self.recorder.model_path(),
         )
 
     def _train(self, stop: Stop) -> Generator[Event, None, Reason]:
@@ -152,7 +164,7 @@ class Trainer:
             if stopping or schedule.is_done() or schedule.log_is_due():
                 yield self._log(lr, now_s)
             if stopping:
-                return self._interrupted()
+                return (yield from self._interrupted())
             if reason := (yield from self._evaluate_if_due(stop)):
                 return reason
             if schedule.save_is_due():
@@ -168,7 +180,7 @@ class Trainer:
         if (ending or schedule.evaluation_is_due()) and progress.evaluated_step != progress.step:
             before_s = schedule.elapsed()
             if not (yield from self._evaluate(stop)):
-                return self._interrupted()
+                return (yield from self._interrupted())
             schedule.exclude_since(before_s)
         if schedule.out_of_patience():
             return "patience"
@@ -197,11 +209,11 @@ class Trainer:
         yield event
         return True
 
-    def _interrupted(self) -> Reason:
+    def _interrupted(self) -> Generator[Event, None, Reason]:
         """Keeps the newest model, which is better than the untrained one, if none was scored."""
         progress = self.schedule.progress
         if progress.evaluated_step == 0 or not len(self._val_ids):
-            self.recorder.save_model(self.learner, progress, None)
+            yield from self._attempt(self.recorder.save_model, self.learner, progress, None)
         return "interrupted"
 
     def _log(self, lr: float, now_s: float) -> Stepped:
@@ -251,14 +263,25 @@ class Trainer:
     def _save_at_end(self) -> None:
         try:
             self.save()
+            self._save_missing_model()
         except CheckpointError as error:
+            if isinstance(error, RunRemovedError) or not self.recorder.has(TRAINING_FILE):
+                raise
             raise CheckpointError(
                 f"{error}; what was saved before is whole: charrnn train --resume continues it"
             ) from None
 
     def _attempt(self, write: Callable[..., None], *args: Any) -> Iterator[SaveFailed]:
-        """Writes something; reports it if the disk refuses."""
+        """Writes something; reports it if the disk refuses.
+
+        Raises:
+            RunRemovedError: The run's folder was removed, so that no save will ever succeed.
+        """
+        step, elapsed_s = self.schedule.progress.step, self.schedule.elapsed
         try:
             write(*args)
+        except RunRemovedError as error:
+            yield SaveFailed(step, elapsed_s(), str(error), final=True)
+            raise
         except CheckpointError as error:
-            yield SaveFailed(self.schedule.progress.step, self.schedule.elapsed(), str(error))
+            yield SaveFailed(step, elapsed_s(), str(error))

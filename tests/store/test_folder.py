@@ -1,94 +1,23 @@
-"""The folder of a run: files are whole or not at all, runs are found, one training at a time."""
+"""Runs as folders: a new one takes no other's name, and each is found."""
 
-import errno
-import fcntl
-import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charrnn.config import TRAINING_FILE
-from charrnn.errors import CharrnnError, CheckpointError, RunBusyError, RunNotFoundError
-from charrnn.store.folder import NewRun, RunLock, create_run, find_run, write_whole
-
-# --- whole or not at all
-
-
-def no_space(*_: object) -> int:
-    raise OSError(28, "No space left on device")
-
-
-class FullDisk(io.FileIO):
-    def write(self, data: Any) -> int:
-        super().write(bytes(data)[:3])
-        return no_space()
-
-
-def fail(*_: object) -> None:
-    raise OSError(5, "Input/output error")
-
-
-@pytest.mark.parametrize("moment", ["write", "fsync", "rename"])
-def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    with monkeypatch.context() as patch:
-        if moment == "write":
-            patch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode))
-        elif moment == "fsync":
-            patch.setattr(os, "fsync", fail)
-        else:
-            patch.setattr(Path, "replace", fail)
-        with pytest.raises(CheckpointError, match=r"file: cannot be written: (No space|Input)"):
-            write_whole(path, b"something new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_an_interrupted_write_leaves_no_temporary_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(_: int) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            write_whole(tmp_path / "file", b"new")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_system_without_fsync_of_folders_will_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Some network file systems refuse it; the file itself is whole by then."""
-    fsync = os.fsync
-
-    def files_only(descriptor: int) -> None:
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            raise OSError(22, "Invalid argument")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", files_only)
-    write_whole(tmp_path / "file", b"new")
-    assert (tmp_path / "file").read_bytes() == b"new"
-
-
-def test_the_new_file_is_on_the_disk_before_it_takes_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = []
-    fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("fsync"), fsync(fd))[1])
-    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("rename"), replace(a, b))[1])
-    write_whole(tmp_path / "file", b"new")
-    assert done[:2] == ["fsync", "rename"]
-    assert (tmp_path / "file").read_bytes() == b"new"
-
+from charrnn.errors import (
+    CharrnnError,
+    CheckpointError,
+    OptionError,
+    RunBusyError,
+    RunNotFoundError,
+)
+from charrnn.store import folder as folder_module
+from charrnn.store.folder import NewRun, check_name, create_run, find_run, run_names
+from charrnn.store.opened import RunFolder
 
 # --- runs
 
@@ -144,12 +73,141 @@ def test_no_run_is_a_named_error(tmp_path: Path) -> None:
 
 def test_a_new_run_never_takes_a_folder_that_exists(tmp_path: Path) -> None:
     runs = tmp_path / "deep" / "runs"
-    made = [create_run(runs, "corpus") for _ in range(3)]
-    assert [folder.name for folder in made] == ["corpus", "corpus-2", "corpus-3"]
-    assert all(folder.is_dir() for folder in made)
-    made[1].rmdir()
-    made[1].touch()
-    assert create_run(runs, "corpus").name == "corpus-4"
+    made = [create_run(runs, "corpus")[0] for _ in range(3)]  # which are locked
+    assert [folder.path.name for folder in made] == ["corpus", "corpus-2", "corpus-3"]
+    assert all(folder.path.is_dir() for folder in made)
+    made[1].remove_if_empty()
+    (runs / "corpus-2").touch()
+    assert create_run(runs, "corpus")[0].path.name == "corpus-4"
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors", "notes", "history"])
+def test_a_folder_with_anything_in_it_is_another_run(tmp_path: Path, file: str) -> None:
+    run = tmp_path / "a"
+    run.mkdir()
+    path = run / (f"{file}.jsonl" if file == "history" else file)
+    path.write_text("{}\n")
+    (run / "stdin.txt").touch()
+    folder, made = create_run(tmp_path, "a")
+    assert (folder.path.name, made) == ("a-2", True)
+    assert sorted(run.iterdir()) == sorted([path, run / "stdin.txt"])
+
+
+def test_what_a_killed_start_left_is_taken_over(tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    run.mkdir()
+    for name in ("stdin.txt", "1stdin.csv.gz", ".model.safetensors.7.tmp", "history.jsonl"):
+        (run / name).touch()
+    folder, made = create_run(tmp_path, "a")
+    assert (folder.path, made, folder.is_locked) == (run, False, True)
+    assert list(run.iterdir()) == []
+    assert create_run(tmp_path, "a")[0].path.name == "a-2", "taken from a start that is under way"
+
+
+def test_a_folder_is_not_taken_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a").symlink_to(tmp_path / "elsewhere")
+    assert create_run(tmp_path / "runs", "a")[0].path.name == "a-2"
+
+
+def test_two_starts_at_once_get_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the folder's making and its lock, another start takes it over."""
+    others: list[RunFolder] = []
+
+    class SlowFolder(RunFolder):
+        def __init__(self, path: Path) -> None:
+            monkeypatch.undo()
+            if path.name == "a":
+                others.append(create_run(tmp_path, "a")[0])
+            super().__init__(path)
+
+    monkeypatch.setattr(folder_module, "RunFolder", SlowFolder)
+    monkeypatch.setattr(folder_module, "_make", make_without_flush)
+    folder, _ = create_run(tmp_path, "a")
+    assert [others[0].path.name, folder.path.name] == ["a", "a-2"]
+
+
+def make_without_flush(path: Path) -> bool:
+    path.mkdir()
+    return True
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_where_nothing_can_be_locked_nothing_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.setattr(
+        folder_module.RunFolder, "lock", lambda self: vars(self).update(is_locked=locks)
+    )
+    assert create_run(tmp_path, "a")[0].path.name == ("a" if locks else "a-2")
+
+
+@pytest.mark.parametrize(
+    "name", ["CON", "nul.txt", "Com1", "lpt9.tar.gz", "a.", "a ", "COM¹", "a:b", "a?", "a\x1f"]
+)
+def test_what_windows_cannot_name_a_folder_is_refused_there(name: str) -> None:
+    with pytest.raises(OptionError, match=r"--name: .* on Windows"):
+        check_name(name, windows=True)
+    check_name(name, windows=False)
+
+
+@pytest.mark.parametrize("name", ["console", "com", "com10", "nullable.txt", "a.b", "été"])
+def test_other_names_will_do_on_windows(name: str) -> None:
+    check_name(name, windows=True)
+
+
+# --- folders that may not be read
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, refused: Path) -> None:
+    """Lets the system refuse to look into a folder, as it does for users without permission."""
+
+    def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(path: Any, *args: Any, **options: Any) -> Any:
+            inside = not isinstance(path, int) and Path(path).is_relative_to(refused)
+            if inside and (call is listdir or Path(path) != refused):
+                raise PermissionError(13, "Permission denied", str(path))
+            return call(path, *args, **options)
+
+        return checked
+
+    listdir = os.listdir
+    for name in ("listdir", "stat", "mkdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+def test_runs_that_may_not_be_read_are_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    path = make_run(tmp_path / "other", "corpus")
+    make_run(runs, "corpus")
+    refuse(monkeypatch, runs)
+    denied = r"runs.*: cannot be read: Permission denied: change the permissions"
+    for name in (None, "corpus", str(runs / "corpus")):
+        with pytest.raises(RunNotFoundError, match=denied):
+            find_run(runs, name)
+    with pytest.raises(RunNotFoundError, match=denied):
+        run_names(runs)
+    assert find_run(runs, str(path)) == path
+    with pytest.raises(CheckpointError, match="cannot be made: Permission denied: change the"):
+        create_run(runs, "another")
+
+
+def test_a_run_that_may_not_be_read_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_run(tmp_path, "a", age_s=9)
+    make_run(tmp_path, "b")
+    refuse(monkeypatch, tmp_path / "b")
+    assert find_run(tmp_path, None) == path
+    assert run_names(tmp_path) == ["a"]
+    with pytest.raises(RunNotFoundError, match=r"b/model\.safetensors: cannot be read: Permission"):
+        find_run(tmp_path, "b")
 
 
 def test_runs_that_is_a_file_is_a_named_error(tmp_path: Path) -> None:
@@ -167,43 +225,17 @@ def test_a_run_is_a_folder_of_its_name_in_runs_or_none(tmp_path: Path, name: str
     assert [path for path in tmp_path.rglob("*") if path != runs] == []
 
 
-# --- one training at a time
-
-
-def test_a_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
-    lock = RunLock(tmp_path)
-    with pytest.raises(RunBusyError, match="another training is running there"):
-        RunLock(tmp_path)
-    lock.release()
-    lock.release()
-    other = RunLock(tmp_path)
-    del other
-    RunLock(tmp_path).release()
-    with pytest.raises(CheckpointError, match="cannot be opened: No such file"):
-        RunLock(tmp_path / "gone")
-
-
-def test_a_file_system_without_locks_will_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unsupported(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", unsupported)
-    assert RunLock(tmp_path) and RunLock(tmp_path)
-
-
 # --- a new run
 
 
 def test_a_new_run_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
     with NewRun(tmp_path / "runs", "a") as run:
         assert not (tmp_path / "runs").exists()
-        assert run.folder() == run.folder() == tmp_path / "runs" / "a"
+        assert run.folder() is run.folder()
+        assert run.folder().path == tmp_path / "runs" / "a"
         with pytest.raises(RunBusyError):
-            RunLock(run.folder())
-    assert run.folder().is_dir()
-    run.lock().release()
+            RunFolder(run.folder().path).lock()
+    assert run.folder().path.is_dir()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -215,9 +247,21 @@ def test_a_new_run_that_fails_leaves_nothing(
     if other:
         (runs / "other").mkdir(parents=True)
     with pytest.raises(error), NewRun(runs, "a") as run:
-        (run.folder() / "stdin.txt").write_text("half")
+        (run.folder().path / "stdin.txt").write_text("half")
         raise error
     assert not (runs / "a").exists()
     assert runs.exists() == other
     with NewRun(runs, "a") as run:
-        run.lock().release()
+        run.folder()
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_new_run_that_fails_removes_nothing_of_others(tmp_path: Path, made: bool) -> None:
+    if not made:
+        (tmp_path / "a").mkdir()
+    with pytest.raises(KeyError), NewRun(tmp_path, "a") as run:
+        run.folder().write_whole("model.safetensors", b"ours")
+        if made:
+            (tmp_path / "a" / "notes").write_text("another's")
+        raise KeyError
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["notes"] * made

@@ -8,6 +8,7 @@ from full_disks import files_no_larger_than
 
 from charrnn.errors import CheckpointError
 from charrnn.store.history import History
+from charrnn.store.opened import RunFolder
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -20,17 +21,17 @@ def line(step: object, event: str = "step") -> dict[str, object]:
 
 
 def test_history_is_cut_back_to_a_step(tmp_path: Path) -> None:
-    history = History(tmp_path)
+    history = History(RunFolder(tmp_path))
     for step in (10, 20, 20, 30, 31):
         history.append(line(step))
     assert steps_of(tmp_path) == []
     history.flush()
     assert steps_of(tmp_path) == [10, 20, 20, 30, 31]
-    history = History(tmp_path, last_step=30)
+    history = History(RunFolder(tmp_path), last_step=30)
     history.append(line(33))
     history.flush()
     assert steps_of(tmp_path) == [10, 20, 20, 30, 33]
-    History(tmp_path)
+    History(RunFolder(tmp_path))
     assert steps_of(tmp_path) == []
 
 
@@ -38,12 +39,12 @@ def test_history_is_cut_back_to_a_step(tmp_path: Path) -> None:
 def test_an_evaluation_that_will_be_made_again_is_dropped(
     tmp_path: Path, evaluated: int, wanted: list[int]
 ) -> None:
-    history = History(tmp_path)
+    history = History(RunFolder(tmp_path))
     for step in (10, 20):
         history.append(line(step))
         history.append(line(step, "eval"))
     history.flush()
-    History(tmp_path, 20, evaluated)
+    History(RunFolder(tmp_path), 20, evaluated)
     assert steps_of(tmp_path) == wanted
 
 
@@ -63,23 +64,17 @@ def test_an_evaluation_that_will_be_made_again_is_dropped(
 )
 def test_torn_lines_of_a_history_are_dropped(tmp_path: Path, torn: str) -> None:
     (tmp_path / "history.jsonl").write_text(json.dumps(line(1)) + "\n" + torn)
-    history = History(tmp_path, last_step=9)
+    history = History(RunFolder(tmp_path), last_step=9)
     history.append(line(3))
     history.flush()
     assert steps_of(tmp_path) == [1, 3]
-
-
-def test_a_history_that_is_no_file_is_a_named_error(tmp_path: Path) -> None:
-    (tmp_path / "history.jsonl").mkdir()
-    with pytest.raises(CheckpointError, match=r"history\.jsonl: cannot be read: Is a directory"):
-        History(tmp_path)
 
 
 @pytest.mark.parametrize("spare_bytes", [0, 1, 20])
 def test_lines_that_a_full_disk_refuses_are_written_later_and_once(
     tmp_path: Path, spare_bytes: int
 ) -> None:
-    history = History(tmp_path)
+    history = History(RunFolder(tmp_path))
     history.append({"step": 1})
     history.flush()
     size = (tmp_path / "history.jsonl").stat().st_size

@@ -20,7 +20,7 @@ from texts import DATA
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE
 from charrnn.store import checkpoint
-from charrnn.store.folder import RunLock
+from charrnn.store.opened import RunFolder
 from charrnn.training.resume import resume
 
 HERE = Path(__file__).parents[1]
@@ -29,13 +29,12 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-def run_killed(*arguments: object) -> dict[str, Any]:
+def run_killed(*arguments: object) -> Any:
     """Runs ``killed.py`` with some arguments; returns what it prints."""
     command = [sys.executable, str(HERE / "killed.py"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=240)
     assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return json.loads(done.stdout)
 
 
 def storm(folder: Path, kills: int) -> list[int]:
@@ -83,13 +82,53 @@ def test_a_death_within_a_save_leaves_the_old_file_or_the_new(
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
     deaths = run_killed("deaths", folder / file)
-    assert len(deaths) == 7
-    for moment, death in deaths.items():
-        assert death["status"] == 9, moment
-        assert death["left"] == ("new" if moment == "once it is renamed" else "old"), moment
-    assert any(death["files"] > 3 for death in deaths.values()), "nothing was being written"
-    RunLock(folder).release()
+    calls = [death["moment"] for death in deaths]
+    for moment in ("after open", "halfway write", "before fsync", "after replace", "before close"):
+        assert moment in calls
+    renamed = calls.index("after replace")
+    for number, death in enumerate(deaths):
+        assert death["status"] == 9, death
+        assert death["left"] == ("new" if number >= renamed else "old"), death
+    assert any(death["files"] > 3 for death in deaths), "nothing was being written"
+    with RunFolder(folder) as opened:
+        opened.lock()
     assert len(list(folder.iterdir())) == 3
+
+
+def test_a_death_within_a_start_takes_no_name_away(tmp_path: Path) -> None:
+    """At every call that reaches the system; the next start has the name, or resumes the run."""
+    (tmp_path / "text.txt").write_text((DATA / "coffee.txt").read_text()[:6000])
+    starts = run_killed("starts", tmp_path / "runs")
+    assert len([start for start in starts if start["status"] == 9]) > 40
+    for start in starts:
+        assert start["next"] == 0, start
+        assert start["files"] == [
+            f"text/{name}" for name in ("history.jsonl", MODEL_FILE, TRAINING_FILE)
+        ], start
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_while_standard_input_is_read_takes_no_name_away(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "charrnn", "train", "-", "--name", "a", "--runs", str(runs)]
+    command += ["--steps", "1", "--hidden-size", "8", "--quiet"]
+    text = (DATA / "coffee.txt").read_bytes()[:6000]
+    for _ in range(2):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=ENVIRONMENT) as process:
+            assert process.stdin is not None
+            process.stdin.write(text)
+            process.stdin.flush()
+            copy = runs / "a" / "stdin.txt"
+            while not copy.exists() or copy.stat().st_size < len(text):
+                assert process.poll() is None
+            process.send_signal(number)
+        if number != signal.SIGKILL:
+            assert not runs.exists()
+    done = subprocess.run(command, input=text, capture_output=True, env=ENVIRONMENT)
+    assert done.stdout.decode() == f"{runs}/a/model.safetensors\n", done.stderr
+    assert len(list((runs / "a").iterdir())) == 4
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +224,15 @@ def test_a_second_training_of_a_run_is_refused(story: Path, tmp_path: Path) -> N
         [*command, "--steps", "1"], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert again.returncode == 0, again.stderr
+
+
+def test_no_read_is_refused_while_a_model_is_saved(tmp_path: Path, trained: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    result = run_killed("reads", folder / MODEL_FILE, 300)
+    assert result["refused"] == []
+    assert result["reads"] >= 300 and result["saves"] >= 300
+    assert result["in_order"] and result["different"] > 50
 
 
 def test_a_model_can_be_read_at_any_moment_of_its_training(story: Path, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy_model import NumpyModel
 from small_runs import (
     COFFEE,
@@ -23,10 +25,11 @@ from small_runs import (
     twice,
 )
 
-from charrnn.errors import CheckpointError, TrainingError
+from charrnn import system
+from charrnn.errors import CheckpointError, RunRemovedError, TrainingError
 from charrnn.store import checkpoint
-from charrnn.store import history as history_module
-from charrnn.training.events import Evaluated, Finished, SaveFailed
+from charrnn.store.opened import RunFolder
+from charrnn.training.events import Evaluated, Finished, RolledBack, SaveFailed
 from charrnn.training.optimizer import AdamW
 
 # --- history and files
@@ -38,14 +41,18 @@ def test_the_history_is_on_the_disk_before_the_moment_that_it_leads_to(
     trainer = start(tmp_path)
     run(trainer)
     done: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, replace = os.fsync, os.replace
+
+    def noted_replace(*args: Any, **options: Any) -> None:
+        done.append("renamed")
+        replace(*args, **options)
 
     def noted_fsync(descriptor: int) -> None:
         done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("renamed"), replace(a, b))[1])
+    monkeypatch.setattr(os, "replace", noted_replace)
     trainer.save()
     assert done[0] == "history.jsonl"
     assert done[2] == "renamed"
@@ -164,20 +171,19 @@ def test_a_better_model_kept_after_the_last_save_is_still_kept(tmp_path: Path, l
 
 
 class Disk:
-    """A disk that is full at some saves; the first is the untrained model, the second all of it."""
+    """A disk that is full at some saves; the first three are the history, all, the model."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, full: Callable[[int, str], bool]) -> None:
         self.saves: list[str] = []
-        write = checkpoint.write_whole
+        write = RunFolder.write_whole
 
-        def write_whole(path: Path, data: bytes) -> None:
-            self.saves.append(path.name)
-            if full(len(self.saves), path.name):
-                raise CheckpointError(f"{path}: cannot be written: No space left on device")
-            write(path, data)
+        def write_whole(folder: RunFolder, name: str, data: bytes) -> None:
+            self.saves.append(name)
+            if full(len(self.saves), name):
+                raise CheckpointError(f"{name}: cannot be written: No space left on device")
+            write(folder, name, data)
 
-        for module in (checkpoint, history_module):
-            monkeypatch.setattr(module, "write_whole", write_whole)
+        monkeypatch.setattr(RunFolder, "write_whole", write_whole)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors"])
@@ -225,23 +231,150 @@ def test_a_disk_that_is_full_from_the_start_is_a_named_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Disk(monkeypatch, lambda *_: True)
-    with pytest.raises(CheckpointError, match="No space left on device"):
-        next(start(tmp_path).events())
+    with pytest.raises(CheckpointError, match=r"No space left on device$"):
+        start(tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
-def test_a_folder_that_is_gone_is_reported_and_comes_back(tmp_path: Path) -> None:
-    folder, away = tmp_path / "runs" / "text", tmp_path / "away"
-    reasons = []
-    for event in start(tmp_path, steps=40, eval_every=10, save_every=5).events():
-        if event.step == 10 and isinstance(event, Evaluated):
+@pytest.mark.parametrize("file", ["history.jsonl", "training.safetensors", "model.safetensors"])
+def test_a_first_save_that_fails_leaves_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    (tmp_path / "runs").mkdir()
+    Disk(monkeypatch, lambda _, name: name == file)
+    with pytest.raises(CheckpointError, match=r"No space left on device$"):
+        start(tmp_path)
+    assert list((tmp_path / "runs").iterdir()) == []
+    monkeypatch.undo()
+    assert start(tmp_path).folder == tmp_path / "runs" / "text"
+
+
+def test_a_full_disk_at_an_interrupt_is_an_error_that_tells_how_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start(tmp_path)
+    Disk(monkeypatch, lambda *_: True)
+    with pytest.raises(CheckpointError, match=r"No space left on device; .*--resume"):
+        run(trainer, after(5))
+    monkeypatch.undo()
+    assert run(resume(tmp_path))[-1].step == 20
+
+
+# --- a folder that is moved or removed while training runs
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def begin_another(tmp_path: Path) -> dict[str, bytes]:
+    """Lets another training take the run's name, and end; returns what its folder holds."""
+    with torch.random.fork_rng():
+        run(start(tmp_path, "Another text. " * 400, seed=7))
+    return contents(tmp_path / "runs" / "text")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_training_goes_on_in_a_folder_that_is_moved(tmp_path: Path, replaced: bool) -> None:
+    options: dict[str, Any] = {"steps": 40, "eval_every": 10, "save_every": 5}
+    run(start(tmp_path / "one", **options))
+    folder, away = tmp_path / "runs" / "text", tmp_path / "other" / "runs" / "text"
+    away.parent.mkdir(parents=True)
+    another: dict[str, bytes] = {}
+    trainer = start(tmp_path, **options)
+    for event in trainer.events():
+        assert not isinstance(event, SaveFailed)
+        if event.step == 20 and isinstance(event, Evaluated):
             folder.rename(away)
-        elif isinstance(event, SaveFailed):
-            reasons.append(event.reason)
-        elif event.step == 30 and isinstance(event, Evaluated):
-            away.rename(folder)
-    assert reasons and all("No such file or directory" in reason for reason in reasons)
-    assert saved_tensors(tmp_path)["state"].size
-    assert [entry["step"] for entry in history(tmp_path, "step")] == [10, 20, 30, 40]
+            another = begin_another(tmp_path) if replaced else {}
+    assert isinstance(event, Finished)
+    assert event.model_path == away / "model.safetensors"
+    assert trainer.folder == away
+    assert trainer.late_notes == [f"{folder}: the run's folder was moved: it is now {away}"]
+    for file in ("training", "model"):
+        moved = saved_tensors(tmp_path / "other", file)
+        assert same(moved, saved_tensors(tmp_path / "one", file))
+    assert [e["step"] for e in history(tmp_path / "other", "step")] == [10, 20, 30, 40]
+    assert (contents(folder) if folder.exists() else {}) == another
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_is_removed_ends_training_by_name(tmp_path: Path, replaced: bool) -> None:
+    folder = tmp_path / "runs" / "text"
+    another: dict[str, bytes] = {}
+    failed: list[SaveFailed] = []
+    message = rf"^{folder}: the run's folder was removed .*nothing of it is left: start a new run$"
+    with pytest.raises(RunRemovedError, match=message):
+        for event in start(tmp_path, steps=4000, eval_every=10, save_every=5).events():
+            if isinstance(event, SaveFailed):
+                failed.append(event)
+            elif event.step == 20 and isinstance(event, Evaluated):
+                shutil.rmtree(folder)
+                another = begin_another(tmp_path) if replaced else {}
+            assert event.step < 30
+    assert [(event.step, event.final) for event in failed] == [(20, True)]
+    assert (contents(folder) if folder.exists() else {}) == another
+
+
+def test_a_rollback_returns_to_the_save_of_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, away = tmp_path / "runs" / "text", tmp_path / "away"
+    events = start(tmp_path, steps=40, eval_every=10, save_every=5).events()
+    for event in events:
+        if event.step == 20 and isinstance(event, Evaluated):
+            folder.rename(away)
+            begin_another(tmp_path)
+            monkeypatch.setattr(AdamW, "update", spoil_once(monkeypatch))
+        if isinstance(event, RolledBack):
+            assert event.step == 20
+            break
+    events.close()
+
+
+def spoil_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[AdamW, float], None]:
+    """Returns an update that leaves weights that are NaN, and is undone by being made."""
+
+    def spoil(optimizer: AdamW, _: float) -> None:
+        optimizer.parameters[0].data.fill_(math.nan)
+        monkeypatch.undo()
+
+    return spoil
+
+
+def test_a_model_that_is_removed_is_saved_again(tmp_path: Path) -> None:
+    trainer = start(tmp_path, steps=20, eval_every=10, score=scores(1.0, 2.0))
+    path = trainer.folder / "model.safetensors"
+    for event in trainer.events():
+        if event.step == 10 and isinstance(event, Evaluated):
+            path.unlink()
+    assert isinstance(event, Finished)
+    assert checkpoint.load(event.model_path).provenance["step"] == 20
+
+
+def test_a_folder_that_nobody_finds_again_is_a_named_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a system that does not tell the place of an open folder."""
+    trainer = start(tmp_path)
+    trainer.folder.rename(tmp_path / "away")
+    monkeypatch.setattr(system, "_names", lambda _: [])
+    with pytest.raises(CheckpointError, match=r"moved, and the system does not tell where: "):
+        run(trainer)
+    assert checkpoint.load(tmp_path / "away" / "model.safetensors").provenance["step"] == 20
+
+
+def test_a_better_model_than_the_untrained_training_file_stays(tmp_path: Path) -> None:
+    """A kill came after the first evaluation, and before the second save."""
+    options: dict[str, Any] = {"eval_every": 10, "steps": None, "max_time": 1000.0}
+    events = start(tmp_path, score=scores(1.0), **options).events()
+    for event in events:
+        if isinstance(event, Evaluated):
+            break
+    events.close()
+    run(resume(tmp_path, score=scores(1.5, 1.5)), after(20))
+    path = tmp_path / "runs" / "text" / "model.safetensors"
+    assert checkpoint.load(path).provenance["val_nats_per_char"] == 1.0
 
 
 @pytest.fixture

@@ -1,0 +1,158 @@
+"""What systems do differently: opening a file, locking it, flushing it, where a folder is."""
+
+import contextlib
+import errno
+import importlib
+import os
+import shlex
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def _module(name: str) -> Any:
+    """Returns a module of Python's that only some systems have, or None."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+fcntl, msvcrt = _module("fcntl"), _module("msvcrt")  # of POSIX, of Windows
+
+# Windows refuses to move or remove a folder that holds an open file, so paths will do there
+OPENS_FOLDERS = os.open in os.supports_dir_fd and fcntl is not None
+_BINARY = getattr(os, "O_BINARY", 0)
+_NOT_A_FILE = {errno.ELOOP, errno.EMLINK, errno.ENXIO, getattr(errno, "EFTYPE", errno.ELOOP)}
+
+
+def open_regular(
+    path: str | Path,
+    flags: int,
+    mode: int = 0o666,
+    *,
+    folder: int | None = None,
+    follow: bool = False,
+) -> int:
+    """Opens a regular file, and nothing else: a named pipe or a device is never waited for.
+
+    Args:
+        path: the file.
+        flags: of ``os.open``.
+        mode: its permissions if it is made, before the umask.
+        folder: descriptor of the folder in which the path begins.
+        follow: whether it may be a symbolic link.
+
+    Returns:
+        A descriptor.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    flags |= _BINARY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(path, flags, mode, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in _NOT_A_FILE:
+            raise
+        raise OSError(errno.ENXIO, "it is not a regular file") from None
+    if flags & os.O_EXCL or _is_regular(descriptor):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.ENXIO, "it is not a regular file")
+
+
+def _is_regular(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of some bytes, however many the system takes at a time.
+
+    Raises:
+        OSError: It refuses the rest.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def flush(descriptor: int) -> None:
+    """Flushes a file or folder to the disk itself.
+
+    Raises:
+        OSError: It cannot be flushed.
+    """
+    if (full := getattr(fcntl, "F_FULLFSYNC", None)) is not None:
+        # macOS: fsync stops at the disk's own buffer; some of its file systems have nothing else
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Locks an open file or folder until it is closed, also by the end of the process.
+
+    Returns:
+        Whether the file system has locks.
+
+    Raises:
+        BlockingIOError: Another process holds the lock.
+    """
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):  # the latter by Windows
+        raise BlockingIOError(errno.EAGAIN, "it is locked") from None
+    except OSError:
+        return False
+    return True
+
+
+def place_of(folder: int, known: Path) -> Path | None:
+    """Returns where an open folder is now, or None if it is gone or the system does not tell.
+
+    Args:
+        folder: its descriptor.
+        known: where it was.
+    """
+    for path in (known, *_names(folder)):
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samestat(os.stat(path), os.fstat(folder)):
+                return path
+    return None
+
+
+def _names(descriptor: int) -> Iterator[Path]:
+    with contextlib.suppress(OSError):  # Linux
+        yield Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+    if (get_path := getattr(fcntl, "F_GETPATH", None)) is not None:  # macOS
+        with contextlib.suppress(OSError):
+            path: bytes = fcntl.fcntl(descriptor, get_path, bytes(1024))
+            yield Path(os.fsdecode(path.rstrip(b"\0")))
+
+
+def quoted(path: Path) -> str:
+    """Returns a path as a word of a command that can be copied from a terminal."""
+    word = str(path)
+    if os.name == "nt":
+        return subprocess.list2cmdline([word])
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(map(_escaped, word)) + "'"
+
+
+def _escaped(symbol: str) -> str:
+    if symbol.isprintable() and symbol not in "\\'":
+        return symbol
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(symbol))

@@ -40,6 +40,7 @@ def _one_of(choices: Any) -> Range:
     return lambda value: value in get_args(choices), "one of " + ", ".join(get_args(choices))
 
 
+MOST = 10**15  # of anything that is counted, and of seconds: floats stay exact
 _SIZE: Range = (lambda n: 1 <= n <= 2**16, "1 to 65536")
 _ONE_OR_MORE: Range = (lambda n: n >= 1, "1 or more")
 _ABOVE_0: Range = (lambda x: 0 < x < math.inf, "above 0")
@@ -48,7 +49,7 @@ LIMITS = ("epochs", "steps", "max_time")
 
 # by field name, which means the same in every dataclass below
 _RANGES: dict[str, Range] = {
-    "vocab_size": (lambda n: n >= 2, "2 or more"),
+    "vocab_size": (lambda n: 2 <= n <= 0x110000, "2 to 1114112"),
     "unit": _one_of(Unit),
     "hidden_size": _SIZE,
     "num_layers": (lambda n: 1 <= n <= 64, "1 to 64"),
@@ -69,8 +70,8 @@ _RANGES: dict[str, Range] = {
     "learning_rate": (lambda x: 0 < x <= 1e30, "above 0 and at most 1e30"),
     "final_learning_rate": _SHARE,
     "warmup": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
-    "grad_clip": (lambda x: 0 <= x < math.inf, "0 (no clipping) or more"),
-    "weight_decay": (lambda x: 0 <= x < math.inf, "0 or more"),
+    "grad_clip": (lambda x: 0 <= x <= 1e30, "0 (no clipping) to 1e30"),
+    "weight_decay": (lambda x: 0 <= x <= 1e30, "0 to 1e30"),
     **dict.fromkeys(LIMITS, _ABOVE_0),
     "patience": (lambda n: n >= 0, "0 (never stop early) or more"),
     "eval_every": _ONE_OR_MORE,

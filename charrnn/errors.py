@@ -10,6 +10,7 @@ prints it and exits with the class's exit code; nothing here is ever shown as a 
     │   │   └── EncodingError   its bytes are not valid in the encoding
     │   └── NothingToScoreError it has no character that the model knows
     ├── UnknownCharacterError   a text holds characters that the model never saw
+    ├── OverflowedError         a model predicts nothing: its numbers became NaN or infinite
     ├── CheckpointError         a model or training file cannot be read or written
     │   ├── RunNotFoundError    there is no such run
     │   ├── RunBusyError        another training is running in it
@@ -50,6 +51,10 @@ class NothingToScoreError(CorpusError):
 
 class UnknownCharacterError(CharrnnError):
     """Characters that are not in the model's vocabulary; names them."""
+
+
+class OverflowedError(CharrnnError):
+    """A model's numbers became NaN or infinite, so that it predicts nothing."""
 
 
 class CheckpointError(CharrnnError):

@@ -10,7 +10,7 @@ from charrnn.cli.shell import text_output, write
 from charrnn.display import rows, scores
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
-from charrnn.errors import NothingToScoreError, UnknownCharacterError
+from charrnn.errors import NothingToScoreError, OverflowedError, UnknownCharacterError
 
 if TYPE_CHECKING:
     from charrnn.model.forward import Array, Forward
@@ -52,7 +52,7 @@ def naming(source: str) -> Iterator[None]:
     """Names the source in an error that its text causes; other errors of it name it themselves."""
     try:
         yield
-    except (UnknownCharacterError, NothingToScoreError) as error:
+    except (UnknownCharacterError, NothingToScoreError, OverflowedError) as error:
         raise type(error)(f"{source}: {error}") from None
 
 

@@ -15,7 +15,7 @@ from charrnn.cli.values import RUNS, set_options
 from charrnn.config import TRAINING_FILE, DataConfig, SamplingConfig, check
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, OverflowedError
 from charrnn.store.folder import find_run
 from charrnn.system import quoted
 
@@ -180,4 +180,7 @@ def _short_sample(trainer: "Trainer", event: "Evaluated") -> str:
 
     config = SamplingConfig(length=240, seed=event.step)
     pieces = generate(event.model, trainer.vocabulary, "", config)
-    return b"".join(map(exact_bytes, pieces)).decode("utf-8", "replace").strip("\n")
+    try:
+        return b"".join(map(exact_bytes, pieces)).decode("utf-8", "replace").strip("\n")
+    except OverflowedError:  # the next evaluations show whether it learns after all
+        return ""

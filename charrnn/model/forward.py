@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import ModelConfig, Nonlinearity
+from charrnn.errors import OverflowedError
 from charrnn.text.vocabulary import Ids
 
 Array = npt.NDArray[Any]  # states and logits are float32, or float64 if the weights are
@@ -25,7 +26,9 @@ F: dict[Nonlinearity, Callable[..., Array]] = {
     "tanh": np.tanh,
     "relu": functools.partial(np.maximum, 0),
 }
-# a state that explodes becomes infinite or NaN, as in torch; the scores show it
+# of larger weights, float32 cannot hold sums over the 65,536 numbers that a layer has at most
+LARGEST_WEIGHT = 1e30
+# a state that explodes (of relu) becomes infinite or NaN, as in torch; see `require_finite`
 overflow_allowed = np.errstate(over="ignore", invalid="ignore")
 
 
@@ -194,6 +197,25 @@ def surprise(logits: Array, x: Ids) -> Array:
     nats += highest[..., 0]
     nats -= target
     return nats
+
+
+def require_finite(figures: Array) -> Array:
+    """Returns figures of a network, if it has any.
+
+    Raises:
+        OverflowedError: One is NaN or infinite.
+    """
+    if not np.isfinite(figures).all():
+        raise overflowed()
+    return figures
+
+
+def overflowed() -> OverflowedError:
+    """Returns the error for a network whose figures are NaN or infinite."""
+    return OverflowedError(
+        "the model's numbers grow until they overflow, so that it predicts nothing: "
+        "take another model (tanh keeps them within bounds)"
+    )
 
 
 def start_state(network: Network, newline_id: int | None) -> Array:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charrnn.model.forward import Array, Network
+from charrnn.model.forward import Array, Network, overflow_allowed
 from charrnn.model.parallel import Ended, divide, in_threads
 from charrnn.text.vocabulary import Ids
 
@@ -96,6 +96,7 @@ class Streams:
                 return figures, state
         return None
 
+    @overflow_allowed
     def _agree(self, states: Array, warm: Array, x: Ids) -> bool:
         """Returns whether two states, (L, K, H), are the same, and predict ids x, (1, K), alike."""
         logits, _ = self.network.predictions(x, states)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import SamplingConfig
+from charrnn.model.forward import overflow_allowed, overflowed
 from charrnn.text.vocabulary import Ids
 
 Floats = npt.NDArray[np.float64]
@@ -17,8 +18,11 @@ BLOCK = 256  # random numbers that each stream draws at once
 SEEDS = 2**63
 
 
+@overflow_allowed
 def weights(logits: Floats, config: SamplingConfig) -> Floats:
     """Returns what the symbols' probabilities are proportional to, (B, V) or (V,), as the logits.
+
+    They are NaN or 0 if the logits have no finite maximum.
 
     The options apply in the field's usual order: temperature, top-k, top-p, min-p; each sees what
     the ones before it left, renormalised.
@@ -26,14 +30,12 @@ def weights(logits: Floats, config: SamplingConfig) -> Floats:
     """
     if config.temperature == 0 or config.top_k == 1:
         one_hot = np.zeros_like(logits)
-        np.put_along_axis(one_hot, logits.argmax(-1, keepdims=True), 1.0, axis=-1)
+        best = logits.argmax(-1, keepdims=True)
+        highest = np.take_along_axis(logits, best, axis=-1)
+        np.put_along_axis(one_hot, best, np.where(np.isfinite(highest), 1.0, 0.0), axis=-1)
         return one_hot
     p = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
-    if config.temperature < 1e-3:
-        with np.errstate(over="ignore"):
-            p /= config.temperature  # all but the best become -inf
-    else:
-        p /= config.temperature
+    p /= config.temperature  # if it is tiny, all but the best become -inf
     np.exp(p, out=p)
     if not (config.top_k or config.top_p < 1 or config.min_p):
         return p
@@ -50,8 +52,14 @@ def weights(logits: Floats, config: SamplingConfig) -> Floats:
 
 
 def draw(logits: npt.NDArray[Any], config: SamplingConfig, points: Floats) -> Ids:
-    """Draws an id for each of B samples, (B,), by logits, (B, V), and numbers of [0, 1), (B,)."""
+    """Draws an id for each of B samples, (B,), by logits, (B, V), and numbers of [0, 1), (B,).
+
+    Raises:
+        OverflowedError: A sample's logits are NaN or infinite.
+    """
     cumulative = weights(logits.astype(np.float64), config).cumsum(-1)
+    if not (cumulative[:, -1] > 0).all():
+        raise overflowed()
     drawn = (cumulative <= points[:, None] * cumulative[:, -1:]).sum(-1)
     symbols: Ids = np.minimum(drawn, cumulative.shape[-1] - 1)
     return symbols
@@ -60,6 +68,8 @@ def draw(logits: npt.NDArray[Any], config: SamplingConfig, points: Floats) -> Id
 def draw_one(logits: npt.NDArray[Any], config: SamplingConfig, point: float) -> int:
     """Draws what `draw` does for one sample, by logits, (V,), but faster."""
     cumulative = weights(logits.astype(np.float64), config).cumsum()
+    if not cumulative[-1] > 0:
+        raise overflowed()
     drawn = int(cumulative.searchsorted(point * cumulative[-1], side="right"))
     return min(drawn, len(cumulative) - 1)
 

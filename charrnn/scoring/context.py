@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.config import UNIT_NAMES
 from charrnn.errors import NothingToScoreError
-from charrnn.model.forward import Forward, overflow_allowed, surprise
+from charrnn.model.forward import Forward, overflow_allowed, require_finite, surprise
 from charrnn.model.streams import Streams
 from charrnn.text.chunks import Reader
 from charrnn.text.vocabulary import Ids
@@ -44,6 +44,7 @@ def context_curve(model: Forward, ids: Ids, positions: int = MAX_POSITIONS) -> l
 
     Raises:
         NothingToScoreError: The text is too short for more than the shortest context.
+        OverflowedError: The surprise is NaN or infinite.
     """
     contexts = [k for k in CONTEXTS if 2 * k < len(ids)]
     if len(contexts) < 2:
@@ -58,7 +59,8 @@ def context_curve(model: Forward, ids: Ids, positions: int = MAX_POSITIONS) -> l
         windows = ids[indices + np.arange(-k, 0)[:, None]]  # (k, P)
         zero = model.zero_state(len(indices))
         _, state = streams.side_by_side(windows, zero, model.advance)
-        bits = surprise(model.logits(state[-1]), ids[indices]) / math.log(2)  # (P,)
+        nats = require_finite(surprise(model.logits(state[-1]), ids[indices]))
+        bits = nats.astype(np.float64) / math.log(2)  # (P,)
         error = float(bits.std(ddof=1)) / math.sqrt(len(bits)) if len(bits) > 1 else 0.0
         curve.append(ContextScore(k, float(bits.mean()), error))
     return curve

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.errors import UnknownCharacterError
+from charrnn.errors import OverflowedError, UnknownCharacterError
 from charrnn.model.forward import Array
 from charrnn.scoring.reports import add_up
 from charrnn.scoring.scorer import Encoded, Scorer, Sums
@@ -150,7 +150,7 @@ def usual_of_lines(scorer: Scorer, ids: Ids) -> dict[str, Any]:
     """Returns how surprising the lines of a held-out text, (n,), usually are, as JSON values.
 
     They are scored as texts of their own, without their ends. Of a text without newlines, or a
-    model without them, nothing is returned.
+    model without them, or of a network that overflows, nothing is returned.
     """
     if scorer.vocabulary.newline_id not in ids:
         return {}
@@ -158,7 +158,10 @@ def usual_of_lines(scorer: Scorer, ids: Ids) -> dict[str, Any]:
     lines = [line for group in split_lines([text]) for line in group]
     chosen = lines[:: max(1, math.ceil(len(text) / MAX_CHARS))]
     scored = LineScorer(scorer).score([chosen], scorer.start)
-    bits = [line.bits_per_char for lines, _ in scored for line in lines]
+    try:
+        bits = [line.bits_per_char for lines, _ in scored for line in lines]
+    except OverflowedError:
+        return {}
     usual = float(np.percentile(bits, USUAL, method="higher"))
     # rounded up as it is printed: rounding errors must not put a line above itself
     return {"lines": len(bits), "usual_bits_per_char": math.ceil(1e4 * usual) / 1e4}

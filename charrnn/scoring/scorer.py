@@ -11,7 +11,6 @@ Unicode's code points. The state stays, so that known characters keep their figu
 Shapes: n characters, K lines, S characters of the longest line, L layers, H hidden.
 """
 
-import contextlib
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import OnUnknown
-from charrnn.model.forward import Array, Network, start_state, surprise
+from charrnn.errors import OverflowedError
+from charrnn.model.forward import Array, Network, require_finite, start_state, surprise
 from charrnn.model.streams import Stop, Stopped, Streams
 from charrnn.text.vocabulary import CODE_POINTS, Ids, Piece, Vocabulary
 
@@ -95,16 +95,23 @@ class Scorer:
         return Encoded(ids, chars, unknown_chars, unknown_chars * self.charge)
 
     def nats(self, ids: Ids, state: Array) -> tuple[Nats, Array]:
-        """Returns the surprise of each character, (n,), and the state after the last one."""
+        """Returns the surprise of each character, (n,), and the state after the last one.
+
+        Raises:
+            OverflowedError: It is NaN or infinite.
+        """
         (nats,), state = self._streams.read(ids, state, self._streams.network.nats)
-        return nats, state
+        return require_finite(nats), state
 
     def ranks(self, ids: Ids, state: Array) -> tuple[list[Array], Array]:
         """Returns three figures of each character, (n,), and the state after the last.
 
-        They are the surprise, the rank from 1 up, and which id was the most probable.
+        They are the surprise, the rank from 1 up, and which id was the most probable. Errors are
+        those of :meth:`nats`.
         """
-        return self._streams.read(ids, state, self._surprise_and_rank)
+        figures, state = self._streams.read(ids, state, self._surprise_and_rank)
+        require_finite(figures[0])
+        return figures, state
 
     def _surprise_and_rank(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
         logits, after = self._streams.network.predictions(x, state)
@@ -116,10 +123,13 @@ class Scorer:
         """Returns which id is the most probable after a state, (L, 1, H)."""
         any_id = np.zeros((1, 1), dtype=self.vocabulary.dtype)
         logits, _ = self._streams.network.predictions(any_id, state)
-        return int(logits.argmax())
+        return int(require_finite(logits).argmax())
 
     def sums(self, lines: Sequence[Ids]) -> Sums:
-        """Returns the surprise of each line, a text of its own, summed, (lines,)."""
+        """Returns the surprise of each line, a text of its own, summed, (lines,).
+
+        Errors are those of :meth:`nats`.
+        """
         sums = np.zeros(len(lines), dtype=np.float64)
         not_empty = (i for i, line in enumerate(lines) if len(line))
         by_length = sorted(not_empty, key=lambda i: len(lines[i]))
@@ -132,7 +142,7 @@ class Scorer:
                 sums[group[0]] = nats.sum(dtype=np.float64)
             else:
                 sums[group] = self._sums_side_by_side([lines[i] for i in group])
-        return sums
+        return require_finite(sums)
 
     def _sums_side_by_side(self, lines: Sequence[Ids]) -> Sums:
         lengths = np.array([len(line) for line in lines])
@@ -146,7 +156,10 @@ class Scorer:
         return sums
 
     def carried_sums(self, lines: Sequence[Ids], state: Array) -> tuple[Sums, Array]:
-        """Returns the surprise of each line after those before it, summed; the state after all."""
+        """Returns the surprise of each line after those before it, summed; the state after all.
+
+        Errors are those of :meth:`nats`.
+        """
         nats, state = self.nats(np.concatenate(lines), state)
         sums = np.concatenate([[0.0], np.cumsum(nats, dtype=np.float64)])
         return np.diff(sums[np.cumsum([0, *map(len, lines)])]), state
@@ -155,8 +168,14 @@ class Scorer:
 def nats_per_char(
     network: Network, vocabulary: Vocabulary, ids: Ids, stop: Stop = lambda: False
 ) -> float | None:
-    """Returns the mean surprise of ids, scored as a text of their own; None if stopped."""
+    """Returns the mean surprise of ids, scored as a text of their own.
+
+    None if it was stopped; NaN if the network overflows.
+    """
     scorer = Scorer(network, vocabulary, stop=stop)
-    with contextlib.suppress(Stopped):
+    try:
         return float(scorer.nats(ids, scorer.start)[0].mean(dtype=np.float64))
-    return None
+    except Stopped:
+        return None
+    except OverflowedError:
+        return math.nan

@@ -34,13 +34,12 @@ from charrnn import system
 from charrnn.config import ModelConfig, Newlines
 from charrnn.errors import CharrnnError, CheckpointError, reason, remedy
 from charrnn.fields import typed
-from charrnn.model.forward import Array, Forward
+from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward
 from charrnn.store.opened import RunFolder, write_whole
+from charrnn.store.reading import NOT_SAFETENSORS, check_tensors, json_object, read_header
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = "1"
-TensorType = tuple[str, tuple[int, ...]]  # "F32" or the like, and the shape
-_NOT_SAFETENSORS = "it is not a safetensors file, or a damaged one"
 
 
 @dataclass
@@ -67,9 +66,29 @@ class Checkpoint:
         if not isinstance(kept, dict):
             return None
         lines, bits = kept.get("lines"), kept.get("usual_bits_per_char")
-        if type(lines) is int and type(bits) is float and 0 <= bits < math.inf:
+        if type(lines) is int and lines > 0 and type(bits) is float and 0 <= bits < math.inf:
             return lines, bits
         return None
+
+    @property
+    def sources(self) -> list[str]:
+        """What the user named as its text, if that is known."""
+        kept: Any = self.provenance.get("sources")
+        if not isinstance(kept, list) or not all(isinstance(source, str) for source in kept):
+            return []
+        return kept
+
+    @property
+    def step(self) -> int:
+        """Updates that made it; 0 if that is not known."""
+        step = self.provenance.get("step")
+        return step if type(step) is int and step > 0 else 0
+
+    @property
+    def val_nats_per_char(self) -> float | None:
+        """What it scored on the validation text, if that is known."""
+        nats = self.provenance.get("val_nats_per_char")
+        return nats if type(nats) is float and 0 <= nats < math.inf else None
 
     @property
     def newlines(self) -> Newlines:
@@ -120,9 +139,10 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
     try:
         # once: a training may replace the file at any moment
         with _open(path) if folder is None else folder.open(path.name, follow=True) as stream:
-            metadata, types = _read_header(stream)
+            header = read_header(stream)
+            metadata = header.metadata
             config = _read_config(metadata)
-            _check_types(config, types, extra="training_state" in metadata)
+            check_tensors(header, config, training="training_state" in metadata)
             stream.seek(0)
             tensors = safetensors.numpy.load(stream.read())
         if metadata.pop("checksum", None) != _checksum(metadata, tensors):
@@ -133,7 +153,7 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
             raise CheckpointError("its vocabulary and its sizes disagree")
         model = Forward(config, _take_weights(config, tensors))
         provenance, training_state = (
-            _json_object(metadata, key) for key in ("provenance", "training_state")
+            json_object(metadata, key) for key in ("provenance", "training_state")
         )
         return Checkpoint(model, vocabulary, provenance, training_state, tensors, path)
     except FileNotFoundError:
@@ -144,7 +164,7 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
         ) from None
     except (CharrnnError, safetensors.SafetensorError, KeyError) as error:
         # safetensors' KeyError is a type of tensor that NumPy lacks
-        why = reason(error) if isinstance(error, CharrnnError) else _NOT_SAFETENSORS
+        why = reason(error) if isinstance(error, CharrnnError) else NOT_SAFETENSORS
         raise CheckpointError(
             f"{path}: not a charrnn model: {why}: name a run, or a file that charrnn wrote"
         ) from None
@@ -152,26 +172,6 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
 
 def _open(path: Path) -> BinaryIO:
     return os.fdopen(system.open_regular(path, os.O_RDONLY, follow=True), "rb")
-
-
-def _read_header(stream: BinaryIO) -> tuple[dict[str, str], dict[str, TensorType]]:
-    """Returns a safetensors file's metadata, and the type of each tensor.
-
-    The file begins with the size of a JSON object, 8 bytes, little-endian, and the object.
-    """
-    prefix = stream.read(8)
-    size = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or size > os.fstat(stream.fileno()).st_size:
-        raise CheckpointError(_NOT_SAFETENSORS)
-    try:
-        header = json.loads(stream.read(size))
-        metadata = header.pop("__metadata__", {})
-        types = {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in header.items()}
-        if not all(isinstance(text, str) for text in metadata.values()):
-            raise TypeError("metadata that are not strings")
-    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        raise CheckpointError(_NOT_SAFETENSORS) from None
-    return metadata, types
 
 
 def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
@@ -182,7 +182,7 @@ def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
         raise CheckpointError(
             f"its format version is {version}; this charrnn reads version {FORMAT_VERSION}"
         )
-    values = _json_object(metadata, "model_config")
+    values = json_object(metadata, "model_config")
     if set(values) != set(ModelConfig.__annotations__):
         raise CheckpointError("its model_config has missing or unknown fields")
     try:
@@ -191,35 +191,19 @@ def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
         raise CheckpointError(f"its model_config does not fit: {error}") from None
 
 
-def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
-    try:
-        value = json.loads(metadata.get(key, "{}"))
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"its {key} is not a JSON object")
-    return value
-
-
-def _check_types(config: ModelConfig, types: Mapping[str, TensorType], extra: bool) -> None:
-    """Compares the file's tensors with those of the configuration, before any is allocated."""
-    wanted = config.parameter_shapes()
-    for name, shape in wanted.items():
-        if name not in types:
-            raise CheckpointError(f"tensor {name} is missing")
-        if types[name] != ("F32", shape):
-            raise CheckpointError(f"tensor {name} is {types[name]}, not {('F32', shape)}")
-    unknown = sorted(set(types) - set(wanted))
-    if unknown and not extra:
-        raise CheckpointError(f"tensor {unknown[0]} is unknown")
-
-
 def _take_weights(config: ModelConfig, tensors: dict[str, Array]) -> dict[str, Array]:
     """Takes the model's weights out of the tensors, and returns them."""
     weights = {name: tensors.pop(name) for name in config.parameter_shapes()}
     for name, weight in weights.items():
-        if not np.isfinite(weight).all():
-            raise CheckpointError(f"tensor {name} holds values that are not finite")
+        # never so for NaN
+        if not -LARGEST_WEIGHT <= weight.min() <= weight.max() <= LARGEST_WEIGHT:
+            raise CheckpointError(
+                f"tensor {name} holds values that are NaN or beyond {LARGEST_WEIGHT:g}, "
+                "with which float32 overflows"
+            )
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise CheckpointError(f"tensor {name} holds values that are NaN or infinite")
     return weights
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 from charrnn import system
 from charrnn.errors import CheckpointError, reason, remedy
+from charrnn.fields import read_json
 from charrnn.store.opened import HISTORY_FILE, RunFolder
+
+LONGEST_LINE = 2**16  # bytes; a training writes some hundred
 
 
 class History:
@@ -45,9 +48,12 @@ class History:
         except FileNotFoundError:
             return
         with stream:
-            for line in (data.decode("utf-8", "replace") for data in stream):
-                with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-                    entry = json.loads(line)
+            while data := stream.readline(LONGEST_LINE + 1):
+                if len(data) > LONGEST_LINE:
+                    raise OSError(f"a line of more than {LONGEST_LINE:,} bytes")
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    line = data.decode("utf-8", "replace")
+                    entry = read_json(line)
                     if line.endswith("\n") and type(entry["step"]) is int:
                         yield str(entry["event"]), entry["step"], line
 

@@ -162,7 +162,9 @@ class OpenEnded(Batches):
 
     def holds(self, position: Position) -> bool:
         """Returns whether there may be a batch at a position."""
-        return position.batch < self._batches_in(self._block_targets)
+        before = position.block * self._block_targets
+        is_batch = position.batch < self._batches_in(self._block_targets)
+        return is_batch and self._dataset.holds(before)
 
     def _is_last(self, number: int) -> bool:
         return False  # only reading on will tell

@@ -7,7 +7,6 @@ pipes, first passes or hashes.
 import contextlib
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -154,12 +153,7 @@ class Dataset:
         Raises:
             CorpusError: A text is gone, or it is another text now.
         """
-        copies = [os.path.join(folder, source) for source in origin.sources]
-        sources = [
-            copy if os.path.exists(copy) else source
-            for copy, source in zip(copies, origin.sources, strict=True)
-        ]
-        corpus, text = corpus_of(sources, origin.data_config), None
+        corpus, text = corpus_of(origin.paths(folder), origin.data_config), None
         if origin.corpus_chars is not None:
             now = digest(corpus, _watching(corpus, watch))
             if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
@@ -205,6 +199,11 @@ class Dataset:
         if not self.val_chars:
             return np.zeros(0, dtype=self.vocabulary.dtype)
         return Reader(self.read(int(self.train_chars))).read(min(self.val_chars, limit))
+
+    def holds(self, chars: int) -> bool:
+        """Returns whether a text that has not ended may have so many characters by now."""
+        size_bytes = self._corpus.size_bytes()
+        return size_bytes is None or chars <= size_bytes
 
     @property
     def late_notes(self) -> list[str]:

@@ -1,11 +1,19 @@
 """Where the texts of a training come from, and how they are read: kept to open them again."""
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from charrnn.config import DataConfig
+from charrnn.errors import CorpusError
 from charrnn.fields import typed
+from charrnn.text.formats import HUB_PREFIX
+from charrnn.text.sources import is_stream
+
+_COPY = re.compile(r"\d*stdin(\.\w+)+", re.ASCII)  # of what can be read only once
 
 
 @dataclass(frozen=True)
@@ -42,4 +50,32 @@ class Origin:
         origin = typed(cls, {**values, "data_config": data_config})
         if not all(isinstance(source, str) for source in origin.sources):
             raise TypeError("a source that is not a string")
+        for source in [*origin.sources, *filter(None, [origin.val_source])]:
+            if not (is_copy(source) or source.startswith(HUB_PREFIX) or os.path.isabs(source)):
+                raise ValueError(f"{source!r} is neither absolute nor a file of the run")
+        # nothing shows that a text which had not ended is the one that the run has read
+        if origin.corpus_chars is None and not (
+            len(origin.sources) == 1 and is_copy(origin.sources[0])
+        ):
+            raise ValueError("its text had not ended, and is not kept in the run's folder")
         return origin
+
+    def paths(self, folder: Path) -> list[str]:
+        """Returns where the sources are now: the copies in the run's folder, the others as named.
+
+        Raises:
+            CorpusError: One is no file or folder, but what never ends, or can be read only once.
+        """
+        paths = [os.path.join(folder, name) if is_copy(name) else name for name in self.sources]
+        for path in paths:
+            if is_stream(path) or (self.corpus_chars is None and os.path.islink(path)):
+                raise CorpusError(
+                    f"{path}: it is not the text that the run began with, but a link, a named pipe "
+                    f"or a device: restore it, or start a new run"
+                )
+        return paths
+
+
+def is_copy(source: str) -> bool:
+    """Returns whether a source is the name of a copy in the run's folder."""
+    return _COPY.fullmatch(source) is not None

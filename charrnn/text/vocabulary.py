@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from charrnn.config import OnUnknown, Unit
 from charrnn.errors import CheckpointError, UnknownCharacterError
+from charrnn.fields import read_json
 
 Ids = npt.NDArray[Any]  # of a text, in the smallest unsigned integer type that holds them all
 Piece = str | bytes  # some consecutive text: characters, or bytes if the unit is the byte
@@ -194,8 +195,8 @@ class Vocabulary:
             CheckpointError: The text is not a JSON array of different symbols of that unit.
         """
         try:
-            symbols = json.loads(text)
-        except (ValueError, RecursionError):
+            symbols = read_json(text)
+        except ValueError:
             raise CheckpointError("its vocabulary is not JSON") from None
         ok = isinstance(symbols, list)
         if unit == "byte":
@@ -203,6 +204,8 @@ class Vocabulary:
         else:
             ok = ok and all(isinstance(s, str) and len(s) == 1 for s in symbols)
             ok = ok and len(set(symbols)) == len(symbols) >= 2
+            # half a character is no text, and cannot be written
+            ok = ok and not any("\ud800" <= s <= "\udfff" for s in symbols)
         if not ok:
             raise CheckpointError(f"its vocabulary is not a JSON array of different {unit}s")
         if unknown is not None and unknown not in symbols:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from charrnn.config import TrainingConfig
 from charrnn.errors import TrainingError
 from charrnn.model.device import find_device
-from charrnn.model.forward import Array, Forward, Network
+from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward, Network
 from charrnn.model.network import CharRNN
 from charrnn.model.on_device import OnDevice
 from charrnn.text.batches import Batch
@@ -87,10 +87,11 @@ class Learner:
         return OnDevice(self.average)
 
     def check_finite(self) -> None:
-        """Raises :class:`Diverged` if a weight is NaN or infinite."""
-        models = (self.model, self.average)
-        if not all(bool(p.isfinite().all()) for model in models for p in model.parameters()):
-            raise Diverged("the weights are NaN or infinite")
+        """Raises :class:`Diverged` if a weight is NaN, infinite or too large for a model's file."""
+        for parameter in (*self.model.parameters(), *self.average.parameters()):
+            lowest, highest = (bound.item() for bound in parameter.aminmax())
+            if not -LARGEST_WEIGHT <= lowest <= highest <= LARGEST_WEIGHT:  # never so for NaN
+                raise Diverged(f"the weights are NaN or infinite, or beyond {LARGEST_WEIGHT:g}")
 
     def tensors(self) -> dict[str, Array]:
         """Returns what a training file keeps beside the weights, by its name there."""
@@ -113,7 +114,7 @@ class Learner:
 
         Raises:
             KeyError: A tensor is missing.
-            ValueError: One has another shape or type.
+            ValueError: One has another shape or type, or values that no training makes.
         """
         self.model.load_state_dict({name: torch.tensor(w) for name, w in model.weights.items()})
         for name, tensor in self._tensors().items():
@@ -122,5 +123,11 @@ class Learner:
                 wanted = f"{tensor.dtype} {tuple(tensor.shape)}"
                 raise ValueError(f"tensor {name}: {saved.dtype} {tuple(saved.shape)}, not {wanted}")
             tensor.copy_(saved)
+        if any(bool((squares < 0).any()) for squares in self.optimizer.exp_avg_sq):
+            raise ValueError("a mean of squares is negative")
+        try:
+            self.check_finite()
+        except Diverged as error:
+            raise ValueError(str(error)) from None
         self.optimizer.updates = step
         self.optimizer.zero_grad()

@@ -17,7 +17,7 @@ import torch
 
 import charrnn
 from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, reason
 from charrnn.fields import typed
 from charrnn.model.forward import Forward
 from charrnn.store import checkpoint
@@ -225,6 +225,7 @@ def restore(saved: Checkpoint, learner: Learner) -> Progress:
         progress = dict(saved.training_state["progress"])
         position = typed(Position, progress.pop("position"))
         restored = typed(Progress, {**progress, "position": position})
+        restored.check()
         learner.restore(saved.model, saved.tensors, restored.step)
         torch.set_rng_state(torch.tensor(saved.tensors["random_state"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -234,4 +235,5 @@ def restore(saved: Checkpoint, learner: Learner) -> Progress:
 
 def not_whole(path: Path, why: object) -> CheckpointError:
     """Returns the error for a training file in which something is missing or wrong."""
-    return CheckpointError(f"{path}: not a whole training file ({why}): start a new run")
+    shown = reason(why) if isinstance(why, BaseException) else why
+    return CheckpointError(f"{path}: not a whole training file ({shown}): start a new run")

@@ -19,7 +19,7 @@ from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
 from charrnn.training.recorder import Recorder, not_whole, restore
-from charrnn.training.schedule import Clock
+from charrnn.training.schedule import Clock, Progress
 from charrnn.training.trainer import Trainer
 
 # settings that a resumed run may change
@@ -53,20 +53,21 @@ def resume(
         asked = saved.training_state.get("asked", {})
         _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
         as_before, config = config, _changed(config, changes)
+        # before reading: of a file that cannot be used, not even the text is looked at
+        learner = Learner(CharRNN.of(saved.model), config)
+        progress = restore(saved, learner)
         dataset = Dataset.reopen(origin, saved.vocabulary, path.parent, watch)
         on_error.callback(dataset.close)
         # a replay of the same steps finds the same best model again; other steps may not
         replayed = config == as_before and config.max_time is None
-        newer_nats = None if replayed else _newer_nats(saved, folder)
-        learner = Learner(CharRNN.of(saved.model), config)
-        progress = restore(saved, learner)
+        newer_nats = None if replayed else _newer_nats(progress, folder)
         progress.best_nats = progress.best_nats if newer_nats is None else newer_nats
         recorder = Recorder(
             folder,
             dataset.vocabulary,
             config,
             origin={**asdict(origin), "asked": asked},
-            provenance=origin.provenance | {"sources": saved.provenance.get("sources")},
+            provenance=origin.provenance | {"sources": saved.sources},
         )
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
         if not trainer.batches.holds(progress.position):
@@ -85,8 +86,11 @@ def _settings(saved: Checkpoint) -> tuple[TrainingConfig, Origin]:
     try:
         config = typed(TrainingConfig, state["training_config"])
         if not isinstance(state.get("asked", {}), dict):
-            raise TypeError("asked")
-        return config, Origin.read(state)
+            raise TypeError("asked is no JSON object")
+        origin = Origin.read(state)
+        if origin.data_config.unit != saved.vocabulary.unit:
+            raise ValueError(f"its text is of another unit than its model: {saved.vocabulary.unit}")
+        return config, origin
     except (KeyError, TypeError, ValueError, OptionError) as error:
         raise not_whole(saved.path, error) from None
 
@@ -117,16 +121,16 @@ def _changed(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConf
     return replace(config, **new)
 
 
-def _newer_nats(saved: Checkpoint, folder: RunFolder) -> float | None:
+def _newer_nats(progress: Progress, folder: RunFolder) -> float | None:
     """Returns what the best model scores, if it is newer than the training file and better.
 
     A training that was killed may have saved a model after its last save of all.
     """
     try:
-        best = checkpoint.load(folder.path / MODEL_FILE, folder).provenance
-        step, nats = best["step"], best["val_nats_per_char"]
-        progress = saved.training_state["progress"]
-        newer = step > progress["step"] and nats < (progress["best_nats"] or math.inf)
-    except (CheckpointError, KeyError, TypeError):
-        return None  # there is none, or it was never scored
-    return float(nats) if newer else None
+        best = checkpoint.load(folder.path / MODEL_FILE, folder)
+    except CheckpointError:
+        return None  # there is none
+    nats = best.val_nats_per_char
+    lowest = math.inf if progress.best_nats is None else progress.best_nats
+    newer = best.step > progress.step and nats is not None and nats < lowest
+    return nats if newer else None

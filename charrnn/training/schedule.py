@@ -9,13 +9,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from charrnn.config import DEFAULT_EPOCHS, DEFAULT_MIN_STEPS, ENOUGH_EPOCHS, TrainingConfig
+from charrnn.config import (
+    DEFAULT_EPOCHS,
+    DEFAULT_MIN_STEPS,
+    ENOUGH_EPOCHS,
+    MOST,
+    TrainingConfig,
+)
 from charrnn.errors import OptionError
 from charrnn.text.batches import Batch, Position
 
 Clock = Callable[[], float]  # returns seconds
 
 ENOUGH_STEPS = 200  # a model may make this many, however small its text is
+MAX_ROLLBACKS = 5  # each halves the learning rate
 LOG_AFTER_S = 2.0  # then a line is logged, however few updates were made
 EARLY_FROM_S = 20.0  # a time budget from here on can afford an early evaluation
 SAVES_SHARE = 0.02  # of the time, that saves by the clock may take
@@ -42,6 +49,19 @@ class Progress:
     log_nats: float = 0.0  # surprise of the characters read since the last log line, summed
     log_chars: int = 0  # how many they are
     log_start_s: float = 0.0  # when they began; evaluations and saves since then are left out
+
+    def check(self) -> None:
+        """Checks what was read from a file.
+
+        Raises:
+            ValueError: A number is larger than any training makes it.
+        """
+        if self.setbacks > MAX_ROLLBACKS:
+            raise ValueError(f"{self.setbacks} rollbacks")
+        numbers = {**vars(self), **vars(self.position)}
+        for name in numbers.keys() - {"position", "best_nats", "log_nats"}:
+            if (numbers[name] or 0) > MOST:
+                raise ValueError(f"{name} is {numbers[name]}")
 
 
 def learning_rate(config: TrainingConfig, share_done: float) -> float:

@@ -25,9 +25,14 @@ from charrnn.training.events import (
 )
 from charrnn.training.learner import Diverged, Learner
 from charrnn.training.recorder import Recorder, restore
-from charrnn.training.schedule import Clock, Progress, Schedule, default_eval_every, total_steps
-
-MAX_ROLLBACKS = 5  # each halves the learning rate
+from charrnn.training.schedule import (
+    MAX_ROLLBACKS,
+    Clock,
+    Progress,
+    Schedule,
+    default_eval_every,
+    total_steps,
+)
 
 
 class Trainer:
@@ -236,7 +241,7 @@ class Trainer:
             TrainingError: It was rolled back too often.
         """
         wrong = self.schedule.progress
-        if wrong.setbacks == MAX_ROLLBACKS:
+        if wrong.setbacks >= MAX_ROLLBACKS:
             raise TrainingError(
                 f"step {wrong.step + 1}: {reason}, after {MAX_ROLLBACKS} rollbacks: "
                 f"the best model so far is kept in {self.folder}; "

@@ -120,8 +120,15 @@ class Recorder:
             self._unsaved = replace(best, model=_copy(model))
             raise
 
-    def save(self, learner: Learner, progress: Progress) -> None:
+    def save(
+        self, learner: Learner, progress: Progress, kept: Mapping[str, Any] | None = None
+    ) -> None:
         """Saves the whole training, so that it can be resumed exactly from here.
+
+        Args:
+            learner: what learns.
+            progress: how far it is.
+            kept: what is kept of the text now, fields of its origin.
 
         Raises:
             Diverged: The weights are NaN or infinite.
@@ -142,6 +149,7 @@ class Recorder:
                 "training_config": asdict(self._config),
                 "progress": asdict(progress),
                 **self._origin,
+                **(kept or {}),
             },
             tensors={"random_state": torch.get_rng_state().numpy(), **learner.tensors()},
         )

@@ -241,7 +241,9 @@ class Trainer:
         Raises:
             CheckpointError: It cannot be written.
         """
-        self.recorder.save(self.learner, self.schedule.progress)
+        # first: a training file counts on what was kept of a text that has not ended
+        kept = self._dataset.keep()
+        self.recorder.save(self.learner, self.schedule.progress, kept)
 
     def _save_at_end(self) -> None:
         try:

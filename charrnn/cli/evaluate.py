@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from charrnn.cli import options
-from charrnn.cli.shell import named_errors, write
+from charrnn.cli.shell import end_with_clean_up, named_errors, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import DataConfig, OnUnknown, check
@@ -77,6 +77,7 @@ def evaluate(
     from charrnn.text.settings import open_all
     from charrnn.text.sources import STDIN
 
+    end_with_clean_up()
     loaded = checkpoint.load(find_run(runs, model))
     if not sources and sys.stdin is not None and sys.stdin.isatty():
         note("reading standard input; end it with Ctrl-D")

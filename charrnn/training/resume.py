@@ -18,7 +18,7 @@ from charrnn.store.folder import RunLock
 from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
-from charrnn.training.recorder import Recorder, not_whole, restore
+from charrnn.training.recorder import Recorder, not_whole, restore, take_mark
 from charrnn.training.schedule import Clock
 from charrnn.training.trainer import Trainer
 
@@ -59,7 +59,10 @@ def resume(
         replayed = config == as_before and config.max_time is None
         newer_nats = None if replayed else _newer_nats(saved, path)
         learner = Learner(CharRNN.of(saved.model), config)
+        mark = take_mark(saved)
+        moments = [] if mark is None else [restore(mark, learner)]  # as a check of the file
         progress = restore(saved, learner)
+        moments.append(progress)
         progress.best_nats = progress.best_nats if newer_nats is None else newer_nats
         recorder = Recorder(
             path.parent,
@@ -70,8 +73,10 @@ def resume(
             provenance=origin.provenance | {"sources": saved.provenance.get("sources")},
         )
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
-        if not trainer.batches.holds(progress.position):
-            raise not_whole(path, f"there is no {progress.position}")
+        for moment in moments:
+            if not trainer.batches.holds(moment.position):
+                raise not_whole(path, f"there is no {moment.position}")
+        recorder.mark = mark
         trainer.notes.append(f"resumed at step {progress.step:,}")
         on_error.pop_all()
         return trainer

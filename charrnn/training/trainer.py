@@ -117,6 +117,8 @@ class Trainer:
             # from the first moment on there is something to resume and to sample from
             self.recorder.save_model(self.learner, self.schedule.progress, None)
             self.save()
+        if self.recorder.mark is None:
+            self._set_mark()
         reason: Reason | None = None
         while reason is None:
             try:
@@ -165,6 +167,8 @@ class Trainer:
             if not (yield from self._evaluate(stop)):
                 return self._interrupted()
             schedule.exclude_since(before_s)
+        if ending or schedule.mark_is_due() or schedule.out_of_patience():
+            self._set_mark()
         if schedule.out_of_patience():
             return "patience"
         if ending:
@@ -192,6 +196,11 @@ class Trainer:
         yield event
         return True
 
+    def _set_mark(self) -> None:
+        """Remembers this moment if counting decides when, so that two runs roll back alike."""
+        if self.schedule.steps is not None:
+            self.recorder.set_mark(self.learner, self.schedule.progress)
+
     def _interrupted(self) -> Reason:
         """Keeps the newest model, which is better than the untrained one, if none was scored."""
         progress = self.schedule.progress
@@ -216,7 +225,7 @@ class Trainer:
         return event
 
     def _roll_back(self, reason: str) -> Iterator[Event]:
-        """Returns to the last save, with half the learning rate from there on.
+        """Returns to the mark or the last save, with half the learning rate from there on.
 
         Raises:
             TrainingError: It was rolled back too often.
@@ -228,7 +237,7 @@ class Trainer:
                 f"the best model so far is kept in {self.folder}; "
                 "train again with a lower --learning-rate, or --grad-clip 1"
             )
-        progress = restore(self.recorder.load(), self.learner)
+        progress = restore(self.recorder.last(), self.learner)
         self.schedule.roll_back(progress)
         yield from self._attempt(self.recorder.open_history, progress)
         yield from self._attempt(self.save)

@@ -13,6 +13,7 @@ prints it and exits with the class's exit code; nothing here is ever shown as a 
     ├── CheckpointError         a model or training file cannot be read or written
     │   ├── RunNotFoundError    there is no such run
     │   └── RunBusyError        another training is running in it
+    ├── TooLargeError           a model needs more memory than there is
     └── TrainingError           training cannot continue
 """
 
@@ -59,6 +60,10 @@ class RunNotFoundError(CheckpointError):
 
 class RunBusyError(CheckpointError):
     """Another training is running in the run's folder."""
+
+
+class TooLargeError(CharrnnError):
+    """A model surely needs more memory than there is; names both sizes."""
 
 
 class TrainingError(CharrnnError):

@@ -18,6 +18,7 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 :mod:`charrnn.training.learner` names.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ from charrnn.config import ModelConfig, Newlines
 from charrnn.errors import CharrnnError, CheckpointError, reason
 from charrnn.fields import typed
 from charrnn.model.forward import Array, Forward
+from charrnn.model.memory import check_room
 from charrnn.store.folder import write_whole
 from charrnn.text.vocabulary import Vocabulary
 
@@ -88,7 +90,10 @@ def load(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: It is missing, damaged, or no model of this format.
+        TooLargeError: It needs more memory than there is.
     """
+    with contextlib.suppress(OSError, ValueError):  # which opening it names
+        check_room(path.stat().st_size, f"{path}: reading it", "close other programs")
     try:
         with path.open("rb") as stream:  # once: a training may replace the file at any moment
             metadata, types = _read_header(stream)

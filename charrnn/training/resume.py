@@ -18,6 +18,7 @@ from charrnn.store.folder import RunLock
 from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
+from charrnn.training.planning import check_memory
 from charrnn.training.recorder import Recorder, not_whole, restore, take_mark
 from charrnn.training.schedule import Clock
 from charrnn.training.trainer import Trainer
@@ -57,6 +58,7 @@ def resume(
         on_error.callback(dataset.close)
         # a replay of the same steps finds the same best model again; other steps may not
         replayed = config == as_before and config.max_time is None
+        check_memory(saved.model.config, config, "close other programs")
         newer_nats = None if replayed else _newer_nats(saved, path)
         learner = Learner(CharRNN.of(saved.model), config)
         mark = take_mark(saved)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
+from charrnn.config import ENOUGH_EPOCHS, UNIT_NAMES, ModelConfig, TrainingConfig
 from charrnn.model.device import find_device
 from charrnn.model.memory import check_room, training_bytes
 from charrnn.model.network import CharRNN
@@ -189,7 +189,7 @@ def check_memory(
     if find_device(config.device).type != "cpu":
         return
     size, layers = model_config.hidden_size, model_config.num_layers
-    batch = f"batches of {config.batch_size} x {config.seq_len} {model_config.unit}s"
+    batch = f"batches of {config.batch_size} x {config.seq_len} {UNIT_NAMES[model_config.unit]}s"
     check_room(
         training_bytes(model_config, config),
         f"a model of {size:,} x {layers}, {model_config.vocab_size:,} symbols, in {batch},",

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import forms, options
-from charrnn.cli.shell import named_errors
+from charrnn.cli.shell import end_with_clean_up, named_errors
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import UNIT_NAMES, DataConfig, check
@@ -70,6 +70,7 @@ def evaluate(
     from charrnn.text.settings import open_all
     from charrnn.text.sources import STDIN
 
+    end_with_clean_up()
     loaded = checkpoint.load(find_run(runs, model))
     if not sources and sys.stdin is not None and sys.stdin.isatty():
         note("reading standard input; end it with Ctrl-D")

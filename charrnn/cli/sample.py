@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from charrnn.cli import options
-from charrnn.cli.shell import named_errors, stdin_bytes, text_output, write
+from charrnn.cli.shell import end_with_clean_up, named_errors, stdin_bytes, text_output, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import SamplingConfig
@@ -55,6 +55,7 @@ def sample(
     from charrnn.sampling.prompts import check_prompts
     from charrnn.store import checkpoint
 
+    end_with_clean_up()
     loaded = checkpoint.load(find_run(runs, model))
     line_ends = 0  # of Windows
     if loaded.vocabulary.unit == "char" and (newlines or loaded.newlines) == "lf":

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from charrnn.config import MOST
 from charrnn.errors import RunNotFoundError
 from charrnn.store.folder import run_names
 
@@ -23,6 +24,8 @@ def count(text: str) -> int:
     number = Decimal(match[1]) * units[match[2]] if match else None
     if number is None or number != number.to_integral_value():
         raise typer.BadParameter(f"{text!r} is not a count; write 5000, 5k or 1.5M")
+    if number > MOST:  # longer ones could not even be printed
+        raise typer.BadParameter(f"{text[:20]!r}... is too large; counts end at 1e15")
     return int(number)
 
 

@@ -187,7 +187,8 @@ class Corpus:
     def _read_blocks(self, blocks: Iterator[bytes], file: File) -> Iterator[Piece]:
         kind, name, notes = self._kind(file), file.name, self._notes
         # JSON shows in its first characters whether it is an array of rows
-        start, blocks = first_of(blocks, 16 if kind == "json" else 1, lambda b: len(b.strip()))
+        count, size = (16, _size_but_white_space) if kind == "json" else (1, len)
+        start, blocks = first_of(blocks, count, size)
         head = b"".join(start)
         if kind == "json" and not self._is_array(head):
             if self.config.format == "json" or (self.config.column and len(self.files) == 1):
@@ -260,3 +261,8 @@ class Corpus:
         for file in self.files:
             if file.spool is not None:
                 file.spool.close()
+
+
+def _size_but_white_space(block: bytes) -> int:
+    """Returns how many bytes of a block are none at its ends; of much white space, a few count."""
+    return len(block.strip()) + len(block) // 2**16

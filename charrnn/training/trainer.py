@@ -135,6 +135,8 @@ class Trainer:
 
     def _run(self, stop: Stop) -> Iterator[Event]:
         self.schedule.start()
+        if self.recorder.mark is None:
+            self._set_mark()
         reason: Reason | None = None
         while reason is None:
             try:
@@ -184,6 +186,8 @@ class Trainer:
             if not (yield from self._evaluate(stop)):
                 return (yield from self._interrupted())
             schedule.exclude_since(before_s)
+        if ending or schedule.mark_is_due() or schedule.out_of_patience():
+            self._set_mark()
         if schedule.out_of_patience():
             return "patience"
         if ending:
@@ -211,6 +215,11 @@ class Trainer:
         yield event
         return True
 
+    def _set_mark(self) -> None:
+        """Remembers this moment if counting decides when, so that two runs roll back alike."""
+        if self.schedule.steps is not None:
+            self.recorder.set_mark(self.learner, self.schedule.progress)
+
     def _interrupted(self) -> Generator[Event, None, Reason]:
         """Keeps the newest model, which is better than the untrained one, if none was scored."""
         progress = self.schedule.progress
@@ -235,7 +244,7 @@ class Trainer:
         return event
 
     def _roll_back(self, reason: str) -> Iterator[Event]:
-        """Returns to the last save, with half the learning rate from there on.
+        """Returns to the mark or the last save, with half the learning rate from there on.
 
         Raises:
             TrainingError: It was rolled back too often.
@@ -247,7 +256,7 @@ class Trainer:
                 f"the best model so far is kept in {self.folder}; "
                 "train again with a lower --learning-rate, or --grad-clip 1"
             )
-        progress = restore(self.recorder.load(), self.learner)
+        progress = restore(self.recorder.last(), self.learner)
         self.schedule.roll_back(progress)
         yield from self._attempt(self.recorder.open_history, progress)
         yield from self._attempt(self.save)
@@ -260,7 +269,9 @@ class Trainer:
         Raises:
             CheckpointError: It cannot be written.
         """
-        self.recorder.save(self.learner, self.schedule.progress)
+        # first: a training file counts on what was kept of a text that has not ended
+        kept = self._dataset.keep()
+        self.recorder.save(self.learner, self.schedule.progress, kept)
 
     def _save_at_end(self) -> None:
         try:

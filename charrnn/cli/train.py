@@ -15,7 +15,7 @@ from charrnn.cli.values import RUNS, set_options
 from charrnn.config import TRAINING_FILE, DataConfig, SamplingConfig, check
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
-from charrnn.errors import OptionError
+from charrnn.errors import CharrnnError, OptionError
 from charrnn.store.folder import find_run
 
 if TYPE_CHECKING:
@@ -125,7 +125,10 @@ def train(
     if finished.reason == "interrupted":
         note(f"resume with: charrnn train --resume {shlex.quote(str(trainer.folder))}")
         raise typer.Exit(128 + signals.received)
-    write(f"{finished.model_path}\n")
+    try:
+        write(f"{finished.model_path}\n")
+    except CharrnnError as error:
+        raise CharrnnError(f"{error}; the model is {finished.model_path}") from None
 
 
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:

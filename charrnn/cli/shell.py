@@ -17,8 +17,9 @@ from typing import Any
 import typer
 
 from charrnn.display.console import exact_bytes, note, without_control, write_waiting
-from charrnn.errors import CharrnnError, reason
+from charrnn.errors import CharrnnError, CorpusError, reason
 
+MOST_PROMPT_BYTES = 2**30  # prompts are held in memory
 SIGPIPE = 13  # its number, also on a system that lacks the signal
 
 
@@ -107,15 +108,26 @@ def end_with_clean_up() -> None:
             signal.signal(number, end)
 
 
-def stdin_bytes() -> bytes:
-    """Reads standard input to its end.
+def prompt_bytes(file: str = "-") -> bytes:
+    """Reads a file of prompts, or standard input, to its end.
 
     Raises:
-        CorpusError: It is closed, or cannot be read.
+        CorpusError: It is closed, cannot be read, or does not end.
     """
-    from charrnn.text.sources import standard_input_blocks  # at need: for the start of the program
+    # at need: for the start of the program
+    from charrnn.text.compressed import plain_blocks
+    from charrnn.text.sources import STDIN, shown, standard_input_blocks
 
-    return b"".join(standard_input_blocks())
+    blocks, size = [], 0
+    for block in standard_input_blocks() if file == STDIN else plain_blocks(file):
+        blocks.append(block)
+        size += len(block)
+        if size > MOST_PROMPT_BYTES:
+            raise CorpusError(
+                f"{shown(file)}: it has not ended after {size:,} bytes, which are too many for "
+                "prompts: end it with head -c, or name another file"
+            )
+    return b"".join(blocks)
 
 
 def write(*texts: str | bytes, drawn: bool = False) -> None:

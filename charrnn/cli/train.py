@@ -15,7 +15,7 @@ from charrnn.cli.values import RUNS, set_options
 from charrnn.config import TRAINING_FILE, DataConfig, SamplingConfig, check
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
-from charrnn.errors import OptionError, OverflowedError
+from charrnn.errors import CharrnnError, OptionError, OverflowedError
 from charrnn.store.folder import find_run
 from charrnn.system import quoted
 
@@ -126,7 +126,10 @@ def train(
     if finished.reason == "interrupted":
         note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")
         raise typer.Exit(128 + signals.received)
-    write(os.fsencode(finished.model_path), "\n")
+    try:
+        write(os.fsencode(finished.model_path), "\n")
+    except CharrnnError as error:
+        raise CharrnnError(f"{error}; the model is {finished.model_path}") from None
 
 
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:

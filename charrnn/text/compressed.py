@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
-from charrnn.errors import DamagedError, reason
+from charrnn.errors import CorpusError, DamagedError, reason
 from charrnn.text.formats import compression
 
 READ_BYTES = 2**20  # at once, at most
@@ -126,6 +126,22 @@ def next_block(stream: io.RawIOBase, size: int) -> bytes:
             selector.register(stream, selectors.EVENT_READ)
             selector.select()
     return block
+
+
+def plain_blocks(file: str) -> Iterator[bytes]:
+    """Yields a file's bytes as they stand.
+
+    Raises:
+        CorpusError: It cannot be read.
+    """
+    try:
+        with open(file, "rb", 0) as stream:
+            yield from iter(lambda: next_block(stream, READ_BYTES), b"")
+    except (OSError, ValueError) as error:
+        advice = "check the path"
+        if isinstance(error, PermissionError):
+            advice = "allow yourself to read it (chmod)"
+        raise CorpusError(f"{file}: cannot be read: {reason(error)}: {advice}") from None
 
 
 def unreadable(name: str, error: Exception) -> DamagedError:

@@ -12,13 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from calls import SMALL
+from calls import SMALL, fail
 from processes import COMMAND, environment, posix, run
 from waiting import feeding_selector
 
-from charrnn.cli.shell import stdin_bytes, write
+from charrnn.cli import shell
+from charrnn.cli.shell import prompt_bytes, write
 from charrnn.display.console import note
 from charrnn.errors import CharrnnError
+from charrnn.text import compressed
 
 pytestmark = posix
 
@@ -64,7 +66,9 @@ def test_what_standard_output_refuses_is_one_line_of_error(
 ) -> None:
     more = place.get(form[0], ()) if form and "--help" not in form else ()
     done = in_a_shell(redirect, *form, *more)
-    assert done.stderr.decode() == f"charrnn: standard output: cannot be written: {problem}\n"
+    where = f"; the model is {more[-1]}/story/model.safetensors" if "--steps" in form else ""
+    error = done.stderr.decode()
+    assert error == f"charrnn: standard output: cannot be written: {problem}{where}\n"
     assert done.returncode == 1
 
 
@@ -164,7 +168,30 @@ def test_prompts_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selectors, "DefaultSelector", feeding_selector(feed))
     with open(receiver, "rb") as buffer:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=buffer))
-        assert stdin_bytes() == b"I had coffee\n"
+        assert prompt_bytes() == b"I had coffee\n"
+
+
+@pytest.mark.parametrize("form", [("--prompts", "-"), ("--prompt", "-"), ("--prompts", "file")])
+def test_prompts_without_end_are_named(
+    form: tuple[str, ...], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "MOST_PROMPT_BYTES", 100)
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("a" * 101)
+    name = "file" if form[1] == "file" else "standard input"
+    error = fail("sample", *form, "--model", model, stdin="a" * 101)
+    assert error.startswith(f"charrnn: {name}: it has not ended after 101 bytes")
+
+
+def test_prompts_that_may_not_be_read_are_named(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(compressed, "open", refuse, raising=False)
+    error = fail("sample", "--prompts", "file", "--model", model)
+    assert error.startswith("charrnn: file: cannot be read: Permission denied: allow yourself")
 
 
 @pytest.mark.parametrize(

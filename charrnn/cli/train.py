@@ -125,6 +125,10 @@ def train(
     if finished.reason == "interrupted":
         note(f"resume with: charrnn train --resume {shlex.quote(str(trainer.folder))}")
         raise typer.Exit(128 + signals.received)
+    _write_path(finished)
+
+
+def _write_path(finished: "Finished") -> None:
     try:
         write(f"{finished.model_path}\n")
     except CharrnnError as error:

@@ -126,6 +126,10 @@ def train(
     if finished.reason == "interrupted":
         note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")
         raise typer.Exit(128 + signals.received)
+    _write_path(finished)
+
+
+def _write_path(finished: "Finished") -> None:
     try:
         write(os.fsencode(finished.model_path), "\n")
     except CharrnnError as error:

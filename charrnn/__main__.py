@@ -1,16 +1,21 @@
 """The program's entry point, also as ``python -m charrnn``."""
 
-import sys
+# what is behind `signal`, which takes a while to load
+import _signal  # type: ignore[import-not-found]
+import os
 
 
 def main() -> None:
-    """Runs the command line; Ctrl-C ends it quietly even while it is loaded."""
-    try:
-        from charrnn.cli.app import main as run
+    """Runs the command line.
 
-        run()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    Until a command has something to clean up, Ctrl-C ends it at once: an exception would come out
+    of whatever is being loaded, and not always as it went in.
+    """
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # not if it is ignored
+        _signal.signal(_signal.SIGINT, lambda *_: os._exit(130))
+    from charrnn.cli.app import main as run
+
+    run()
 
 
 if __name__ == "__main__":

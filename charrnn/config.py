@@ -42,8 +42,8 @@ def _one_of(choices: Any) -> Range:
 
 MOST = 10**15  # of anything that is counted, and of seconds: floats stay exact
 _SIZE: Range = (lambda n: 1 <= n <= 2**16, "1 to 65536")
-_ONE_OR_MORE: Range = (lambda n: n >= 1, "1 or more")
-_ABOVE_0: Range = (lambda x: 0 < x < math.inf, "above 0")
+_ONE_OR_MORE: Range = (lambda n: 1 <= n <= MOST, "1 to 1e15")
+_ABOVE_0: Range = (lambda x: 0 < x <= MOST, "above 0 and at most 1e15")
 _SHARE: Range = (lambda x: 0 <= x <= 1, "0 to 1")
 LIMITS = ("epochs", "steps", "max_time")
 
@@ -73,7 +73,7 @@ _RANGES: dict[str, Range] = {
     "grad_clip": (lambda x: 0 <= x <= 1e30, "0 (no clipping) to 1e30"),
     "weight_decay": (lambda x: 0 <= x <= 1e30, "0 to 1e30"),
     **dict.fromkeys(LIMITS, _ABOVE_0),
-    "patience": (lambda n: n >= 0, "0 (never stop early) or more"),
+    "patience": (lambda n: 0 <= n <= MOST, "0 (never stop early) to 1e15"),
     "eval_every": _ONE_OR_MORE,
     "max_val_chars": _ONE_OR_MORE,
     "save_every": _ONE_OR_MORE,
@@ -81,10 +81,10 @@ _RANGES: dict[str, Range] = {
     "seed": (lambda n: 0 <= n < 2**63, "0 to 2**63 - 1"),
     "threads": (lambda n: 1 <= n <= 1024, "1 to 1024"),
     "temperature": (lambda x: 0 <= x < math.inf, "0 (most probable) or more"),
-    "top_k": (lambda n: n >= 0, "0 (all) or more"),
+    "top_k": (lambda n: 0 <= n <= MOST, "0 (all) to 1e15"),
     "top_p": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
     "min_p": _SHARE,
-    "length": (lambda n: n >= 0, "0 (endless) or more"),
+    "length": (lambda n: 0 <= n <= MOST, "0 (endless) to 1e15"),
     "count": _SIZE,
 }
 

@@ -15,6 +15,7 @@ prints it and exits with the class's exit code; nothing here is ever shown as a 
     │   ├── RunNotFoundError    there is no such run
     │   ├── RunBusyError        another training is running in it
     │   └── RunRemovedError     its folder was removed while it trained
+    ├── TooLargeError           a model needs more memory than there is
     └── TrainingError           training cannot continue
 """
 
@@ -71,6 +72,10 @@ class RunBusyError(CheckpointError):
 
 class RunRemovedError(CheckpointError):
     """The run's folder was removed while it trained; nothing of it can be saved any more."""
+
+
+class TooLargeError(CharrnnError):
+    """A model surely needs more memory than there is; names both sizes."""
 
 
 class TrainingError(CharrnnError):

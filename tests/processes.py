@@ -1,5 +1,6 @@
 """Calls of the command line in a process of their own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -45,3 +46,26 @@ def start(*args: object, **env: str) -> "subprocess.Popen[str]":
     timer.daemon = True
     timer.start()
     return process
+
+
+def on_terminal(*args: object, stdin: bytes = b"", **env: str) -> str:
+    """Runs ``charrnn``, its output on a terminal; returns what is shown."""
+    main_end, terminal = os.openpty()
+    with subprocess.Popen(
+        [*COMMAND, *map(str, args)],
+        stdin=subprocess.PIPE,
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+        env=environment(**env),
+    ) as process:
+        os.close(terminal)
+        assert process.stdin is not None
+        process.stdin.write(stdin)
+        process.stdin.close()
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := os.read(main_end, 2**16):
+                shown += part
+    os.close(main_end)
+    assert process.returncode == 0
+    return shown.decode().replace("\r\n", "\n")

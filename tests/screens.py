@@ -4,9 +4,12 @@ import contextlib
 import io
 import math
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 from rich.console import Console
 
 from charrnn.display import live, progress
@@ -29,7 +32,19 @@ class Broken(io.StringIO):
         return super().write(text)
 
 
-SCORE = Score(1000, 1200, 1386.2943611198906, 3, seconds=0.5)
+SCORE = Score(1000, 1200, 1386.2943611198906, 3, 120 * LN_2, seconds=0.5)
+any_bytes = st.one_of(st.binary(max_size=9), st.text("aé\ufffd", max_size=9).map(str.encode))
+
+
+def bytes_of(row: dict[str, Any], key: str) -> bytes:
+    """Returns the bytes of a text in JSON."""
+    text = row[key]
+    return text.encode() if row["encoding"] == "utf-8" else b64decode(text, validate=True)
+
+
+def is_utf_8(*texts: bytes) -> bool:
+    """Returns whether all texts are."""
+    return all(text.decode("utf-8", "ignore").encode() == text for text in texts)
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None = None) -> io.StringIO:

@@ -8,7 +8,12 @@ import typer
 import charrnn
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.sample import sample
-from charrnn.cli.shell import end_if_arrow_was_used, end_on_broken_pipe
+from charrnn.cli.shell import (
+    end_if_arrow_was_used,
+    end_on_broken_pipe,
+    keep_closed_streams_closed,
+    whole_output,
+)
 from charrnn.cli.train import train
 
 app = typer.Typer(
@@ -36,9 +41,11 @@ def _root(
 
 def main() -> None:
     """Runs the command line."""
+    keep_closed_streams_closed()
     if "train" not in sys.argv[1:2]:  # training must survive the reader of its output
         end_on_broken_pipe()
     try:
-        app(prog_name="charrnn")
+        with whole_output():
+            app(prog_name="charrnn")
     finally:
         end_if_arrow_was_used()

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import forms, options
-from charrnn.cli.shell import named_errors
+from charrnn.cli.shell import end_with_clean_up, named_errors
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import UNIT_NAMES, DataConfig, check
@@ -70,6 +70,7 @@ def evaluate(
     from charrnn.text.settings import open_all
     from charrnn.text.sources import STDIN
 
+    end_with_clean_up()
     loaded = checkpoint.load(find_run(runs, model))
     if not sources and sys.stdin is not None and sys.stdin.isatty():
         note("reading standard input; end it with Ctrl-D")
@@ -107,18 +108,21 @@ def evaluate(
 
 
 def _usual_of_lines(loaded: "Checkpoint") -> float:
-    """Returns the bits per character that nearly all held-out lines stay below, and notes them.
+    """Returns the bits per character that most held-out lines stay below, and notes them.
 
     Raises:
         CheckpointError: The model does not keep them.
     """
+    from charrnn.scoring.lines import USUAL
+
     if loaded.held_out_lines is None:
         raise CheckpointError(
             f"{loaded.path}: it keeps no figures of held-out lines (its training was cut off, held "
             "nothing out, or was of an earlier version): name a number, --threshold BITS"
         )
     lines, bits = loaded.held_out_lines
-    note(f"threshold {bits:.4f} bits per {UNIT_NAMES[loaded.vocabulary.unit]}, of {lines:,} lines")
+    unit = UNIT_NAMES[loaded.vocabulary.unit]
+    note(f"threshold {bits:.4f} bits per {unit}: {USUAL} % of {lines:,} held-out lines are below")
     return bits
 
 

@@ -1,4 +1,4 @@
-"""Every option, declared once.
+"""The options of texts, samples and scores, declared once.
 
 An option that is not set is ``None`` here: the defaults live in :mod:`charrnn.config`. The panels
 of ``--help``, and the options in them, stand in the order of a command's parameters.
@@ -10,43 +10,25 @@ from typing import Annotated, Any, Literal
 import typer
 
 from charrnn import config
+from charrnn.cli.declaring import (
+    DRAWING,
+    OUTPUT,
+    RUN,
+    SCORING,
+    TEXT,
+    counting,
+    flag,
+    naming_run,
+    option,
+)
 from charrnn.cli.values import (
     bits_or_auto,
-    complete_run,
-    count,
     delimiter,
-    seconds,
-    steps_or_seconds,
     utf8,
 )
-from charrnn.config import DataConfig, ModelConfig, OnUnknown, SamplingConfig, TrainingConfig
+from charrnn.config import DataConfig, OnUnknown, SamplingConfig
 
-# panels of --help
-TEXT, MODEL, TRAINING, STOP, RUN = "Text", "Model", "Training", "When to stop", "Run"
-DRAWING, OUTPUT, SCORING = "Drawing", "Output", "Scoring"
-D, M, S, T = DataConfig, ModelConfig, SamplingConfig, TrainingConfig
-
-
-def option(panel: str, text: str, default: object = None, **more: Any) -> Any:
-    """Declares an option; ``default`` is only shown, ``more`` as for ``typer.Option``."""
-    shown = "" if default is None else f" [dim]\\[default: {default}][/dim]"
-    return typer.Option(help=text + shown, rich_help_panel=panel, **more)
-
-
-def counting(panel: str, text: str, default: object = None) -> Any:
-    """Declares an option whose value is a count: 5000, 5k or 1.5M."""
-    return option(panel, text, default, parser=count)
-
-
-def naming_run(panel: str, text: str, default: object = None) -> Any:
-    """Declares an option whose value names a run, which the shell can complete."""
-    return option(panel, text, default, autocompletion=complete_run)
-
-
-def flag(panel: str, name: str, text: str) -> Any:
-    """Declares an option without a value."""
-    return typer.Option(f"--{name}", help=text, rich_help_panel=panel)
-
+D, S = DataConfig, SamplingConfig
 
 Runs = Annotated[Path, option(RUN, "The folder of all runs.", envvar="CHARRNN_RUNS")]
 Model = Annotated[
@@ -134,83 +116,6 @@ VocabularyFrom = Annotated[
     int | None,
     counting(TEXT, "Build the vocabulary from the first N characters only.", "all of the text"),
 ]
-
-# of a new model
-
-HiddenSize = Annotated[
-    int | None,
-    counting(MODEL, "Units of each hidden state; --max-time may choose another.", M.hidden_size),
-]
-NumLayers = Annotated[int | None, option(MODEL, "Layers of the equation.", M.num_layers)]
-Nonlinearity = Annotated[
-    config.Nonlinearity | None, option(MODEL, "The equation's f.", M.nonlinearity)
-]
-Dropout = Annotated[
-    float | None,
-    option(MODEL, "Share of each layer's outputs set to 0 in training.", "by the number of epochs"),
-]
-InitFrom = Annotated[str | None, naming_run(MODEL, "Start from this model's weights.")]
-KeepCharacters = Annotated[
-    bool, flag(MODEL, "keep-characters", "Keep the characters of --init-from that the text lacks.")
-]
-
-# of training
-
-BatchSize = Annotated[
-    int | None,
-    counting(TRAINING, "Streams of text read side by side; fitted to small texts.", T.batch_size),
-]
-SeqLen = Annotated[
-    int | None,
-    counting(TRAINING, "Characters of a stream per update; gradients reach no further.", T.seq_len),
-]
-LearningRate = Annotated[
-    float | None,
-    option(TRAINING, "Peak learning rate; chosen lower for a long training.", T.learning_rate),
-]
-GradClip = Annotated[
-    float | None, option(TRAINING, "Clip the gradient to this norm; 0: no clipping.", T.grad_clip)
-]
-WeightDecay = Annotated[
-    float | None, option(TRAINING, "AdamW's weight decay, of matrices only.", T.weight_decay)
-]
-TrainingSeed = Annotated[
-    int | None, option(TRAINING, "Seed of the initial weights and of dropout.", T.seed)
-]
-EvalEvery = Annotated[
-    int | None, counting(TRAINING, "Steps between evaluations.", "by the text's size")
-]
-Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
-MaxTime = Annotated[
-    float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")
-]
-Steps = Annotated[int | None, counting(STOP, "Stop after N updates.")]
-MORE_EPOCHS = f"up to {config.ENOUGH_EPOCHS} to reach {config.DEFAULT_MIN_STEPS:,} steps"
-Epochs = Annotated[
-    float | None,
-    option(STOP, "Stop after N passes over the text.", f"{config.DEFAULT_EPOCHS}; {MORE_EPOCHS}"),
-]
-Patience = Annotated[
-    int | None, counting(STOP, "Stop after N evaluations without a new best; 0: never.", T.patience)
-]
-
-# of a run
-
-Name = Annotated[str | None, naming_run(RUN, "The run's name.", "the source's")]
-Resume = Annotated[
-    bool, flag(RUN, "resume", "Resume a run exactly where it stopped; without --name the newest.")
-]
-SaveEvery = Annotated[
-    Any,
-    option(
-        RUN,
-        "Time (30s, 5m) or steps (500) between saves.",
-        f"{T.save_every_s:.0f}s",
-        parser=steps_or_seconds,
-        metavar="TIME|STEPS",
-    ),
-]
-Quiet = Annotated[bool, flag(RUN, "quiet", "Print nothing but errors.")]
 
 # of a sample
 

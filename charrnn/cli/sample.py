@@ -1,16 +1,15 @@
 """``charrnn sample``: continues prompts."""
 
 import os
-from pathlib import Path
 
 from charrnn.cli import options
-from charrnn.cli.shell import named_errors, stdin_bytes, text_output, write
+from charrnn.cli.shell import end_with_clean_up, named_errors, prompt_bytes, text_output, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import SamplingConfig
 from charrnn.display.console import note
 from charrnn.display.scores import sample_json
-from charrnn.errors import CorpusError, OptionError, reason
+from charrnn.errors import OptionError
 from charrnn.store.folder import find_run
 
 
@@ -48,13 +47,14 @@ def sample(
     if config.length == 0 and (as_json or prompts is not None):
         raise OptionError("--length 0: an endless sample is no JSON, and has no second one")
     if prompt == "-":
-        prompt = stdin_bytes().decode("utf-8", "surrogateescape")
+        prompt = prompt_bytes().decode("utf-8", "surrogateescape")
     texts = [prompt or ""] if prompts is None else _prompts(prompts)
     set_threads(threads)
     from charrnn.sampling.generate import generate, samples
     from charrnn.sampling.prompts import check_prompts
     from charrnn.store import checkpoint
 
+    end_with_clean_up()
     loaded = checkpoint.load(find_run(runs, model))
     line_ends = 0  # of Windows
     if loaded.vocabulary.unit == "char" and (newlines or loaded.newlines) == "lf":
@@ -99,11 +99,7 @@ def sample(
 
 def _prompts(file: str) -> list[str]:
     """Returns a file's prompts, one a line."""
-    try:
-        data = stdin_bytes() if file == "-" else Path(file).read_bytes()
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{file}: cannot be read: {reason(error)}: check the path") from None
-    text = data.decode("utf-8", "surrogateescape")
+    text = prompt_bytes(file).decode("utf-8", "surrogateescape")
     if text.startswith("\ufeff"):
         note(f"byte-order mark left out: {file}")
     lines = text.removeprefix("\ufeff").split("\n")

@@ -16,15 +16,17 @@ from typing import Any
 
 import typer
 
-from charrnn.display.console import exact_bytes, note, without_control
+from charrnn.display.console import exact_bytes, note, without_control, write_waiting
 from charrnn.errors import CharrnnError, CorpusError, reason
 
+MOST_PROMPT_BYTES = 2**30  # prompts are held in memory
 SIGPIPE = 13  # its number, also on a system that lacks the signal
 
 
 @contextlib.contextmanager
 def named_errors(memory_advice: str) -> Iterator[None]:
     """Turns a command's errors into one line on standard error and an exit code; a decorator."""
+    handlers = {number: signal.getsignal(number) for number in _stop_signals()}
     try:
         yield
     except CharrnnError as error:
@@ -42,11 +44,21 @@ def named_errors(memory_advice: str) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
+    finally:  # what `end_with_clean_up` changed
+        for number, handler in handlers.items():
+            if signal.getsignal(number) != handler:
+                signal.signal(number, handler)
 
 
 def _failed(message: str, exit_code: int = 1) -> typer.Exit:
     note(f"charrnn: {message}")
     return typer.Exit(exit_code)
+
+
+def _stop_signals() -> list[int]:
+    """Returns the signals that ask to stop, of those that this system has."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 class Signals:
@@ -59,15 +71,13 @@ class Signals:
         received: number of the first signal noted; 0 if none was.
     """
 
-    CAUGHT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-
     def __init__(self) -> None:
         self.saving = False
         self.received = 0
         self._handlers: dict[int, Any] = {}  # as they were before
 
     def __enter__(self) -> "Signals":
-        for number in (getattr(signal, name) for name in self.CAUGHT if hasattr(signal, name)):
+        for number in _stop_signals():
             handler = signal.getsignal(number)
             # nohup ignores SIGHUP, and it stays so; a shell's & ignores SIGINT, which we do catch
             if handler != signal.SIG_IGN or number == signal.SIGINT:
@@ -87,15 +97,37 @@ class Signals:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def stdin_bytes() -> bytes:
-    """Reads standard input to its end.
+def end_with_clean_up() -> None:
+    """From here on, a signal that asks to stop unwinds the command, and closes what is open."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    for number in _stop_signals():
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
+
+
+def prompt_bytes(file: str = "-") -> bytes:
+    """Reads a file of prompts, or standard input, to its end.
 
     Raises:
-        CorpusError: It is closed.
+        CorpusError: It is closed, cannot be read, or does not end.
     """
-    if sys.stdin is None:
-        raise CorpusError("standard input: it is closed: pipe a text in")
-    return sys.stdin.buffer.read()
+    # at need: for the start of the program
+    from charrnn.text.compressed import plain_blocks
+    from charrnn.text.sources import STDIN, shown, standard_input_blocks
+
+    blocks, size = [], 0
+    for block in standard_input_blocks() if file == STDIN else plain_blocks(file):
+        blocks.append(block)
+        size += len(block)
+        if size > MOST_PROMPT_BYTES:
+            raise CorpusError(
+                f"{shown(file)}: it has not ended after {size:,} bytes, which are too many for "
+                "prompts: end it with head -c, or name another file"
+            )
+    return b"".join(blocks)
 
 
 def write(*texts: str | bytes, drawn: bool = False) -> None:
@@ -113,16 +145,56 @@ def write(*texts: str | bytes, drawn: bool = False) -> None:
             raise OSError(errno.EBADF, "it is closed")
         if not drawn and sys.stdout.isatty():
             data = without_control(data.decode("utf-8", "replace")).encode()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        buffer: Any = sys.stdout.buffer
+        write_waiting(getattr(buffer, "raw", buffer), data)
+        buffer.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
         _discard_stdout()
-        raise CharrnnError(
-            f"standard output: cannot be written: {reason(error)}: "
-            "free some space, or write to another place"
-        ) from None
+        raise CharrnnError(_not_written(error)) from None
+
+
+def _not_written(error: OSError) -> str:
+    """Returns why standard output takes no more, and what to do."""
+    why, remedy = reason(error), "write to another place"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        remedy = f"free some space, or {remedy}"
+    elif error.errno == errno.EBADF:
+        why, remedy = "it is closed", "leave >&- out, or name a file to write to"
+    return f"standard output: cannot be written: {why}: {remedy}"
+
+
+@contextlib.contextmanager
+def whole_output() -> Iterator[None]:
+    """Flushes standard output at the end: what it refuses of a help text is an error, too."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        raise SystemExit(128 + SIGPIPE) from None
+    except OSError as error:
+        _discard_stdout()
+        note(f"charrnn: {_not_written(error)}")
+        raise SystemExit(1) from None
+
+
+def keep_closed_streams_closed() -> None:
+    """Takes the places of standard streams that are closed, so that no other file gets one.
+
+    What is then written to standard output fails, as in any program.
+    """
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # the first number that is free, and the wrong way round
+            if number == 1:
+                sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 @contextlib.contextmanager

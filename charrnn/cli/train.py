@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charrnn.cli import options
+from charrnn.cli import options, training_options
 from charrnn.cli.shell import Signals, named_errors, write
 from charrnn.cli.threads import set_training_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import TRAINING_FILE, DataConfig, SamplingConfig, check
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
-from charrnn.errors import OptionError, OverflowedError
+from charrnn.errors import CharrnnError, OptionError, OverflowedError
 from charrnn.store.folder import find_run
 from charrnn.system import quoted
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 @named_errors("use a smaller --hidden-size or --batch-size")
 def train(
     sources: options.TrainSources = None,
-    name: options.Name = None,
-    resume: options.Resume = False,
+    name: training_options.Name = None,
+    resume: training_options.Resume = False,
     runs: options.Runs = RUNS,
-    quiet: options.Quiet = False,
-    save_every: options.SaveEvery = None,
+    quiet: training_options.Quiet = False,
+    save_every: training_options.SaveEvery = None,
     threads: options.Threads = None,
-    max_time: options.MaxTime = None,
-    steps: options.Steps = None,
-    epochs: options.Epochs = None,
-    patience: options.Patience = None,
+    max_time: training_options.MaxTime = None,
+    steps: training_options.Steps = None,
+    epochs: training_options.Epochs = None,
+    patience: training_options.Patience = None,
     unit: options.Unit = None,
     val_source: options.ValSource = None,
     val_fraction: options.ValFraction = None,
@@ -53,20 +53,20 @@ def train(
     skip_damaged: options.SkipDamaged = False,
     min_count: options.MinCount = None,
     vocabulary_from: options.VocabularyFrom = None,
-    hidden_size: options.HiddenSize = None,
-    num_layers: options.NumLayers = None,
-    dropout: options.Dropout = None,
-    nonlinearity: options.Nonlinearity = None,
-    init_from: options.InitFrom = None,
-    keep_characters: options.KeepCharacters = False,
-    learning_rate: options.LearningRate = None,
-    batch_size: options.BatchSize = None,
-    seq_len: options.SeqLen = None,
-    seed: options.TrainingSeed = None,
-    weight_decay: options.WeightDecay = None,
-    grad_clip: options.GradClip = None,
-    eval_every: options.EvalEvery = None,
-    device: options.Device = None,
+    hidden_size: training_options.HiddenSize = None,
+    num_layers: training_options.NumLayers = None,
+    dropout: training_options.Dropout = None,
+    nonlinearity: training_options.Nonlinearity = None,
+    init_from: training_options.InitFrom = None,
+    keep_characters: training_options.KeepCharacters = False,
+    learning_rate: training_options.LearningRate = None,
+    batch_size: training_options.BatchSize = None,
+    seq_len: training_options.SeqLen = None,
+    seed: training_options.TrainingSeed = None,
+    weight_decay: training_options.WeightDecay = None,
+    grad_clip: training_options.GradClip = None,
+    eval_every: training_options.EvalEvery = None,
+    device: training_options.Device = None,
 ) -> None:
     """Train on a text; print the best model's path. Ctrl-C saves and names the command to resume.
 
@@ -126,7 +126,10 @@ def train(
     if finished.reason == "interrupted":
         note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")
         raise typer.Exit(128 + signals.received)
-    write(os.fsencode(finished.model_path), "\n")
+    try:
+        write(os.fsencode(finished.model_path), "\n")
+    except CharrnnError as error:
+        raise CharrnnError(f"{error}; the model is {finished.model_path}") from None
 
 
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from charrnn.config import MOST
+from charrnn.errors import RunNotFoundError
 from charrnn.store.folder import run_names
 
 RUNS = Path("runs")  # the folder of all runs, unless the user names another
@@ -22,6 +24,8 @@ def count(text: str) -> int:
     number = Decimal(match[1]) * units[match[2]] if match else None
     if number is None or number != number.to_integral_value():
         raise typer.BadParameter(f"{text!r} is not a count; write 5000, 5k or 1.5M")
+    if number > MOST:  # longer ones could not even be printed
+        raise typer.BadParameter(f"{text[:20]!r}... is too large; counts end at 1e15")
     return int(number)
 
 
@@ -38,10 +42,10 @@ def steps_or_seconds(text: str) -> int | float:
     return seconds(text) if text.strip()[-1:] in ("h", "m", "s") else count(text)
 
 
-def bits_or_auto(text: str) -> float | None:
-    """Reads ``3.5`` as bits per character, or ``auto``, which is NaN."""
+def bits_or_auto(text: str) -> float | str:
+    """Reads ``3.5`` as bits per character, or ``auto``."""
     if text == "auto":
-        return math.nan
+        return text
     with contextlib.suppress(ValueError):
         if 0 <= (bits := float(text)) < math.inf:
             return bits
@@ -67,7 +71,7 @@ def set_options(**options: Any) -> dict[str, Any]:
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Returns the names of the runs that complete a word."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RunNotFoundError):
         names = run_names(Path(ctx.params.get("runs") or RUNS))
         return [name for name in names if name.startswith(incomplete)]
     return []

@@ -7,8 +7,9 @@ the work.
 import contextlib
 import math
 import re
+import selectors
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +57,33 @@ def note(message: str) -> None:
     line = line.encode(encoding, "backslashreplace").decode(encoding)
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it
-            print(line, file=sys.stderr, flush=True)
+            try:
+                print(line, file=sys.stderr, flush=True)
+            except BlockingIOError:  # the line is in the buffer
+                wait_until_writable(sys.stderr)
+                sys.stderr.flush()
+
+
+def write_waiting(stream: Any, data: bytes) -> None:
+    """Writes bytes to a stream without a buffer; waits if it is non-blocking and takes no more.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    rest = memoryview(data)
+    while rest:
+        count = stream.write(rest)
+        if count is None:
+            wait_until_writable(stream)
+        else:
+            rest = rest[count:]
+
+
+def wait_until_writable(stream: Any) -> None:
+    """Waits until a non-blocking stream takes more."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_WRITE)
+        selector.select()
 
 
 def drawing_console() -> "Console | None":
@@ -68,5 +95,11 @@ def drawing_console() -> "Console | None":
         return None
     from rich.console import Console
 
-    console = Console(stderr=True)
+    class CursorShown(Console):
+        """Never hides the cursor: a signal that ends the program at once would leave it so."""
+
+        def show_cursor(self, show: bool = True) -> bool:
+            return False
+
+    console = CursorShown(stderr=True)
     return None if console.is_dumb_terminal else console

@@ -162,4 +162,6 @@ def usual_of_lines(scorer: Scorer, ids: Ids) -> dict[str, Any]:
         bits = [line.bits_per_char for lines, _ in scored for line in lines]
     except OverflowedError:
         return {}
-    return {"lines": len(bits), "usual_bits_per_char": float(np.percentile(bits, USUAL))}
+    usual = float(np.percentile(bits, USUAL, method="higher"))
+    # rounded up as it is printed: rounding errors must not put a line above itself
+    return {"lines": len(bits), "usual_bits_per_char": math.ceil(1e4 * usual) / 1e4}

@@ -18,6 +18,7 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 :mod:`charrnn.training.learner` names.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -35,6 +36,7 @@ from charrnn.config import ModelConfig, Newlines
 from charrnn.errors import CharrnnError, CheckpointError, reason, remedy
 from charrnn.fields import typed
 from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward
+from charrnn.model.memory import check_room
 from charrnn.store.opened import RunFolder, write_whole
 from charrnn.store.reading import NOT_SAFETENSORS, check_tensors, json_object, read_header
 from charrnn.text.vocabulary import Vocabulary
@@ -135,7 +137,10 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
 
     Raises:
         CheckpointError: It is missing, damaged, or no model of this format.
+        TooLargeError: It needs more memory than there is.
     """
+    with contextlib.suppress(OSError, ValueError):  # which opening it names
+        check_room(path.stat().st_size, f"{path}: reading it", "close other programs")
     try:
         # once: a training may replace the file at any moment
         with _open(path) if folder is None else folder.open(path.name, follow=True) as stream:

@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE
@@ -155,8 +154,8 @@ class NewRun:
                 self._runs.rmdir()
 
 
-def _files(runs: Path, file: str) -> Iterator[tuple[float, Path]]:
-    """Yields when it was changed, and the path, of each run's file.
+def _files(runs: Path, file: str, refusals: list[RunNotFoundError]) -> list[tuple[float, Path]]:
+    """Returns when it was changed, and the path, of each run's file; notes what may not be read.
 
     Raises:
         RunNotFoundError: The folder of runs cannot be read.
@@ -164,13 +163,18 @@ def _files(runs: Path, file: str) -> Iterator[tuple[float, Path]]:
     try:
         names = os.listdir(runs)
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
     except OSError as error:
         raise _unreadable(runs, error) from None
-    for name in names:
-        path = runs / name / file
-        with contextlib.suppress(OSError):
-            yield path.stat().st_mtime, path
+    files = []
+    for path in (runs / name / file for name in names):
+        try:
+            files.append((path.stat().st_mtime, path))
+        except PermissionError as error:
+            refusals.append(_unreadable(path, error))
+        except OSError:
+            pass
+    return files
 
 
 def _unreadable(path: Path, error: OSError) -> RunNotFoundError:
@@ -185,7 +189,7 @@ def run_names(runs: Path, file: str = MODEL_FILE) -> list[str]:
     Raises:
         RunNotFoundError: The folder of runs cannot be read.
     """
-    return sorted(path.parent.name for _, path in _files(runs, file))
+    return sorted(path.parent.name for _, path in _files(runs, file, []))
 
 
 def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
@@ -199,11 +203,12 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
     Raises:
         RunNotFoundError: There is none, or it cannot be read.
     """
+    refusals: list[RunNotFoundError] = []
     if name is None:
-        if not (files := list(_files(runs, file))):
-            raise RunNotFoundError(f"{runs}: no run there: train one first, or name another --runs")
-        return max(files)[1]
-    refusals = []
+        if files := _files(runs, file, refusals):
+            return max(files)[1]
+        none = RunNotFoundError(f"{runs}: no run there: train one first, or name another --runs")
+        raise next(iter(refusals), none)
     for path in (runs / name / file, Path(name, file), Path(name)):
         try:
             mode = path.stat().st_mode

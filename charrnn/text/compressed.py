@@ -1,15 +1,15 @@
 """One file's bytes, decompressed if its name says so."""
 
 import bz2
-import functools
 import io
 import lzma
+import selectors
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
-from charrnn.errors import DamagedError, reason
+from charrnn.errors import CorpusError, DamagedError, reason
 from charrnn.text.formats import compression
 
 READ_BYTES = 2**20  # at once, at most
@@ -98,12 +98,11 @@ def byte_blocks(file: str, name: str, size: int | None = None) -> Generator[byte
     """
     ending, size = compression(file), size or READ_BYTES
     try:
-        with open(file, "rb") as stream:
+        with open(file, "rb", 0) as stream:
             if ending:
                 yield from _decompressed(stream, ending, size)
             else:
-                # read1 returns what has come through a pipe; read would wait for a whole block
-                yield from iter(functools.partial(stream.read1, size), b"")
+                yield from iter(lambda: next_block(stream, size), b"")
     except MemoryError:
         raise
     except Exception as error:  # each library has its own
@@ -114,6 +113,35 @@ def byte_blocks(file: str, name: str, size: int | None = None) -> Generator[byte
                 "without the rest of it with --skip-damaged"
             ) from None
         raise unreadable(name, error) from None
+
+
+def next_block(stream: io.RawIOBase, size: int) -> bytes:
+    """Returns what has come through a pipe or stands next in a file; nothing at the end only.
+
+    Waits for it, also if the stream is non-blocking: whoever shares a pipe with this program may
+    have made it so.
+    """
+    while (block := stream.read(size)) is None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            selector.select()
+    return block
+
+
+def plain_blocks(file: str) -> Iterator[bytes]:
+    """Yields a file's bytes as they stand.
+
+    Raises:
+        CorpusError: It cannot be read.
+    """
+    try:
+        with open(file, "rb", 0) as stream:
+            yield from iter(lambda: next_block(stream, READ_BYTES), b"")
+    except (OSError, ValueError) as error:
+        advice = "check the path"
+        if isinstance(error, PermissionError):
+            advice = "allow yourself to read it (chmod)"
+        raise CorpusError(f"{file}: cannot be read: {reason(error)}: {advice}") from None
 
 
 def unreadable(name: str, error: Exception) -> DamagedError:
@@ -128,7 +156,7 @@ def remedy(error: Exception) -> str:
     return "check the path and the disk"
 
 
-def _decompressed(stream: io.BufferedReader, ending: str, size: int) -> Iterator[bytes]:
+def _decompressed(stream: io.RawIOBase, ending: str, size: int) -> Iterator[bytes]:
     """Yields what the compressed streams of a file hold, one after the other.
 
     Zero bytes after a stream are padding. ``size``: bytes to read and to yield at once, at most.
@@ -137,18 +165,18 @@ def _decompressed(stream: io.BufferedReader, ending: str, size: int) -> Iterator
         EOFError: A stream does not end.
         OSError, zlib.error, lzma.LZMAError, zstd.ZstdError: It is damaged.
     """
-    data = stream.read1(size)  # that no decompressor has taken yet
+    data = next_block(stream, size)  # that no decompressor has taken yet
     while True:
         decompressor = _DECOMPRESSORS[ending]()
         while not decompressor.eof:
-            if decompressor.needs_input and not (data := data or stream.read1(size)):
+            if decompressor.needs_input and not (data := data or next_block(stream, size)):
                 raise EOFError("it ends too early")
             if block := decompressor.decompress(data, size):
                 yield block
             data = b""
         data = decompressor.unused_data
         while not (data := data.lstrip(b"\0")):
-            if not (data := stream.read1(size)):
+            if not (data := next_block(stream, size)):
                 return
 
 

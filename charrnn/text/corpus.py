@@ -19,7 +19,15 @@ from charrnn.text.csv_rows import csv_table
 from charrnn.text.formats import Kind, compression, kind_of
 from charrnn.text.json_rows import is_array, json_array, json_lines
 from charrnn.text.notes import Notes
-from charrnn.text.plain import INVALID, KEEP_NEWLINES, WINDOWS, decode, with_newlines
+from charrnn.text.plain import (
+    ESCAPED,
+    INVALID,
+    KEEP_NEWLINES,
+    NAME_ENCODING,
+    WINDOWS,
+    decode,
+    with_newlines,
+)
 from charrnn.text.recognize import HEAD_BYTES, is_ascii_based, recognize, wide_encoding
 from charrnn.text.rows import text_of
 from charrnn.text.sources import (
@@ -179,7 +187,8 @@ class Corpus:
     def _read_blocks(self, blocks: Iterator[bytes], file: File) -> Iterator[Piece]:
         kind, name, notes = self._kind(file), file.name, self._notes
         # JSON shows in its first characters whether it is an array of rows
-        start, blocks = first_of(blocks, 16 if kind == "json" else 1, lambda b: len(b.strip()))
+        count, size = (16, _size_but_white_space) if kind == "json" else (1, len)
+        start, blocks = first_of(blocks, count, size)
         head = b"".join(start)
         if kind == "json" and not self._is_array(head):
             if self.config.format == "json" or (self.config.column and len(self.files) == 1):
@@ -237,7 +246,9 @@ class Corpus:
         advice = self._advice or (REPLACE if self._has_rows else f"{REPLACE}, {AS_BYTES}")
         if len(self.files) > 1:
             advice += ", or go on without the rest of the file with --skip-damaged"
-        count = self._notes.counting(INVALID, name)
+        kept = self.config.encoding_errors == "surrogateescape"
+        what = (ESCAPED, name, NAME_ENCODING) if kept else (INVALID, name)
+        count = self._notes.counting(*what)
         pieces = filter(None, decode(blocks, self.config, name, count, advice))
         first = next(pieces, "")
         if first.startswith("\ufeff"):
@@ -250,3 +261,8 @@ class Corpus:
         for file in self.files:
             if file.spool is not None:
                 file.spool.close()
+
+
+def _size_but_white_space(block: bytes) -> int:
+    """Returns how many bytes of a block are none at its ends; of much white space, a few count."""
+    return len(block.strip()) + len(block) // 2**16

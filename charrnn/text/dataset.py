@@ -5,27 +5,27 @@ pipes, first passes or hashes.
 """
 
 import contextlib
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from charrnn.config import UNIT_NAMES, DataConfig, TrainingConfig
+from charrnn.config import UNIT_NAMES, DataConfig
 from charrnn.errors import CorpusError, OptionError
 from charrnn.text.chunks import Reader
 from charrnn.text.corpus import Corpus
 from charrnn.text.holdout import LinesHeldOut, corpus_of
+from charrnn.text.opening import Watch as Watch
+from charrnn.text.opening import keep_streams, read_validation, validation_corpus
 from charrnn.text.origin import Origin
 from charrnn.text.settings import refuse_unused
 from charrnn.text.sources import absolute, is_stream, plain_name
-from charrnn.text.spool import SPOOL_BYTES, keep_streams
-from charrnn.text.survey import Survey, digest, survey, survey_start
+from charrnn.text.spool import SPOOL_BYTES, check_copy
+from charrnn.text.survey import MARK_CHARS, Digest, Survey, digest, marked, survey, survey_start
 from charrnn.text.vocabulary import Ids, Piece, Vocabulary
-
-# called with a text's name, the bytes of UTF-8 read so far, and what tells how many there are
-Watch = Callable[[str, int, Callable[[], int | None]], None]
 
 
 def ignore(name: str, done_bytes: int, size_bytes: Callable[[], int | None]) -> None:
@@ -54,17 +54,17 @@ class Dataset:
         vocabulary: Vocabulary,
         origin: Origin,
         *,
-        text: Sequence[Piece] | None = None,
+        digest: Digest | None = None,
         validation: Ids | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         """Puts together what :meth:`open` and :meth:`reopen` find.
 
         Args:
-            corpus: the text; read again for every epoch unless ``text`` is all of it.
+            corpus: the text; read again for every epoch unless it fits in one block.
             vocabulary: its symbols.
             origin: how to find it again.
-            text: the pieces of a text that fits in one block.
+            digest: what the text was when it was read first.
             validation: ids of another text to validate on: then all of the corpus trains.
             notes: what the user should know of it.
         """
@@ -72,8 +72,9 @@ class Dataset:
         self.name, self.notes = corpus.name, list(notes)
         self._corpus, self._validation = corpus, validation
         self._ids: Ids | None = None
-        if text is not None:
-            self._ids = np.concatenate([vocabulary.encode(piece) for piece in text])
+        if digest is not None and digest.text is not None:
+            self._ids = np.concatenate([vocabulary.encode(piece) for piece in digest.text])
+        self._marks = () if digest is None else digest.marks
         chars = origin.corpus_chars
         self.train_chars = math.inf if chars is None else chars
         self.val_chars = 0 if validation is None else len(validation)
@@ -108,9 +109,9 @@ class Dataset:
             OptionError: A setting means nothing for it.
         """
         with contextlib.ExitStack() as on_error:
-            copies = keep_streams(sources, config, keep_in, on_error)
+            copies = keep_streams(sources, config, keep_in, on_error, watch)
             corpus = corpus_of(sources, config, copies)
-            other = None if val_source is None else _validation_corpus(val_source, config)
+            other = None if val_source is None else validation_corpus(val_source, config)
             refuse_unused(config, [corpus, *([other] if other else [])])
             ended = all(copy.ended for copy in copies.values())
             first_pass = _first_pass(corpus, watch, ended=ended)
@@ -121,7 +122,7 @@ class Dataset:
                 vocabulary = vocabulary.union(extra)
             validation, val_sha256 = None, ""
             if val_source is not None and other is not None:
-                validation, val_sha256, unknown = _read_validation(other, vocabulary)
+                validation, val_sha256, unknown = read_validation(other, vocabulary)
                 notes += other.notes
                 if unknown:
                     notes.append(
@@ -135,7 +136,7 @@ class Dataset:
             whole = first_pass.digest
             origin = Origin(config, again, whole.chars, whole.sha256, val_source, val_sha256)
             dataset = cls(
-                corpus, vocabulary, origin, text=whole.text, validation=validation, notes=notes
+                corpus, vocabulary, origin, digest=whole, validation=validation, notes=notes
             )
             on_error.pop_all()
             return dataset
@@ -153,7 +154,7 @@ class Dataset:
         Raises:
             CorpusError: A text is gone, or it is another text now.
         """
-        corpus, text = corpus_of(origin.paths(folder), origin.data_config), None
+        corpus, now = corpus_of(origin.paths(folder), origin.data_config), None
         if origin.corpus_chars is not None:
             now = digest(corpus, _watching(corpus, watch))
             if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
@@ -166,31 +167,62 @@ class Dataset:
                     f"{'other' if same_size else f'{now.chars:,}'} {symbols} now): "
                     "restore it, or start a new run (--init-from takes the weights)"
                 )
-            text = now.text
+        elif origin.kept_bytes:
+            path = Path(corpus.files[0].path)
+            size, sha256 = check_copy(path, origin.kept_bytes, origin.kept_sha256)
+            origin = replace(origin, kept_bytes=size, kept_sha256=sha256)
         validation = None
         if origin.val_source is not None:
-            other = _validation_corpus(origin.val_source, origin.data_config)
-            validation, sha256, _ = _read_validation(other, vocabulary)
+            other = validation_corpus(origin.val_source, origin.data_config)
+            validation, sha256, _ = read_validation(other, vocabulary)
             if sha256 != origin.val_sha256:
                 raise CorpusError(
                     f"{origin.val_source}: the text has changed since the run began: "
                     "restore it, or start a new run"
                 )
-        return cls(corpus, vocabulary, origin, text=text, validation=validation)
+        return cls(corpus, vocabulary, origin, digest=now, validation=validation)
 
     def read(self, start: int = 0) -> Iterator[Ids]:
         """Yields the corpus's ids from character ``start`` on, in arrays of any size.
 
         Raises:
-            CorpusError: A source cannot be read.
+            CorpusError: A source cannot be read, or has changed; all before was as it had been.
         """
         if self._ids is not None:
             yield self._ids[start:]
             return
-        for piece in self._corpus.pieces():
+        pieces = self._corpus.pieces()
+        for piece in self._unchanged(pieces) if self._marks else pieces:
             if start < len(piece):
                 yield self.vocabulary.encode(piece[start:])
             start = max(start - len(piece), 0)
+
+    def _unchanged(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """Yields a text from mark to mark, each compared with the first pass before."""
+        for number, (piece, _, mark) in enumerate(marked(pieces)):
+            if self._marks[number : number + 1] != (mark,):
+                symbols = f"{UNIT_NAMES[self.config.unit]}s"
+                raise CorpusError(
+                    f"{self.name}: the text has changed since training began, after "
+                    f"{number * MARK_CHARS:,} {symbols} or more: restore it, then --resume"
+                )
+            yield piece
+
+    def keep(self) -> dict[str, Any]:
+        """Flushes the copy of a text that has not ended to the disk.
+
+        Returns:
+            What a training file that is saved now keeps of it, fields of :class:`Origin`.
+
+        Raises:
+            CheckpointError: The disk refuses.
+        """
+        if self.origin.corpus_chars is not None:
+            return {}
+        if (copy := self._corpus.files[0].spool) is not None:
+            copy.flush()
+            self.origin = replace(self.origin, kept_bytes=copy.size, kept_sha256=copy.sha256)
+        return {"kept_bytes": self.origin.kept_bytes, "kept_sha256": self.origin.kept_sha256}
 
     def validation(self, limit: int) -> Ids:
         """Returns the ids of the validation text, (n,), at most ``limit`` from its start."""
@@ -208,7 +240,10 @@ class Dataset:
     @property
     def late_notes(self) -> list[str]:
         """What should be known of a text that had not ended when it was opened, as far as read."""
-        return self._corpus.notes if self.origin.corpus_chars is None else []
+        if self.origin.corpus_chars is not None:
+            return []
+        copy = self._corpus.files[0].spool
+        return [*self._corpus.notes, *([copy.note] if copy is not None and copy.note else [])]
 
     def close(self) -> None:
         """Closes a source that may still send text."""
@@ -254,29 +289,3 @@ def _advice_on_order(corpus: Corpus) -> list[str]:
         f"{corpus.name}: its lines are sorted, so it is the end of the alphabet that validates; "
         "--split lines holds out lines from all of it instead"
     ]
-
-
-def _validation_corpus(source: str, config: DataConfig) -> Corpus:
-    if is_stream(source):
-        raise CorpusError(f"{source}: --val-source must be readable again at a resume: name a file")
-    return Corpus([source], config)
-
-
-def _read_validation(corpus: Corpus, vocabulary: Vocabulary) -> tuple[Ids, str, int]:
-    """Returns the ids of another text, their hash, and how many unknown characters it has."""
-    missing = TrainingConfig.max_val_chars
-    parts, unknown = [np.zeros(0, dtype=vocabulary.dtype)], 0
-    for piece in corpus.pieces():
-        unknown += vocabulary.count_unknown(piece)
-        parts.append(vocabulary.encode(piece, "skip")[:missing])
-        missing -= len(parts[-1])
-        if not missing:
-            break
-    ids = np.concatenate(parts)
-    if len(ids) < 2:
-        symbols = f"{UNIT_NAMES[corpus.config.unit]}s"
-        raise CorpusError(
-            f"{corpus.name}: {len(ids)} known {symbols}; validation needs at least 2: "
-            "name a longer text"
-        )
-    return ids, hashlib.sha256(ids.tobytes()).hexdigest(), unknown

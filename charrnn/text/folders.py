@@ -3,11 +3,13 @@
 A linked folder is read like any other, but no folder and no file is read twice.
 """
 
+import errno
 import fnmatch
 import glob
 import itertools
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from charrnn.config import MODEL_FILE, TRAINING_FILE
 from charrnn.text.compressed import unreadable
 from charrnn.text.notes import Notes
 
+_NEITHER = "dead links, pipes and the like skipped"
 _AGAIN = "links skipped that lead to what is read anyway"
 
 
@@ -99,9 +102,7 @@ class Finder:
         """Returns those that are files, each once, sorted."""
         files: dict[str, str] = {}  # by their real paths
         for path in paths:
-            if not os.path.isfile(path):
-                if not os.path.isdir(path):
-                    self._notes.add("dead links, pipes and the like skipped", 1, path)
+            if not self._is_file(path):
                 continue
             real = os.path.realpath(path)
             if real in files:
@@ -109,6 +110,26 @@ class Finder:
             if real not in files or not os.path.islink(path):
                 files[real] = path
         return [str(path) for path in sorted(map(Path, files.values()))]
+
+    def _is_file(self, path: str) -> bool:
+        """Returns whether a path is a file's; notes what is neither a file nor a folder.
+
+        Raises:
+            DamagedError: The system cannot tell: the path is too long, or may not be looked up.
+        """
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+                self._notes.add(_NEITHER, 1, path)
+            elif self._skip_damaged:
+                self._notes.add("files and folders skipped that cannot be read", 1, path)
+            else:
+                raise unreadable(path, error) from None
+            return False
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            self._notes.add(_NEITHER, 1, path)
+        return stat.S_ISREG(mode)
 
 
 def _is_run(folder: str) -> bool:

@@ -1,5 +1,6 @@
 """What the ending of a file's name says of it: its format, its compression."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +29,7 @@ def compression(path: str) -> str:
 
 def kind_of(path: str, format: Format | None = None) -> Kind:
     """Returns a file's format: the one that is given, or what the ending of its name says."""
-    if path.startswith(HUB_PREFIX) and not Path(path).exists():
+    if path.startswith(HUB_PREFIX) and not os.path.exists(path):
         return "hub"
     if format is not None:
         return format

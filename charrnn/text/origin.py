@@ -26,6 +26,8 @@ class Origin:
     corpus_sha256: str
     val_source: str | None = None  # another text to validate on
     val_sha256: str = ""
+    kept_bytes: int = 0  # of a copy that had not ended: what the run had read of it
+    kept_sha256: str = ""  # and their hash
     reader: int = 2  # the rules by which tables and folders were read; 1: as at first
 
     @property

@@ -12,6 +12,7 @@ from charrnn.text.recognize import wide_encoding
 
 # what is noted of a text, and advice
 INVALID = "invalid bytes replaced by U+FFFD"
+ESCAPED, NAME_ENCODING = "invalid bytes read as unknown characters", "--encoding names another"
 WINDOWS, KEEP_NEWLINES = "Windows line ends read as newlines", "--newlines keep keeps them"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COUNTING = "charrnn.replace"  # an error handler: as "replace", but counts
@@ -42,7 +43,8 @@ def decode(
         blocks: the bytes.
         config: the encoding, and what invalid bytes become.
         name: what to call the file in a message.
-        count: called with the number of invalid bytes (or sequences of them) that were replaced.
+        count: called with the number of invalid bytes (or sequences of them) that were replaced
+            or escaped.
         advice: what else than naming the encoding helps against invalid bytes.
 
     Raises:
@@ -70,6 +72,8 @@ def decode(
                 f"{_remedy(around, config.encoding)}{advice and ', or '}{advice}"
             ) from None
         count(_replaced - before)
+        if errors == "surrogateescape" and has_halves(text):
+            count(len(_SURROGATE.findall(text)))
         if not whole:
             text = whole_characters(text, config, f"{name}: after {chars:,} characters", count)
             chars += len(text)

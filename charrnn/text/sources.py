@@ -7,11 +7,11 @@ import re
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, reason
-from charrnn.text.compressed import READ_BYTES, byte_blocks, remedy
+from charrnn.text.compressed import READ_BYTES, byte_blocks, next_block, remedy
 from charrnn.text.folders import Finder
 from charrnn.text.formats import HUB_PREFIX, kind_of
 from charrnn.text.notes import Notes
@@ -32,12 +32,11 @@ def find_files(source: str, config: DataConfig, notes: Notes) -> list[str]:
     if source == STDIN or kind_of(source) == "hub":
         return [source]
     finder = Finder(notes, skip_damaged=config.skip_damaged)
-    path = Path(source)
     try:
-        if source and path.is_dir():
+        if source and _exists(source):
+            if not os.path.isdir(source):
+                return [source]
             files = finder.files_in(source)
-        elif source and path.exists():
-            return [source]
         elif glob.has_magic(source):
             files = finder.matching(source)
             if not files:
@@ -56,6 +55,19 @@ def find_files(source: str, config: DataConfig, notes: Notes) -> list[str]:
             else f"{source}: no files in it: name a file or another folder"
         )
     return texts
+
+
+def _exists(source: str) -> bool:
+    """Returns whether there is such a file or folder.
+
+    Raises:
+        OSError: The system refuses to tell, or a link leads to itself.
+    """
+    try:
+        os.stat(source)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _skipped(file: str, config: DataConfig, notes: Notes) -> bool:
@@ -97,15 +109,17 @@ def is_stream(source: str) -> bool:
         return False
 
 
-def standard_input() -> io.BufferedReader:
-    """Returns standard input as bytes.
+def standard_input() -> io.RawIOBase:
+    """Returns standard input as bytes, without a buffer: none must be waited for.
 
     Raises:
         CorpusError: It is closed.
     """
     if sys.stdin is None:
         raise CorpusError("standard input: it is closed: name a file or pipe a text in")
-    return cast("io.BufferedReader", sys.stdin.buffer)
+    buffer: Any = sys.stdin.buffer
+    raw: io.RawIOBase = getattr(buffer, "raw", buffer)
+    return raw
 
 
 def standard_input_blocks() -> Generator[bytes, None, None]:
@@ -116,8 +130,7 @@ def standard_input_blocks() -> Generator[bytes, None, None]:
     """
     source = standard_input()
     try:
-        # read1 returns what has come; read would wait for a whole block
-        yield from iter(lambda: source.read1(READ_BYTES), b"")
+        yield from iter(lambda: next_block(source, READ_BYTES), b"")
     except (OSError, ValueError) as error:
         raise CorpusError(
             f"standard input: cannot be read: {reason(error)}: name a file or pipe a text in"
@@ -131,7 +144,7 @@ def shown(source: str) -> str:
 
 def plain_name(source: str) -> str:
     """Returns a source's name without folder and suffixes, as a name for a folder."""
-    stem = Path(source.removeprefix(HUB_PREFIX)).resolve().name.split(".")[0]
+    stem = Path(os.path.realpath(source.removeprefix(HUB_PREFIX))).name.split(".")[0]
     return re.sub(r"[^\w-]+", "-", stem).strip("-") or "corpus"
 
 
@@ -139,6 +152,6 @@ def absolute(source: str) -> str:
     """Returns a source so that it is found from any folder; a name of the Hub stays as it is."""
     if kind_of(source) == "hub":
         return source
-    if Path(source).exists():
+    if os.path.exists(source):
         return str(Path(source).absolute())
     return os.path.join(glob.escape(os.getcwd()), source)

@@ -1,16 +1,18 @@
 """The first pass over a corpus: its size, its hash, its vocabulary."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from charrnn.config import UNIT_NAMES
 from charrnn.errors import CorpusError
+from charrnn.text.chunks import segments
 from charrnn.text.corpus import Corpus
 from charrnn.text.order import AlphabeticalOrder
 from charrnn.text.vocabulary import CharacterSet, Piece, Vocabulary
 
+MARK_CHARS = 2**20  # symbols between two marks of a text
 MIN_CORPUS_CHARS = 32  # below that, there is nothing to learn and nothing to validate on
 
 
@@ -21,6 +23,7 @@ class Digest:
     chars: int | None = None  # characters (or bytes)
     sha256: str = ""  # of the whole text as UTF-8
     text: tuple[Piece, ...] | None = None  # all pieces, if the corpus fits in one block
+    marks: tuple[bytes, ...] = ()  # the hash up to each mark, and up to the end
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,19 @@ class Survey:
     vocabulary: Vocabulary
     unknown_chars: int = 0  # characters of the text that are none of the symbols
     is_sorted: bool = False  # whether its lines are in order of the alphabet
+
+
+def marked(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, bytes, bytes]]:
+    """Yields a text from mark to mark, as pieces of :data:`MARK_CHARS` symbols.
+
+    Yields:
+        A piece, its bytes of UTF-8, and the hash of the text up to its end.
+    """
+    sha256 = hashlib.sha256()
+    for piece in segments(pieces, MARK_CHARS):
+        data = piece.encode("utf-8", "replace") if isinstance(piece, str) else piece
+        sha256.update(data)
+        yield piece, data, sha256.digest()
 
 
 def digest(
@@ -48,12 +64,12 @@ def digest(
     Raises:
         CorpusError: It cannot be read, is empty or too small.
     """
-    chars, size, sha256 = 0, 0, hashlib.sha256()
+    chars, size = 0, 0
+    marks: list[bytes] = []
     text: list[Piece] | None = []
-    for piece in corpus.pieces():
+    for piece, data, mark in marked(corpus.pieces()):
         look(piece, chars)
-        data = piece.encode("utf-8", "replace") if isinstance(piece, str) else piece
-        sha256.update(data)
+        marks.append(mark)
         chars += len(piece)
         size += len(data)
         if text is not None:
@@ -68,7 +84,8 @@ def digest(
             f"{corpus.name}: {chars} {UNIT_NAMES[corpus.config.unit]}s; "
             f"training needs at least {MIN_CORPUS_CHARS}: use a longer text"
         )
-    return Digest(chars, sha256.hexdigest(), None if text is None else tuple(text))
+    whole = None if text is None else tuple(text)
+    return Digest(chars, marks[-1].hex(), whole, tuple(marks))
 
 
 def survey(corpus: Corpus, watch: Callable[[int], None] = lambda size_bytes: None) -> Survey:

@@ -55,9 +55,9 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """The loss or the weights became NaN or infinite; training is at its last save again."""
+    """The loss or the weights became NaN or infinite; training is at an earlier step again."""
 
-    step: int  # updates at that save
+    step: int  # updates at that step
     from_step: int  # updates when it went wrong; the history holds none of those between
     elapsed_s: float
     reason: str

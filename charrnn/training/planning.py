@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
+from charrnn.config import ENOUGH_EPOCHS, UNIT_NAMES, ModelConfig, TrainingConfig
+from charrnn.model.device import find_device
+from charrnn.model.memory import check_room, training_bytes
 from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
@@ -63,6 +65,7 @@ def plan(
 
     Raises:
         OptionError: A value is out of range.
+        TooLargeError: The model needs more memory than there is.
     """
     start_s, fixed = clock(), model_options.keys() | training_options.keys()
     model, asked = ModelConfig(**model_options), TrainingConfig(**training_options)
@@ -103,7 +106,9 @@ def plan(
         model = replace(model, dropout=fitted_dropout(epochs_read, chars, large=large))
         if model.dropout:
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
-    return Plan(model, replace(training, **schedule), notes, spent_s)
+    training = replace(training, **schedule)
+    check_memory(model, training)
+    return Plan(model, training, notes, spent_s)
 
 
 def _fit_to_time(
@@ -174,8 +179,27 @@ def fitted_dropout(epochs: float, chars: float, *, large: bool = False) -> float
     return 0.05 if chars >= LONG_CHARS else 0.1
 
 
+def check_memory(
+    model_config: ModelConfig,
+    config: TrainingConfig,
+    advice: str = "choose a smaller model (--hidden-size, --num-layers) or batch (--batch-size, "
+    "--seq-len), or close other programs",
+) -> None:
+    """Raises TooLargeError if a training on the CPU surely needs more memory than there is."""
+    if find_device(config.device).type != "cpu":
+        return
+    size, layers = model_config.hidden_size, model_config.num_layers
+    batch = f"batches of {config.batch_size} x {config.seq_len} {UNIT_NAMES[model_config.unit]}s"
+    check_room(
+        training_bytes(model_config, config),
+        f"a model of {size:,} x {layers}, {model_config.vocab_size:,} symbols, in {batch},",
+        advice,
+    )
+
+
 def training_speed(model_config: ModelConfig, config: TrainingConfig, clock: Clock) -> float:
     """Measures how fast such a model learns here, characters/s; takes a quarter of a second."""
+    check_memory(model_config, config)
     with torch.random.fork_rng(devices=[]):
         learner = Learner(CharRNN(model_config), config)
     size = (config.seq_len + 1, config.batch_size)

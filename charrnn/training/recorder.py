@@ -30,6 +30,7 @@ from charrnn.training.events import Evaluated, Stepped
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Progress
 
+_ROLLBACK = "rollback."  # before the names of a mark's tensors in a training file
 # what decides a run's numbers
 VERSIONS = {
     "charrnn": charrnn.__version__,
@@ -65,6 +66,7 @@ class Recorder:
         self._origin, self._provenance = dict(origin), dict(provenance)
         self._unsaved: Checkpoint | None = None  # the best model, if the disk refused it
         self._history: History | None = None
+        self.mark: Checkpoint | None = None  # where to return to, if that is not the last save
 
     @property
     def folder(self) -> Path:
@@ -149,8 +151,31 @@ class Recorder:
             self._unsaved = replace(best, model=_copy(model))
             raise
 
-    def save(self, learner: Learner, progress: Progress) -> None:
+    def load_model(self) -> Checkpoint:
+        """Returns the best model.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        return checkpoint.load(self.folder / MODEL_FILE, self._folder)
+
+    def complete_model(self, best: Checkpoint, **more: Any) -> None:
+        """Saves the best model again, with more in its provenance, JSON values.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        self._write(MODEL_FILE, replace(best, provenance={**best.provenance, **more}))
+
+    def save(
+        self, learner: Learner, progress: Progress, kept: Mapping[str, Any] | None = None
+    ) -> None:
         """Saves the whole training, so that it can be resumed exactly from here.
+
+        Args:
+            learner: what learns.
+            progress: how far it is.
+            kept: what is kept of the text now, fields of its origin.
 
         Raises:
             Diverged: The weights are NaN or infinite.
@@ -163,29 +188,49 @@ class Recorder:
             # a training file must not name a best model that was never written
             self._write(MODEL_FILE, self._unsaved)
             self._unsaved = None
-        training = Checkpoint(
-            learner.model.in_numpy(),
-            self._vocabulary,
-            provenance=self._provenance_of(progress, progress.best_nats),
-            training_state={
-                "training_config": asdict(self._config),
-                "progress": asdict(progress),
-                **self._origin,
-            },
-            tensors={"random_state": torch.get_rng_state().numpy(), **learner.tensors()},
-        )
+        training = self._moment(learner, progress)
+        training.provenance = self._provenance_of(progress, progress.best_nats)
+        training.training_state |= {
+            "training_config": asdict(self._config),
+            **self._origin,
+            **(kept or {}),
+        }
+        if self.mark is not None and _step(self.mark) != progress.step:
+            training.training_state["rollback"] = self.mark.training_state["progress"]
+            of_mark = {**self.mark.model.weights, **self.mark.tensors}
+            training.tensors |= {_ROLLBACK + name: tensor for name, tensor in of_mark.items()}
         self._write(TRAINING_FILE, training)
 
     def _write(self, name: str, content: Checkpoint) -> None:
         self._folder.write_whole(name, checkpoint.to_bytes(content))
 
-    def load(self) -> Checkpoint:
-        """Returns the last save.
+    def _moment(self, learner: Learner, progress: Progress) -> Checkpoint:
+        """Returns what :func:`restore` needs; the tensors are those that training changes."""
+        return Checkpoint(
+            learner.model.in_numpy(),
+            self._vocabulary,
+            training_state={"progress": asdict(progress)},
+            tensors={"random_state": torch.get_rng_state().numpy(), **learner.tensors()},
+        )
+
+    def set_mark(self, learner: Learner, progress: Progress) -> None:
+        """Remembers this moment, to return to if training diverges; every save keeps it.
+
+        Raises:
+            Diverged: The weights are NaN or infinite.
+        """
+        learner.check_finite()
+        moment = self._moment(learner, progress)
+        tensors = {name: tensor.copy() for name, tensor in moment.tensors.items()}
+        self.mark = replace(moment, model=_copy(moment.model), tensors=tensors)
+
+    def last(self) -> Checkpoint:
+        """Returns the moment to return to: the mark, or without one the last save.
 
         Raises:
             CheckpointError: It cannot be read.
         """
-        return checkpoint.load(self.folder / TRAINING_FILE, self._folder)
+        return self.mark or checkpoint.load(self.folder / TRAINING_FILE, self._folder)
 
     def close(self) -> None:
         """Writes what can be written of the history, and lets the next training in."""
@@ -196,6 +241,29 @@ class Recorder:
 
 def _copy(model: Forward) -> Forward:
     return Forward(model.config, {name: weight.copy() for name, weight in model.weights.items()})
+
+
+def _step(moment: Checkpoint) -> Any:
+    return moment.training_state["progress"]["step"]
+
+
+def take_mark(saved: Checkpoint) -> Checkpoint | None:
+    """Takes the moment to return to out of a training file that was read; None if it has none.
+
+    Raises:
+        CheckpointError: The file is not whole.
+    """
+    names = [name for name in saved.tensors if name.startswith(_ROLLBACK)]
+    tensors = {name.removeprefix(_ROLLBACK): saved.tensors.pop(name) for name in names}
+    progress = saved.training_state.pop("rollback", None)
+    if progress is None:
+        return None
+    try:
+        weights = {name: tensors.pop(name) for name in saved.model.weights}
+    except KeyError as error:
+        raise not_whole(saved.path, error) from None
+    model = Forward(saved.model.config, weights)
+    return replace(saved, model=model, training_state={"progress": progress}, tensors=tensors)
 
 
 def restore(saved: Checkpoint, learner: Learner) -> Progress:

@@ -18,7 +18,8 @@ from charrnn.store.opened import RunFolder
 from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
-from charrnn.training.recorder import Recorder, not_whole, restore
+from charrnn.training.planning import check_memory
+from charrnn.training.recorder import Recorder, not_whole, restore, take_mark
 from charrnn.training.schedule import Clock, Progress
 from charrnn.training.trainer import Trainer
 
@@ -54,8 +55,12 @@ def resume(
         _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
         as_before, config = config, _changed(config, changes)
         # before reading: of a file that cannot be used, not even the text is looked at
+        check_memory(saved.model.config, config, "close other programs")
         learner = Learner(CharRNN.of(saved.model), config)
+        mark = take_mark(saved)
+        moments = [] if mark is None else [restore(mark, learner)]  # as a check of the file
         progress = restore(saved, learner)
+        moments.append(progress)
         dataset = Dataset.reopen(origin, saved.vocabulary, path.parent, watch)
         on_error.callback(dataset.close)
         # a replay of the same steps finds the same best model again; other steps may not
@@ -70,8 +75,10 @@ def resume(
             provenance=origin.provenance | {"sources": saved.sources},
         )
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
-        if not trainer.batches.holds(progress.position):
-            raise not_whole(path, f"there is no {progress.position}")
+        for moment in moments:
+            if not trainer.batches.holds(moment.position):
+                raise not_whole(path, f"there is no {moment.position}")
+        recorder.mark = mark
         trainer.begin()
         trainer.notes.append(f"resumed at step {progress.step:,}")
         on_error.pop_all()

@@ -249,6 +249,11 @@ class Schedule:
         interval_s = max(self.config.save_every_s, self._save_took_s / SAVES_SHARE)
         return self.elapsed() - self._saved_s >= interval_s
 
+    def mark_is_due(self) -> bool:
+        """Returns whether training may return to this step: counting decides, never the clock."""
+        every = self.config.save_every or self.eval_every
+        return self.steps is not None and self.progress.step % every == 0
+
     def saved(self, took_s: float) -> None:
         """Notes that a save has just ended."""
         self._saved_s, self._save_took_s = self.progress.elapsed_s, took_s

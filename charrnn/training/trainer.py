@@ -8,7 +8,8 @@ from typing import Any
 from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig
 from charrnn.errors import CheckpointError, RunRemovedError, TrainingError
 from charrnn.model.streams import Stop
-from charrnn.scoring.scorer import nats_per_char
+from charrnn.scoring.lines import usual_of_lines
+from charrnn.scoring.scorer import Scorer, nats_per_char
 from charrnn.text.batches import batches_of
 from charrnn.text.dataset import Dataset
 from charrnn.text.vocabulary import Vocabulary
@@ -134,6 +135,8 @@ class Trainer:
 
     def _run(self, stop: Stop) -> Iterator[Event]:
         self.schedule.start()
+        if self.recorder.mark is None:
+            self._set_mark()
         reason: Reason | None = None
         while reason is None:
             try:
@@ -142,6 +145,7 @@ class Trainer:
             except Diverged as error:
                 reason = None
                 yield from self._roll_back(str(error))
+        yield from self._attempt(self._score_lines)
         progress = self.schedule.progress
         yield Finished(
             reason,
@@ -182,6 +186,8 @@ class Trainer:
             if not (yield from self._evaluate(stop)):
                 return (yield from self._interrupted())
             schedule.exclude_since(before_s)
+        if ending or schedule.mark_is_due() or schedule.out_of_patience():
+            self._set_mark()
         if schedule.out_of_patience():
             return "patience"
         if ending:
@@ -209,6 +215,11 @@ class Trainer:
         yield event
         return True
 
+    def _set_mark(self) -> None:
+        """Remembers this moment if counting decides when, so that two runs roll back alike."""
+        if self.schedule.steps is not None:
+            self.recorder.set_mark(self.learner, self.schedule.progress)
+
     def _interrupted(self) -> Generator[Event, None, Reason]:
         """Keeps the newest model, which is better than the untrained one, if none was scored."""
         progress = self.schedule.progress
@@ -233,7 +244,7 @@ class Trainer:
         return event
 
     def _roll_back(self, reason: str) -> Iterator[Event]:
-        """Returns to the last save, with half the learning rate from there on.
+        """Returns to the mark or the last save, with half the learning rate from there on.
 
         Raises:
             TrainingError: It was rolled back too often.
@@ -245,7 +256,7 @@ class Trainer:
                 f"the best model so far is kept in {self.folder}; "
                 "train again with a lower --learning-rate, or --grad-clip 1"
             )
-        progress = restore(self.recorder.load(), self.learner)
+        progress = restore(self.recorder.last(), self.learner)
         self.schedule.roll_back(progress)
         yield from self._attempt(self.recorder.open_history, progress)
         yield from self._attempt(self.save)
@@ -258,7 +269,9 @@ class Trainer:
         Raises:
             CheckpointError: It cannot be written.
         """
-        self.recorder.save(self.learner, self.schedule.progress)
+        # first: a training file counts on what was kept of a text that has not ended
+        kept = self._dataset.keep()
+        self.recorder.save(self.learner, self.schedule.progress, kept)
 
     def _save_at_end(self) -> None:
         try:
@@ -270,6 +283,15 @@ class Trainer:
             raise CheckpointError(
                 f"{error}; what was saved before is whole: charrnn train --resume continues it"
             ) from None
+
+    def _score_lines(self) -> None:
+        """Completes the best model by what is usual of the validation text's lines."""
+        best = self.recorder.load_model()
+        scorer = Scorer(best.model, best.vocabulary)
+        if "held_out_lines" not in best.provenance and (
+            usual := usual_of_lines(scorer, self._val_ids)
+        ):
+            self.recorder.complete_model(best, held_out_lines=usual)
 
     def _attempt(self, write: Callable[..., None], *args: Any) -> Iterator[SaveFailed]:
         """Writes something; reports it if the disk refuses.

@@ -1,12 +1,13 @@
 """``charrnn eval`` as a shell user meets it."""
 
 import json
+import math
 import re
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from calls import TINY, call, fail, succeed
+from calls import TINY, call, fail, metadata, succeed
 
 TIMES = ("seconds", "chars_per_second")
 JSON_KEYS = [
@@ -17,6 +18,7 @@ JSON_KEYS = [
     "bits_per_byte",
     "perplexity",
     "unknown_chars",
+    "unknown_bits",
     *TIMES,
     "model",
     "one_pass",
@@ -86,13 +88,14 @@ def test_an_error_names_the_source_that_it_is_in(
     good.write_text("I had\n")
     bad.write_text("I had\nI ☃\n")
     empty.write_text("")
-    result = call("eval", "--model", letters, *way, good, bad)
+    args = ("eval", "--model", letters, "--on-unknown", "error", *way)
+    result = call(*args, good, bad)
     line = "line 2: " if way == ("--per-line",) else ""
     assert result.exit_code == 1
     assert result.stderr.startswith(f"charrnn: {bad}: {line}the model does not know '☃'")
     assert ("I had" in result.stdout) == (way == ("--per-line",))
     if way != ("--per-line",):
-        stderr = call("eval", "--model", letters, *way, empty).stderr
+        stderr = call(*args, empty).stderr
         assert re.search("empty: (nothing to score|0 characters)", stderr)
 
 
@@ -169,13 +172,131 @@ def test_json_is_json_or_refused(way: str, letters: Path) -> None:
             assert isinstance(json.loads(line), dict)
 
 
-def test_unknown_characters_of_a_text(letters: Path) -> None:
-    error = fail("eval", "--model", letters, stdin="I @ had #")
+# --- unknown characters
+
+
+def test_unknown_characters_are_charged_unless_the_user_says_otherwise(letters: Path) -> None:
+    args = ("eval", "--model", letters)
+    error = fail(*args, "--on-unknown", "error", stdin="I @ had #")
     assert "'@' (U+0040)" in error and "'#' (U+0023)" in error and "--on-unknown skip" in error
-    args = ("eval", "--model", letters, "--json", "--on-unknown", "skip")
-    figures = json.loads(succeed(*args, stdin="I @ had #").stdout)
-    assert (figures["chars"], figures["unknown_chars"], figures["bytes"]) == (7, 2, 7)
-    assert "nothing to score" in fail(*args, stdin="@@")
+    skipped = json.loads(succeed(*args, "--json", "--on-unknown", "skip", stdin="I @ had #").stdout)
+    assert (skipped["chars"], skipped["unknown_chars"], skipped["bytes"]) == (7, 2, 7)
+    assert "nothing to score" in fail(*args, "--on-unknown", "skip", stdin="@@")
+    charged = json.loads(succeed(*args, "--json", stdin="I @ had #").stdout)
+    assert (charged["chars"], charged["unknown_chars"], charged["bytes"]) == (9, 2, 9)
+    each = math.log2(metadata(letters / "model.safetensors", "provenance")["chars"] * 0x110000)
+    assert charged["unknown_bits"] == pytest.approx(2 * each)
+    known_bits = 7 * skipped["bits_per_char"]
+    assert 9 * charged["bits_per_char"] == pytest.approx(known_bits + 2 * each)
+    table = succeed(*args, stdin="I @ had #").stdout
+    assert re.search(rf"unknown characters +2, charged {each:.2f} bits each\n", table)
+
+
+def test_the_oddest_line_comes_out_whatever_it_holds(letters: Path) -> None:
+    """Foreign characters, and bytes that are not UTF-8; none is NaN, and none ends the pipe."""
+    stdin = "I had\n☃☃\n".encode() + b"She said \xff\xfe\nShe\n"
+    result = succeed("eval", "--model", letters, "--per-line", stdin=stdin)
+    rows = [line.split(b"\t") for line in result.stdout_bytes.splitlines()]
+    assert b"\n".join(line for _, line in rows) + b"\n" == stdin
+    odd = sorted(rows, key=lambda row: -float(row[0]))[:2]
+    assert {line for _, line in odd} == {"☃☃".encode(), b"She said \xff\xfe"}
+    assert re.search(r"unknown characters, charged \d\d\.\d\d bits each: 4\n", result.stderr)
+
+
+@pytest.mark.parametrize("way", [("--per-line",), ("--per-char",), ("--context-curve",)])
+def test_every_form_charges_and_reports(way: tuple[str, ...], letters: Path) -> None:
+    args = ("eval", "--model", letters, "--json", *way)
+    result = succeed(*args, stdin="I had ☃ coffee\n☃")
+    assert "NaN" not in result.stdout
+    assert re.search(r"unknown characters, charged \d\d\.\d\d bits each: 2\n", result.stderr)
+    skipped = succeed(*args, "--on-unknown", "skip", stdin="I had ☃ coffee\n☃")
+    assert "unknown characters, left out: 2\n" in skipped.stderr
+
+
+def test_a_symbol_for_unknown_characters_is_reported_as_such(tmp_path: Path, runs: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("I had coffee.\n" * 60 + "é")
+    succeed("train", text, "--runs", runs, *TINY, "--min-count", "2")
+    args = ("eval", "--runs", runs, "--model", "t", "--per-line")
+    assert re.search(
+        r"unknown characters, read as one symbol and charged 20\.09 bits each: 1\n",
+        succeed(*args, stdin="café").stderr,
+    )
+    result = succeed(*args, "--on-unknown", "error", stdin="café")
+    assert "unknown characters, read as one symbol: 1\n" in result.stderr
+
+
+# --- lines
+
+
+def test_a_line_as_json(letters: Path, tmp_path: Path) -> None:
+    """A folder's files have names and numbers of their own."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "a.txt").write_text("I had\nShe ☃\n")
+    (logs / "b.txt").write_text("\nShe said so!")
+    args = ("eval", "--model", letters, "--per-line", logs)
+    rows = [json.loads(line) for line in succeed(*args, "--json").stdout.splitlines()]
+    assert [(row["source"], row["line_number"], row["line"]) for row in rows] == [
+        (f"{logs}/a.txt", 1, "I had"),
+        (f"{logs}/a.txt", 2, "She ☃"),
+        (f"{logs}/b.txt", 1, ""),
+        (f"{logs}/b.txt", 2, "She said so!"),
+    ]
+    assert [(row["chars"], row["unknown_chars"]) for row in rows] == [
+        (5, 0),
+        (5, 1),
+        (0, 0),
+        (12, 0),
+    ]
+    for row in rows:
+        assert row["bits"] == pytest.approx(row["chars"] * row["bits_per_char"])
+    assert rows[2]["bits_per_char"] == 0.0
+    plain = [float(line.split("\t")[0]) for line in succeed(*args).stdout.splitlines()]
+    assert plain == pytest.approx([row["bits_per_char"] for row in rows], abs=1e-4)
+
+
+def test_the_probability_of_a_sentence_has_its_end(letters: Path) -> None:
+    """So that candidates, one the start of another, can be compared."""
+    args = ("eval", "--model", letters, "--json")
+    rows = succeed(*args, "--per-line", "--end", stdin="I had\nI had coffee").stdout.splitlines()
+    for row, text in zip(map(json.loads, rows), ("I had\n", "I had coffee\n"), strict=True):
+        whole = json.loads(succeed(*args, stdin=text).stdout)
+        assert (row["chars"], row["line"]) == (len(text), text[:-1])
+        assert row["bits"] == pytest.approx(whole["chars"] * whole["bits_per_char"], rel=1e-5)
+    assert "--per-line" in fail(*args, "--end", stdin="I", code=2)
+
+
+def test_only_lines_above_a_threshold(letters: Path) -> None:
+    args = ("eval", "--model", letters, "--per-line", "--threshold")
+    lines = succeed(*args, "0", stdin="I had\n\n☃☃☃☃\n").stdout.splitlines()
+    bits, odd = [float(line.split("\t")[0]) for line in lines]
+    assert len(lines) == 2 and odd > 20
+    assert succeed(*args, str(bits + 0.1), stdin="I had\n\n☃☃☃☃\n").stdout.endswith("\t☃☃☃☃\n")
+    automatic = succeed(*args, "auto", stdin="I had coffee today, naïve café.\n☃☃☃☃\n")
+    usual = metadata(letters / "model.safetensors", "provenance")["held_out_lines"]
+    assert automatic.stdout.count("\n") == 1 and automatic.stdout.endswith("\t☃☃☃☃\n")
+    bits, count = usual["usual_bits_per_char"], usual["lines"]
+    threshold = (
+        f"threshold {bits:.4f} bits per character: 99.9 % of {count} held-out lines are below\n"
+    )
+    assert threshold in automatic.stderr
+
+
+def test_a_threshold_that_cannot_be(letters: Path, tmp_path: Path, runs: Path) -> None:
+    args = ("eval", "--model", letters, "--threshold")
+    assert "--per-line" in fail(*args, "3", stdin="I", code=2)
+    for way in ("--carry", "--end"):
+        assert way in fail(*args, "auto", "--per-line", way, stdin="I", code=2)
+    for value in ("nan", "-1", "inf", "high", "1e999"):
+        result = call(*args, value, "--per-line", stdin="I")
+        assert result.exit_code == 2 and "auto" in result.stderr
+    text = tmp_path / "t.txt"
+    text.write_text("I had coffee. " * 60)
+    succeed("train", text, "--runs", runs, *TINY)
+    args = ("eval", "--model", runs / "t", "--per-line")
+    assert "--threshold BITS" in fail(*args, "--threshold", "auto", stdin="I had")
+    assert "--end" in fail(*args, "--end", stdin="I had", code=2)
 
 
 @pytest.mark.parametrize("way", [(), ("--json",), ("--context-curve",)])

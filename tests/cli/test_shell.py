@@ -1,5 +1,6 @@
 """Errors and exit codes; and what only a real process shows: signals, pipes, locales, terminals."""
 
+import errno
 import io
 import json
 import os
@@ -10,16 +11,20 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from calls import SMALL, TINY, call, contents, fail, succeed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from processes import COMMAND, environment, posix, run, start
+from processes import COMMAND, environment, on_terminal, posix, run, start
 from safetensors import safe_open
+from typer.main import get_command
 
+from charrnn.cli.app import app
 from charrnn.cli.shell import Signals, text_output
-from charrnn.display.console import exact_bytes
+from charrnn.display.console import exact_bytes, without_control
+from charrnn.model import memory
 from charrnn.store import checkpoint
 from charrnn.text import compressed
 
@@ -37,6 +42,10 @@ BAD_SOURCES = [
     ("bad.jsonl", b"{", "bad.jsonl"),
     ("nothing*.txt", None, "nothing*.txt"),
     ("x" * 5000, None, "xxx"),
+    ("hf:" + "x" * 5000, None, "xxx"),
+    ("deep.jsonl", b'{"t": ' + b"[" * 10_000 + b"]" * 10_000 + b"}\n", "row 1: no JSON"),
+    ("deep.json", b'[{"t": ' + b'{"t":' * 10_000 + b"1" + b"}" * 10_001 + b"]", "row 1: no JSON"),
+    ("large.jsonl", b'{"t": ' + b"[" * 500_000 + b"]" * 500_000 + b"}\n", "row 1: no JSON"),
 ]
 
 
@@ -58,7 +67,11 @@ def test_a_broken_encoding_names_the_ways_out(letters: Path, tmp_path: Path, run
     bad.write_bytes(b"caf\xe9 " * 50)
     error = fail("train", bad, "--runs", runs, *TINY)
     assert "at byte 3" in error and "--encoding" in error and "--unit byte" in error
-    assert "--encoding" in fail("eval", "--model", letters, bad)
+    assert "--encoding" in fail("eval", "--model", letters, "--on-unknown", "error", bad)
+    stderr = succeed("eval", "--model", letters, bad).stderr
+    assert f"unknown characters: 50 (first in {bad}); --encoding names another" in stderr
+    strict = ("--encoding-errors", "strict")
+    assert "leave --encoding-errors out" in fail("eval", "--model", letters, bad, *strict)
 
 
 def test_a_folder_without_text(tmp_path: Path, runs: Path) -> None:
@@ -129,11 +142,106 @@ def test_a_model_that_is_not_there(command: str, model: str, trained: Path, tmp_
     assert problem in fail(command, "--runs", runs, *options, stdin="")
 
 
+@pytest.fixture
+def loop(tmp_path: Path) -> Path:
+    """A link that leads to itself."""
+    path = tmp_path / "loop"
+    path.symlink_to(path)
+    return path
+
+
+@pytest.mark.parametrize("inner", ["", "/x", "/*.txt"])
+def test_a_link_to_itself_is_no_source(
+    loop: Path, inner: str, story: Path, model: Path, tmp_path: Path
+) -> None:
+    runs, source = tmp_path / "runs", f"{loop}{inner}"
+    problem = "Too many levels of symbolic links"
+    assert problem in fail("train", source, "--runs", runs, *TINY)
+    assert problem in fail("train", story, "--val-source", source, "--runs", runs, *TINY)
+    assert source in fail("train", story, "--init-from", source, "--runs", runs, *TINY)
+    assert source in fail("train", "--resume", source, "--runs", runs)
+    assert problem in fail("eval", source, "--model", model)
+    assert contents(runs) == []
+
+
+@pytest.mark.parametrize("command", [("sample",), ("eval",), ("train", "--resume")])
+def test_a_link_to_itself_is_no_model_and_no_runs(loop: Path, command: tuple[str, ...]) -> None:
+    option = "--name" if command[0] == "train" else "--model"
+    assert "loop" in fail(*command, option, loop, stdin="")
+    assert "loop" in fail(*command, "--runs", loop, stdin="")
+
+
+def test_a_link_to_itself_holds_no_prompts_and_takes_no_runs(
+    loop: Path, story: Path, model: Path
+) -> None:
+    problem = "Too many levels of symbolic links"
+    assert problem in fail("sample", "--prompts", loop, "--model", model)
+    assert problem in fail("train", story, "--runs", loop, *TINY)
+
+
+def test_a_folder_nested_too_deep_for_a_path(tmp_path: Path, runs: Path) -> None:
+    top = here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("folder", dir_fd=here)
+        inner = os.open("folder", os.O_RDONLY, dir_fd=here)
+        if here != top:
+            os.close(here)
+        here = inner
+    try:
+        assert "File name too long" in fail("train", tmp_path / "folder", "--runs", runs, *TINY)
+        assert contents(runs) == []
+    finally:
+        os.close(here)
+        os.close(top)
+        subprocess.run(["rm", "-rf", str(tmp_path / "folder")], check=True)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ELOOP, errno.EIO])
+def test_a_source_that_the_system_refuses_is_not_missing(
+    number: int, story: Path, runs: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat, why = os.stat, os.strerror(number)
+
+    def refuse(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        if path == str(story):
+            raise OSError(number, why)
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    for command in (("train", "--runs", runs, *TINY), ("eval", "--model", model)):
+        error = fail(*command, story)
+        assert why in error and "no such file" not in error
+
+
+def test_a_model_too_large_is_named_before_it_is_read(
+    story: Path, model: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100.0)
+    for command in (("sample",), ("eval", story), ("train", story, "--runs", runs, "--init-from")):
+        named = ("--model", model) if command[0] != "train" else (model,)
+        error = fail(*command, *named)
+        assert "at least 0.00 GB of memory" in error and "close other programs" in error
+    error = fail("train", story, "--runs", runs, "--hidden-size", 8, "--steps", 1)
+    assert "a model of 8 x 3, " in error and "--hidden-size" in error
+    error = fail("train", story, "--runs", runs, "--max-time", "1s")
+    assert "a model of 256 x 3, " in error
+    assert contents(runs) == []
+
+
 # --- wrong usage: exit code 2, nothing written
+
+
+def numeric_options(command: str) -> list[str]:
+    """Returns the options of a command whose values are numbers, as far as their help shows."""
+    group: Any = get_command(app)
+    numbers = ("int", "float", "count", "seconds", "steps_or_seconds")
+    params = group.commands[command].params
+    return [param.opts[0] for param in params if param.type.name in numbers]
 
 
 OUT_OF_RANGE = {
     "train": [
+        *((option, "9" * 5000) for option in numeric_options("train")),
         *(("--hidden-size", value) for value in ("0", "-1", "1.5", "x", "", "65537", "9" * 400)),
         *(("--num-layers", value) for value in ("0", "-1", "65", "1.5")),
         *(("--nonlinearity", value) for value in ("sin", "")),
@@ -143,12 +251,13 @@ OUT_OF_RANGE = {
         *(("--val-fraction", value) for value in ("-0.1", "1", "nan")),
         *(("--batch-size", value) for value in ("0", "65537")),
         *(("--seq-len", value) for value in ("0", "65537")),
-        *(("--learning-rate", value) for value in ("0", "-1", "nan", "inf")),
+        *(("--learning-rate", value) for value in ("0", "-1", "nan", "inf", "1e-400")),
         *(("--grad-clip", value) for value in ("-1", "nan", "inf")),
         *(("--weight-decay", value) for value in ("-1", "nan", "inf")),
-        *(("--epochs", value) for value in ("0", "-1", "nan", "inf")),
-        *(("--steps", value) for value in ("0", "-1", "0.5", "5m")),
+        *(("--epochs", value) for value in ("0", "-1", "nan", "inf", "1e308")),
+        *(("--steps", value) for value in ("0", "-1", "0.5", "5m", "5kk", "9" * 20)),
         *(("--max-time", value) for value in ("0", "0s", "-1s", "5x", "", "m", "9" * 400)),
+        *(("--max-time", value) for value in ("1e308", "1e308h", "9" * 300 + "h")),
         *(("--patience", value) for value in ("-1", "x")),
         *(("--eval-every", value) for value in ("0", "5s")),
         *(("--save-every", value) for value in ("0", "0s", "", "x")),
@@ -158,6 +267,7 @@ OUT_OF_RANGE = {
         ("--no-such-option", "1"),
     ],
     "sample": [
+        *((option, "9" * 5000) for option in numeric_options("sample")),
         *(("--length", value) for value in ("-1", "0.5", "x")),
         *(("--temperature", value) for value in ("-1", "nan", "inf", "x")),
         *(("--top-k", value) for value in ("-1", "1.5")),
@@ -242,6 +352,15 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@posix
+def test_ctrl_break_of_windows_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    with Signals() as signals:
+        signals.saving = True
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.received == signal.SIGUSR1
 
 
 # --- signals, pipes, locales, terminals, memory: in a real process
@@ -408,3 +527,32 @@ def checkpoint_vocabulary(model: Path) -> str:
     """Returns a model's symbols, as JSON."""
     with safe_open(model, framework="np") as file:
         return str(file.metadata()["vocabulary"])
+
+
+# --- a terminal
+
+
+@posix
+def test_no_text_drives_a_terminal(tmp_path: Path) -> None:
+    """Neither a model's, nor a line's, nor a path's; a pipe gets all bytes as they are."""
+    runs, text = tmp_path / "r\x1b[2Juns", tmp_path / "t.txt"
+    text.write_text("\x1b]0;owned\x07 I\thad\n\x9b31m\x7f\n" * 60)
+    succeed("train", text, "--runs", runs, *TINY)
+    controls = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+    sampling = ("sample", "--runs", runs, "--seed", "1", "--length", "300")
+    per_line = ("eval", "--runs", runs, "--per-line")
+    line = "I\thad \x1b[2J\r\x07é\n"
+    for args in (sampling, per_line):
+        raw = succeed(*args, stdin=line).stdout
+        shown = on_terminal(*args, stdin=line.encode())
+        assert controls.search(raw) and not controls.search(shown)
+        assert shown.rstrip("\n") == without_control(raw).rstrip("\n")
+    assert "I\thad \\x1b[2J\\r\\x07é" in shown
+    assert "r\\x1b[2Juns/t/model" in on_terminal("eval", "--runs", runs, stdin=b"I had")
+
+
+@posix
+def test_a_heat_map_still_has_its_colours(letters: Path) -> None:
+    args = ("eval", "--model", letters, "--heatmap")
+    shown = on_terminal(*args, stdin=b"I had \x1b[2J coffee\n", TERM="xterm-256color")
+    assert "\x1b[37;41m" in shown and "\x1b[2J" not in shown and "\\x1b" in shown

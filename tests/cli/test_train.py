@@ -1,7 +1,10 @@
 """``charrnn train`` as a shell user meets it: what is printed where, files left behind."""
 
 import json
+import os
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from processes import COMMAND, posix, run
 from safetensors import safe_open
 
 from charrnn.cli import train
+from charrnn.system import quoted
 from charrnn.training.events import Evaluated
 
 # --- train
@@ -305,3 +309,24 @@ def test_a_sample_on_the_panel_is_text_whatever_the_bytes(tmp_path: Path) -> Non
     trainer = small_runs.start(tmp_path, unit="byte", steps=1)
     evaluated = next(event for event in trainer.events() if isinstance(event, Evaluated))
     assert "\ufffd" in train._short_sample(trainer, evaluated)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a name is always of characters")
+def test_folders_whose_names_are_no_characters_can_be_used(story: Path, tmp_path: Path) -> None:
+    """Standard output has the exact bytes of a path, and the command to resume works as it is."""
+    folder = tmp_path / os.fsdecode(b"\xff\xfe it's")
+    folder.mkdir()
+    text = folder / os.fsdecode(b"t\xe9xt.txt")
+    text.write_bytes(story.read_bytes())
+    done = run(*COMMAND, "train", text, "--runs", folder / "runs", *TINY, "--quiet")
+    assert (done.returncode, done.stderr) == (0, b"")
+    model = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
+    assert model.parents[1] == folder / "runs" and model.is_file()
+    sampled = run(*COMMAND, "sample", "--model", model, "--length", 5)
+    assert sampled.returncode == 0 and len(sampled.stdout) >= 5
+    for name in (model, model.parent):
+        scored = run(*COMMAND, "eval", "--json", "--model", name, text)
+        assert json.loads(scored.stdout)["chars"] == len(story.read_text())
+        assert json.loads(scored.stdout)["model"] == str(model)
+    resumed = run("bash", "-c", f"{shlex.join(COMMAND)} train --resume {quoted(model.parent)}")
+    assert resumed.stdout == done.stdout

@@ -57,3 +57,14 @@ def test_a_heat_map_of_bytes_shows_whole_characters(monkeypatch: pytest.MonkeyPa
 def test_a_heat_map_keeps_empty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     *lines, _ = heated(monkeypatch, ("a", 0.0), ("\n", 0.0), ("\n", 0.0), ("b", 0.0))
     assert lines == ["a", "", "b"]
+
+
+@pytest.mark.parametrize("count", [7, 8, 9, 12])
+def test_a_long_line_is_drawn_in_parts(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one line still, whether a newline ends it or not, and memory is bounded."""
+    monkeypatch.setattr(heatmap, "LONGEST_LINE", 4)
+    line = [("a", 0.0)] * count
+    *lines, _ = heated(monkeypatch, *line, ("\n", 0.0), ("b", 0.0))
+    assert lines == ["a" * count, "b"]
+    *lines, _ = heated(monkeypatch, *line)
+    assert lines == ["a" * count]

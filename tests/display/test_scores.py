@@ -2,20 +2,15 @@
 
 import json
 import re
-from base64 import b64decode
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from screens import LN_2, SCORE
+from screens import LN_2, SCORE, any_bytes, bytes_of, is_utf_8
 
 from charrnn.config import SamplingConfig
 from charrnn.display.scores import (
-    char_rows,
     context_json,
     context_table,
-    line_rows,
     sample_json,
     score_json,
     score_so_far,
@@ -23,7 +18,7 @@ from charrnn.display.scores import (
 )
 from charrnn.sampling.generate import Sample
 from charrnn.scoring.context import ContextScore
-from charrnn.scoring.reports import CharScore, Score
+from charrnn.scoring.reports import Score
 
 FIGURES = {
     "chars": 1000,
@@ -33,6 +28,7 @@ FIGURES = {
     "bits_per_byte": pytest.approx(2000 / 1200),
     "perplexity": pytest.approx(4.0),
     "unknown_chars": 3,
+    "unknown_bits": pytest.approx(120.0),
     "seconds": 0.5,
     "chars_per_second": 2000,
 }
@@ -54,7 +50,7 @@ def test_a_score_as_lines() -> None:
         "perplexity": "4.000",
         "characters": "1,000",
         "bytes": "1,200",
-        "unknown characters": "3",
+        "unknown characters": "3, charged 40.00 bits each",
         "time": "0.5 s, 2,000 characters/s, parallel streams",
         "model": "runs/a",
     }
@@ -80,13 +76,14 @@ def test_a_byte_models_figures_are_per_byte_and_come_once() -> None:
 
 def test_several_scores_and_their_total() -> None:
     """Two texts may have one name."""
-    scores = [("t", SCORE), ("t", Score(3000, 3000, 0.0, 1, 1.5))]
+    scores = [("t", SCORE), ("t", Score(3000, 3000, 0.0, 1, 40 * LN_2, 1.5))]
     head, *rows = score_table(scores, "runs/a", "char", one_pass=True).splitlines()
     assert head.split()[-2:] == ["unknown", "source"]
     assert [row.split() for row in rows] == [
         ["2.0000", "1.6667", "1.3863", "4.000", "1,000", "1,200", "3", "t"],
         ["0.0000", "0.0000", "0.0000", "1.000", "3,000", "3,000", "1", "t"],
         ["0.5000", "0.4762", "0.3466", "1.414", "4,000", "4,200", "4", "total"],
+        ["unknown", "characters,", "charged", "40.00", "bits", "each"],
         ["2.0", "s,", "2,000", "characters/s,", "one", "pass"],
         ["model", "runs/a"],
     ]
@@ -118,15 +115,6 @@ def test_a_context_curve_of_a_model_that_is_never_surprised() -> None:
     assert "0.0000" in context_table([ContextScore(0, 0.0, 0.0)], 0, "char")
 
 
-def bytes_of(row: dict[str, Any], key: str) -> bytes:
-    """Returns the bytes of a text in JSON."""
-    text = row[key]
-    return text.encode() if row["encoding"] == "utf-8" else b64decode(text, validate=True)
-
-
-any_bytes = st.one_of(st.binary(max_size=9), st.text("aé\ufffd", max_size=9).map(str.encode))
-
-
 @settings(deadline=None)
 @given(any_bytes, any_bytes, any_bytes)
 @example(b"\xff", b"", b"")
@@ -142,37 +130,3 @@ def test_json_holds_exactly_the_bytes_as_text_if_it_is_any(
         assert [bytes_of(sample, key) for key in ("prompt", "text")] == [prompt, text]
         assert all(bytes_of(sample | {"stop": one}, "stop") == stop for one in sample["stop"])
         assert sample["encoding"] == ("utf-8" if is_utf_8(prompt, text, stop) else "base64")
-        line = json.loads(line_rows([(1.0, convert(text))], as_json=True))
-        assert bytes_of(line, "line") == text
-        assert line["encoding"] == ("utf-8" if is_utf_8(text) else "base64")
-
-
-def is_utf_8(*texts: bytes) -> bool:
-    return all(text.decode("utf-8", "ignore").encode() == text for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("symbol", "shown"),
-    [
-        ("a", "a"),
-        (" ", " "),
-        ("'", "'"),
-        ("漢", "漢"),
-        ("\t", r"\t"),
-        ("\n", r"\n"),
-        ("\r", r"\r"),
-        ("\\", r"\\"),
-        ("\x1b", r"\x1b"),
-        ("\u2028", r"\u2028"),
-        ("\udc80", r"\udc80"),
-        (65, "A"),
-        (10, r"\n"),
-        (92, r"\\"),
-        (0, r"\x00"),
-        (200, r"\xc8"),
-    ],
-)
-def test_a_row_has_five_fields_whatever_the_character(symbol: str | int, shown: str) -> None:
-    row = char_rows([CharScore(7, symbol, 3 * LN_2, 2, symbol)], as_json=False).removesuffix("\n")
-    assert row.split("\t") == ["7", shown, "3.0000", "2", shown]
-    assert len(row.splitlines()) == 1

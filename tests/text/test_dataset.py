@@ -23,7 +23,7 @@ from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, OptionError
 from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
-from charrnn.text import batches, spool
+from charrnn.text import batches, dataset, spool, survey
 from charrnn.text.batches import Batches
 from charrnn.text.chunks import Reader
 from charrnn.text.dataset import Dataset
@@ -203,6 +203,78 @@ def test_rare_characters_are_unknown_to_the_model(tmp_path: Path) -> None:
     assert run(resume(tmp_path, steps=4))[-1].step == 4
 
 
+# --- a text that changes while it is trained on
+
+
+@pytest.fixture
+def marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark every 500 symbols, of files that are read 300 bytes at a time."""
+    monkeypatch.setattr(survey, "MARK_CHARS", 500)
+    monkeypatch.setattr(dataset, "MARK_CHARS", 500)
+    read_in_blocks(monkeypatch, 300)
+
+
+def read_up_to_an_error(opened: Dataset) -> tuple[int, str]:
+    """Returns how many ids can be read, and the error that follows."""
+    count = 0
+    with pytest.raises(CorpusError) as raised:
+        for ids in opened.read():
+            count += len(ids)
+    return count, str(raised.value)
+
+
+@pytest.mark.usefixtures("marks")
+@pytest.mark.parametrize(
+    "config", [{}, {"unit": "byte"}, {"val_fraction": 0.2, "hold_out": "lines"}], ids=str
+)
+@pytest.mark.parametrize("place", [0, 499, 500, 3210, 5999])
+def test_a_change_in_place_is_noticed_before_it_is_read(
+    tmp_path: Path, config: dict[str, Any], place: int
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(COFFEE)
+    opened = dataset_of(path, block_chars=1024, **config)
+    assert sum(map(len, opened.read())) == 6000
+    path.write_text(COFFEE[:place] + "x" + COFFEE[place + 1 :])
+    count, message = read_up_to_an_error(opened)
+    assert f"{path}: the text has changed since training began" in message
+    assert "restore it, then --resume" in message
+    if "hold_out" not in config:
+        assert count == place // 500 * 500
+    path.write_text(COFFEE)
+    os.utime(path, (1, 1))  # the content counts, not the time
+    assert sum(map(len, opened.read())) == 6000
+
+
+@pytest.mark.usefixtures("marks")
+@pytest.mark.parametrize(("text", "count"), [(COFFEE[:5999], 5500), (COFFEE + "x", 6000)])
+def test_a_change_of_size_is_noticed(tmp_path: Path, text: str, count: int) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(COFFEE)
+    opened = dataset_of(path, block_chars=1024)
+    path.write_text(text)
+    assert read_up_to_an_error(opened)[0] == count
+
+
+@pytest.mark.usefixtures("marks")
+def test_a_run_on_a_text_that_changed_resumes_once_it_is_restored(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 200, "block_chars": 1024, "save_every": 30}
+    run(start(tmp_path / "one", **options))
+    trainer = start(tmp_path, **options)
+    path = tmp_path / "text.txt"
+    with pytest.raises(CorpusError, match=r"text.txt: the text has changed since training began"):
+        for event in trainer.events():
+            if event.step == 100:
+                path.write_text(COFFEE.replace("coffee", "tea__y"))
+    path.write_text(COFFEE)
+    run(resume(tmp_path))
+    one, again = (
+        parse((f / "runs/text/training.safetensors").read_bytes())[1]
+        for f in (tmp_path / "one", tmp_path)
+    )
+    assert same(one, again)
+
+
 # --- texts without an end
 
 
@@ -213,7 +285,7 @@ class Endless:
         self._text = text.encode()
         self.taken = 0
 
-    def read1(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes:
         start = self.taken % len(self._text)
         self.taken += size
         return (self._text * (size // len(self._text) + 2))[start : start + size]
@@ -238,13 +310,46 @@ def test_a_text_without_end_is_trained_on_as_it_comes(
     run(trainer, after(500))
     assert 500 * 64 < endless.taken < 500 * 64 + 3 * 4096 + 5000
     copy = (tmp_path / "run" / "stdin.txt").read_bytes()
-    assert copy == Endless(COFFEE + "☃\r\n").read1(len(copy))
+    assert copy == Endless(COFFEE + "☃\r\n").read(len(copy))
     line_ends = copy.count(b"\r\n") if "unit" not in options else 0  # all that was read
     wanted = f"Windows line ends read as newlines: {line_ends} (first in standard input); "
     assert [note.split("--")[0] for note in trainer.late_notes] == [wanted] * (line_ends > 0)
     monkeypatch.setattr(sys, "stdin", None)
-    again = resuming.resume(tmp_path / "run" / "training.safetensors", {})
-    assert run(again)[-1].step == 600
+    path = tmp_path / "run" / "training.safetensors"
+    state = checkpoint.load(path).training_state
+    assert (state["kept_bytes"], state["corpus_chars"]) == (len(copy), None)
+    (tmp_path / "run" / "stdin.txt").write_bytes(copy[:-1])
+    with pytest.raises(CorpusError, match=r"stdin.txt: cut short"):
+        resuming.resume(path, {})
+    (tmp_path / "run" / "stdin.txt").write_bytes(b"x" + copy[1:])
+    with pytest.raises(CorpusError, match=r"stdin.txt: another text than the run has read"):
+        resuming.resume(path, {})
+    (tmp_path / "run" / "stdin.txt").write_bytes(copy)
+    assert run(resuming.resume(path, {}))[-1].step == 600
+    assert checkpoint.load(path).training_state["kept_bytes"] == len(copy)
+
+
+def test_a_copy_is_on_the_disk_before_a_save_that_counts_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 20_000)
+    read_in_blocks(monkeypatch, 5000)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Endless(COFFEE)))
+    training = {"steps": 600, "batch_size": 4, "seq_len": 16, "save_every": 50}
+    model = {"hidden_size": 4, "num_layers": 1}
+    request = Request(["-"], tmp_path, "run", DataConfig(unit="byte"), training, model)
+    trainer = starting.start(request)
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    run(trainer, after(1))
+    first_save = next(i for i, name in enumerate(flushed) if "training" in name)
+    assert "stdin.txt" in flushed[:first_save]
 
 
 def test_a_text_without_end_needs_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,9 +173,7 @@ def test_lines_of_a_text_without_end_cannot_be_held_out(
     tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "SPOOL_BYTES", 1000)
-    monkeypatch.setattr(
-        sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=b"ab\n".__mul__))
-    )
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=b"ab\n".__mul__)))
     with pytest.raises(OptionError, match="standard input has not ended, so none of its"):
         Dataset.open(["-"], DataConfig(hold_out="lines", **options), lambda: tmp_path)
 

@@ -198,5 +198,5 @@ def test_standard_input_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     def fail(_: int) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=fail)))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=fail)))
     assert error_of("-").startswith("standard input: cannot be read: Input/output error: ")

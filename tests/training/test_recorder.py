@@ -206,7 +206,8 @@ def test_the_best_model_is_kept_for_the_next_save(
 ) -> None:
     """The best is that of step 10; what is written later is still that one."""
     score = scores(1.0, 2.0, 3.0)
-    full = iter([False, True, True, False])  # untrained; best; best at the first save; then written
+    # untrained; best; best at the first save; then written; with what is usual of its lines
+    full = iter([False, True, True, False, False])
     Disk(monkeypatch, lambda _, name: name == "model.safetensors" and next(full))
     options: dict[str, Any] = {"steps": 30, "eval_every": 10, "save_every": 12}
     events = run(start(tmp_path, score=score, **options))

@@ -12,18 +12,20 @@ import pytest
 import torch
 from clocks import Clock
 from numpy_model import NumpyModel
-from scored import score_of
+from scored import lines_of, score_of
 from small_runs import COFFEE, after, history, resume, run, same, saved_tensors, scores, start
 from texts import SENTENCE
 from torch import nn
 
-from charrnn.errors import TrainingError
+from charrnn.errors import CheckpointError, TrainingError
 from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
+from charrnn.text.lines import split_lines
 from charrnn.training import learner
 from charrnn.training.events import Finished, RolledBack, Stepped
 from charrnn.training.optimizer import AdamW
 from charrnn.training.schedule import learning_rate
+from charrnn.training.trainer import Trainer
 
 # --- learning
 
@@ -55,6 +57,24 @@ def test_the_validation_figure_is_what_scoring_the_model_gives(tmp_path: Path, u
     tail = COFFEE.encode()[int(0.7 * len(COFFEE)) :].decode()
     nats = score_of(Scorer(model.model, model.vocabulary), [tail]).nats_per_char
     assert len(tail) > 1500 and nats == pytest.approx(finished.val_nats_per_char, rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_the_model_keeps_what_is_usual_of_held_out_lines(tmp_path: Path, unit: str) -> None:
+    """Also if training is interrupted; nothing if there is no such line."""
+    for folder, way in (("whole", {}), ("cut", {"stop": lambda: True})):
+        trainer = start(tmp_path / folder, steps=30, unit=unit, val_fraction=0.3)
+        *_, finished = trainer.events(**way)
+        assert isinstance(finished, Finished)
+        model = checkpoint.load(finished.model_path)
+        tail = COFFEE.encode()[int(0.7 * len(COFFEE)) :]
+        scorer = Scorer(model.model, model.vocabulary)
+        scored = lines_of(scorer, split_lines([tail if unit == "byte" else tail.decode()]))
+        bits = [line.bits_per_char for line in scored]
+        assert model.held_out_lines == (len(bits), pytest.approx(max(bits), abs=1e-4))
+    *_, finished = run(start(tmp_path / "none", val_fraction=0.0))
+    assert isinstance(finished, Finished)
+    assert checkpoint.load(finished.model_path).held_out_lines is None
 
 
 class Spy:
@@ -174,6 +194,109 @@ def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
 
     functional = SimpleNamespace(cross_entropy=wrong)
     monkeypatch.setattr(learner, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
+
+
+class Diverging:
+    """Makes the loss NaN the first time that some steps are made, as if the text had done it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch = monkeypatch
+
+    def __call__(self, trainer: Trainer, *steps: int) -> Trainer:
+        rest, right = set(steps), nn.functional.cross_entropy
+
+        def wrong(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            step = trainer.schedule.progress.step + 1
+            factor = math.nan if step in rest else 1.0
+            rest.discard(step)
+            return right(logits, targets) * factor
+
+        functional = SimpleNamespace(cross_entropy=wrong)
+        self._patch.setattr(learner, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
+        return trainer
+
+
+@pytest.fixture
+def diverging(monkeypatch: pytest.MonkeyPatch) -> Diverging:
+    return Diverging(monkeypatch)
+
+
+COUNTED: dict[str, Any] = {"steps": 60, "eval_every": 10, "dropout": 0.3}
+
+
+@pytest.mark.parametrize("save_every", [None, 8])
+def test_a_run_that_counting_limits_rolls_back_to_a_step_that_counting_decides(
+    tmp_path: Path, diverging: Diverging, save_every: int | None
+) -> None:
+    """So two seeded runs are the same, however often the clock lets them save."""
+    steps = []
+    for name, save_every_s in (("rare", 1e9), ("often", 0.01), ("odd", 0.37)):
+        options = {**COUNTED, "save_every": save_every, "save_every_s": save_every_s}
+        events = run(diverging(start(tmp_path / name, **options), 27, 45))
+        steps.append([event.step for event in events if isinstance(event, RolledBack)])
+    assert steps == [[24, 40] if save_every else [20, 40]] * 3
+    for name in ("often", "odd"):
+        for file in ("model", "training"):
+            one, other = (saved_tensors(tmp_path / folder, file) for folder in ("rare", name))
+            assert same(one, other), (name, file)
+
+
+@pytest.mark.parametrize("stop", [1, 9, 10, 25, 26, 40, 59])
+def test_a_run_resumed_before_it_diverges_rolls_back_to_the_same_step(
+    tmp_path: Path, diverging: Diverging, stop: int
+) -> None:
+    one, cut = tmp_path / "one", tmp_path / "cut"
+    options = {**COUNTED, "save_every_s": 0.01}
+    run(diverging(start(one, **options), 27, 45))
+    run(diverging(start(cut, **options), 27, 45), after(stop))
+    assert saved_step(cut) == stop or stop > 27
+    run(diverging(resume(cut), *(step for step in (27, 45) if step > saved_step(cut))))
+    for file in ("model", "training"):
+        assert same(saved_tensors(one, file), saved_tensors(cut, file))
+
+
+def saved_step(folder: Path) -> int:
+    saved = checkpoint.load(folder / "runs/text/training.safetensors")
+    step: int = saved.training_state["progress"]["step"]
+    return step
+
+
+def test_a_training_file_keeps_the_step_to_return_to_if_it_is_another(tmp_path: Path) -> None:
+    def kept(folder: Path) -> set[str]:
+        return {name for name in saved_tensors(folder) if name.startswith("rollback.")}
+
+    run(start(tmp_path, **COUNTED), after(20))
+    once = saved_tensors(tmp_path).keys()
+    assert kept(tmp_path) == {f"rollback.{name}" for name in once if "rollback" not in name}
+    run(resume(tmp_path))
+    assert kept(tmp_path) == set(), "it ends with an evaluation"
+    budget = {"steps": None, "max_time": 1000.0, "eval_every": 10}
+    run(start(tmp_path / "budget", **budget), after(15))
+    assert kept(tmp_path / "budget") == set()
+
+
+def test_a_training_file_without_that_step_resumes(tmp_path: Path, diverging: Diverging) -> None:
+    """As those of earlier versions."""
+    run(start(tmp_path, **COUNTED), after(15))
+    path = tmp_path / "runs/text/training.safetensors"
+    saved = checkpoint.load(path)
+    del saved.training_state["rollback"]
+    saved.tensors = {k: v for k, v in saved.tensors.items() if not k.startswith("rollback.")}
+    checkpoint.save(path, saved)
+    events = run(diverging(resume(tmp_path), 18))
+    assert [event.step for event in events if isinstance(event, RolledBack)] == [15]
+    assert events[-1].step == 60
+
+
+@pytest.mark.parametrize("name", ["state", "layers.0.b", "average.output.b_y", "random_state"])
+def test_a_step_to_return_to_that_is_not_whole_is_named(tmp_path: Path, name: str) -> None:
+    run(start(tmp_path, **COUNTED), after(15))
+    path = tmp_path / "runs/text/training.safetensors"
+    saved = checkpoint.load(path)
+    del saved.tensors[f"rollback.{name}"]
+    checkpoint.save(path, saved)
+    with pytest.raises(CheckpointError, match=f"not a whole training file .*{name}"):
+        resume(tmp_path)
 
 
 def test_a_nan_loss_rolls_back_to_the_last_save(

@@ -1,0 +1,90 @@
+"""The options of a training, declared once: what the model is, how it learns, when it stops.
+
+An option that is not set is ``None`` here: the defaults live in :mod:`charrnn.config`.
+"""
+
+from typing import Annotated, Any
+
+from charrnn import config
+from charrnn.cli.declaring import MODEL, RUN, STOP, TRAINING, counting, flag, naming_run, option
+from charrnn.cli.values import seconds, steps_or_seconds
+from charrnn.config import ModelConfig, TrainingConfig
+
+M, T = ModelConfig, TrainingConfig
+
+# of a new model
+
+HiddenSize = Annotated[
+    int | None,
+    counting(MODEL, "Units of each hidden state; --max-time may choose another.", M.hidden_size),
+]
+NumLayers = Annotated[int | None, option(MODEL, "Layers of the equation.", M.num_layers)]
+Nonlinearity = Annotated[
+    config.Nonlinearity | None, option(MODEL, "The equation's f.", M.nonlinearity)
+]
+Dropout = Annotated[
+    float | None,
+    option(MODEL, "Share of each layer's outputs set to 0 in training.", "by the number of epochs"),
+]
+InitFrom = Annotated[str | None, naming_run(MODEL, "Start from this model's weights.")]
+KeepCharacters = Annotated[
+    bool, flag(MODEL, "keep-characters", "Keep the characters of --init-from that the text lacks.")
+]
+
+# of training
+
+BatchSize = Annotated[
+    int | None,
+    counting(TRAINING, "Streams of text read side by side; fitted to small texts.", T.batch_size),
+]
+SeqLen = Annotated[
+    int | None,
+    counting(TRAINING, "Characters of a stream per update; gradients reach no further.", T.seq_len),
+]
+LearningRate = Annotated[
+    float | None,
+    option(TRAINING, "Peak learning rate; chosen lower for a long training.", T.learning_rate),
+]
+GradClip = Annotated[
+    float | None, option(TRAINING, "Clip the gradient to this norm; 0: no clipping.", T.grad_clip)
+]
+WeightDecay = Annotated[
+    float | None, option(TRAINING, "AdamW's weight decay, of matrices only.", T.weight_decay)
+]
+TrainingSeed = Annotated[
+    int | None, option(TRAINING, "Seed of the initial weights and of dropout.", T.seed)
+]
+EvalEvery = Annotated[
+    int | None, counting(TRAINING, "Steps between evaluations.", "by the text's size")
+]
+Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
+MaxTime = Annotated[
+    float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")
+]
+Steps = Annotated[int | None, counting(STOP, "Stop after N updates.")]
+MORE_EPOCHS = f"up to {config.ENOUGH_EPOCHS} to reach {config.DEFAULT_MIN_STEPS:,} steps"
+Epochs = Annotated[
+    float | None,
+    option(STOP, "Stop after N passes over the text.", f"{config.DEFAULT_EPOCHS}; {MORE_EPOCHS}"),
+]
+Patience = Annotated[
+    int | None, counting(STOP, "Stop after N evaluations without a new best; 0: never.", T.patience)
+]
+
+# of a run
+
+Name = Annotated[str | None, naming_run(RUN, "The run's name.", "the source's")]
+Resume = Annotated[
+    bool, flag(RUN, "resume", "Resume a run exactly where it stopped; without --name the newest.")
+]
+SaveEvery = Annotated[
+    Any,
+    option(
+        RUN,
+        "Time (30s, 5m) or steps (500) between saves.",
+        f"{T.save_every_s:.0f}s",
+        parser=steps_or_seconds,
+        metavar="TIME|STEPS",
+    ),
+]
+Quiet = Annotated[bool, flag(RUN, "quiet", "Print nothing but errors.")]

@@ -331,10 +331,8 @@ def commanded(path: Path, dice: random.Random) -> int:
     failed = started(path) if dice.random() < 0.3 else 0
     for command in dice.sample(COMMANDS, 4):
         kind, *args = command.split()
-        with limited():
-            done = CliRunner().invoke(
-                app, [*args, "--threads", "1", "--model", str(path)], input=TEXT
-            )
+        words = [*args, "--threads", "1", "--model", str(path)]
+        done = patiently(lambda words=words: CliRunner().invoke(app, words, input=TEXT))
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise AssertionError(command) from done.exception
         notes = done.stderr.splitlines()
@@ -377,9 +375,10 @@ def started(path: Path) -> int:
     return 0
 
 
-def resumed(path: Path, _: random.Random) -> int:
-    """Resumes a training for some steps; returns 0, as it raises what goes wrong."""
-    trainer = patiently(lambda: resume(path, {}))
+def resumed(path: Path, dice: random.Random) -> int:
+    """Resumes a training for some steps, or to its end; returns 0, as it raises what goes wrong."""
+    changes = {"steps": 1} if dice.random() < 0.3 else {}  # at its end already
+    trainer = patiently(lambda: resume(path, changes))
 
     def some_steps() -> None:
         steps = itertools.count(1)

@@ -423,7 +423,7 @@ def main(path: Path, seed: int, count: int) -> dict[str, Any]:
         (path.parent / "1stdin.txt").symlink_to("/etc/passwd")
         os.mkfifo(path.parent / "2stdin.txt")
     signal.signal(signal.SIGPROF, too_slow)
-    for _ in range(12):  # loads all that is loaded late
+    for _ in range(8):  # loads all that is loaded late
         use(path, dice)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + MORE_MEMORY_BYTES

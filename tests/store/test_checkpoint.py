@@ -431,7 +431,7 @@ def test_a_model_that_memory_cannot_hold_is_refused(tmp_path: Path) -> None:
     header["__metadata__"] = texts
     path = tmp_path / "m"
     write_sparse(path, header, 8 + len(json.dumps(header)) + offset)
-    with pytest.raises(TooLargeError, match="reading it needs at least 2,1.. GB of memory"):
+    with pytest.raises(TooLargeError, match=r"reading it needs at least 2,1.. GB of memory"):
         load(path)
 
 

@@ -21,7 +21,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from charrnn.store.checkpoint import load
 from charrnn.training.resume import resume
 from charrnn.training.start import Request, start
 
+T = TypeVar("T")
 MORE_MEMORY_BYTES = 2**27
 SECONDS = 1.0  # of the processor
 # what json.dumps does not write, by what stands for it
@@ -54,7 +55,7 @@ NUMBERS = [
 TEXTS = [
     *("", "x", "xy", "\0", "\n", "\ud800", "\udc80", "\ufffd", "char", "byte", "tanh", "relu"),
     *("lf", "keep", "lines", "strict", "surrogateescape", "utf-7", "utf-16", "idna", "hex", "meta"),
-    *("cuda", "stdin.txt", "/dev/zero", "/etc/passwd", "../x", "..", "-", "hf:x", "x" * 10**6),
+    *("cuda", "stdin.txt", "/dev/zero", "/etc/passwd", "../x", "..", "-", "x" * 10**6),
     *("I64", "F16", "BOOL", "9" * 5000, "[" * 5000),
 ]
 VALUES: list[Any] = [
@@ -283,14 +284,21 @@ def too_slow(*_: object) -> None:
     raise TooSlowError
 
 
-@contextlib.contextmanager
-def limited() -> Iterator[None]:
-    """Gives what it does a second of the processor."""
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+def patiently(work: Callable[[], T]) -> T:
+    """Gives some work a second of the processor.
+
+    Slow is only what is so three times: a busy system counts seconds in which another one worked.
+    """
+    for attempt in range(3):
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        try:
+            return work()
+        except TooSlowError:
+            if attempt == 2:
+                raise
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    raise AssertionError("three attempts")
 
 
 def strict(text: str) -> Any:
@@ -318,15 +326,13 @@ COMMANDS = [
 ]
 
 
-def commanded(path: Path) -> int:
-    """Gives a model to every command; returns how many ended with a named error."""
-    failed = 0
-    for command in COMMANDS:
+def commanded(path: Path, dice: random.Random) -> int:
+    """Gives a model to some commands; returns how many ended with a named error."""
+    failed = started(path) if dice.random() < 0.3 else 0
+    for command in dice.sample(COMMANDS, 4):
         kind, *args = command.split()
-        with limited():
-            done = CliRunner().invoke(
-                app, [*args, "--threads", "1", "--model", str(path)], input=TEXT
-            )
+        words = [*args, "--threads", "1", "--model", str(path)]
+        done = patiently(lambda words=words: CliRunner().invoke(app, words, input=TEXT))
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise AssertionError(command) from done.exception
         notes = done.stderr.splitlines()
@@ -341,7 +347,7 @@ def commanded(path: Path) -> int:
         else:
             words = done.stdout.lower().split() if "eval" in command else []
             assert not {"nan", "inf", "-inf"} & set(words), (command, done.stdout)
-    return failed + started(path)
+    return failed
 
 
 def started(path: Path) -> int:
@@ -350,11 +356,14 @@ def started(path: Path) -> int:
     text = path.parent / "text.txt"
     text.write_text(TEXT.replace("\ud55c", "") * 2, encoding="utf-8")
     steps = {"steps": 2, "batch_size": 2, "seq_len": 8, "eval_every": 1}
+
+    def begin() -> None:
+        request = Request([str(text)], folder, "r", training=steps, init_from=load(path))
+        for _ in start(request).events():
+            pass
+
     try:
-        with limited():
-            request = Request([str(text)], folder, "r", training=steps, init_from=load(path))
-            for _ in start(request).events():
-                pass
+        patiently(begin)
     except CharrnnError as error:
         assert "\n" not in str(error), error
         return 1
@@ -366,15 +375,18 @@ def started(path: Path) -> int:
     return 0
 
 
-def resumed(path: Path) -> int:
-    """Resumes a training for some steps; returns 0, as it raises what goes wrong."""
-    steps = itertools.count(1)
-    with limited():
-        trainer = resume(path, {})
+def resumed(path: Path, dice: random.Random) -> int:
+    """Resumes a training for some steps, or to its end; returns 0, as it raises what goes wrong."""
+    changes = {"steps": 1} if dice.random() < 0.3 else {}  # at its end already
+    trainer = patiently(lambda: resume(path, changes))
+
+    def some_steps() -> None:
+        steps = itertools.count(1)
+        for _ in trainer.events(stop=lambda: next(steps) >= 4):
+            pass
+
     try:
-        with limited():
-            for _ in trainer.events(stop=lambda: next(steps) >= 4):
-                pass
+        patiently(some_steps)
     except CharrnnError as error:
         assert "\n" not in str(error), error
         return 1
@@ -402,7 +414,7 @@ def main(path: Path, seed: int, count: int) -> dict[str, Any]:
     for file in (MODEL_FILE, path.name):
         shutil.copy(path.with_name(file), folder)
     path = folder / path.name
-    use: Callable[[Path], int] = resumed if training else commanded
+    use: Callable[[Path, random.Random], int] = resumed if training else commanded
     os.environ["FORCE_COLOR"], os.environ["TERM"] = "1", "xterm-256color"
     model = path.with_name(MODEL_FILE).read_bytes()
     data, dice = path.read_bytes(), random.Random(seed)
@@ -411,7 +423,8 @@ def main(path: Path, seed: int, count: int) -> dict[str, Any]:
         (path.parent / "1stdin.txt").symlink_to("/etc/passwd")
         os.mkfifo(path.parent / "2stdin.txt")
     signal.signal(signal.SIGPROF, too_slow)
-    use(path)  # loads all that is loaded late
+    for _ in range(8):  # loads all that is loaded late
+        use(path, dice)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + MORE_MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -432,11 +445,10 @@ def main(path: Path, seed: int, count: int) -> dict[str, Any]:
             path.with_name(MODEL_FILE).write_bytes(hostile)
         kept = path.read_bytes()
         try:
-            with limited():
-                weights = load(path).model.weights
+            weights = patiently(lambda: load(path).model.weights)
             if mutation in DAMAGES and any(not np.array_equal(weights[k], whole[k]) for k in whole):
                 other.append(f"{i} {mutation.__name__}: other weights were believed")
-            failed += use(path)
+            failed += use(path, dice)
             read += 1
         except CharrnnError as error:
             refused += 1

@@ -18,7 +18,6 @@ D = V for i = 0 and D = H above, and these metadata, all strings:
 :mod:`charrnn.training.learner` names.
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -33,7 +32,7 @@ import safetensors.numpy
 
 from charrnn import system
 from charrnn.config import ModelConfig, Newlines
-from charrnn.errors import CharrnnError, CheckpointError, reason, remedy
+from charrnn.errors import CharrnnError, CheckpointError, TooLargeError, reason, remedy
 from charrnn.fields import typed
 from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward
 from charrnn.model.memory import check_room
@@ -139,8 +138,6 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
         CheckpointError: It is missing, damaged, or no model of this format.
         TooLargeError: It needs more memory than there is.
     """
-    with contextlib.suppress(OSError, ValueError):  # which opening it names
-        check_room(path.stat().st_size, f"{path}: reading it", "close other programs")
     try:
         # once: a training may replace the file at any moment
         with _open(path) if folder is None else folder.open(path.name, follow=True) as stream:
@@ -148,6 +145,7 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
             metadata = header.metadata
             config = _read_config(metadata)
             check_tensors(header, config, training="training_state" in metadata)
+            check_room(header.body_bytes, f"{path}: reading it", "close other programs")
             stream.seek(0)
             tensors = safetensors.numpy.load(stream.read())
         if metadata.pop("checksum", None) != _checksum(metadata, tensors):
@@ -167,6 +165,8 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
         raise CheckpointError(
             f"{path}: cannot be read: {reason(error)}: {remedy(error, 'check the path')}"
         ) from None
+    except TooLargeError:
+        raise
     except (CharrnnError, safetensors.SafetensorError, KeyError) as error:
         # safetensors' KeyError is a type of tensor that NumPy lacks
         why = reason(error) if isinstance(error, CharrnnError) else NOT_SAFETENSORS

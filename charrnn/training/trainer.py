@@ -287,10 +287,10 @@ class Trainer:
     def _score_lines(self) -> None:
         """Completes the best model by what is usual of the validation text's lines."""
         best = self.recorder.load_model()
+        if best.vocabulary.symbols != self.vocabulary.symbols:
+            return  # somebody has put another model there
         scorer = Scorer(best.model, best.vocabulary)
-        if "held_out_lines" not in best.provenance and (
-            usual := usual_of_lines(scorer, self._val_ids)
-        ):
+        if not best.held_out_lines and (usual := usual_of_lines(scorer, self._val_ids)):
             self.recorder.complete_model(best, held_out_lines=usual)
 
     def _attempt(self, write: Callable[..., None], *args: Any) -> Iterator[SaveFailed]:

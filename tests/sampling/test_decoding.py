@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from small_samples import config
 
 from charrnn.config import SamplingConfig
+from charrnn.errors import OverflowedError
 from charrnn.sampling.decoding import Floats, draw, draw_one, sample_seeds, weights
 
 few = settings(deadline=None, max_examples=100)
@@ -117,10 +118,21 @@ def test_no_chance_draws_what_is_excluded(point: float) -> None:
         assert both.tolist() == [alone, alone]
 
 
-def test_of_logits_that_are_no_numbers_a_symbol_is_drawn() -> None:
-    logits = np.full((2, 3), np.nan)
-    assert draw_one(logits[0], config(), 0.5) in (0, 1, 2)
-    assert set(draw(logits, config(), np.array([0.0, 0.9])).tolist()) <= {0, 1, 2}
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"temperature": 0.0}, {"top_k": 1}, {"top_k": 2}, {"top_p": 0.9}, {"min_p": 0.1}],
+)
+@pytest.mark.filterwarnings("error")
+def test_of_logits_that_are_nan_or_infinite_nothing_is_drawn(
+    odd: float, options: dict[str, Any]
+) -> None:
+    logits = np.array([[0.0, 1.0, 2.0], [0.0, odd, 2.0]], np.float32)
+    assert draw_one(logits[0], config(**options), 0.5) in (1, 2)
+    with pytest.raises(OverflowedError, match="numbers grow until they overflow"):
+        draw_one(logits[1], config(**options), 0.5)
+    with pytest.raises(OverflowedError):
+        draw(logits, config(**options), np.array([0.0, 0.9]))
 
 
 @few

@@ -387,7 +387,7 @@ def ruined(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("ruined")
 @pytest.mark.parametrize("val_fraction", [0.0, 0.1])
 def test_weights_that_are_nan_are_never_kept(tmp_path: Path, val_fraction: float) -> None:
-    with pytest.raises(TrainingError, match="the weights are NaN or infinite, after 5 rollbacks"):
+    with pytest.raises(TrainingError, match=r"weights are NaN or infinite, .*, after 5 rollbacks"):
         run(start(tmp_path, val_fraction=val_fraction, steps=1))
     for file in ("model", "training"):
         checkpoint.load(tmp_path / "runs" / "text" / f"{file}.safetensors")

@@ -104,7 +104,7 @@ def test_an_error_of_standard_output_has_its_own_remedy(monkeypatch: pytest.Monk
         raise OSError(5, "Input/output error")
 
     buffer = SimpleNamespace(write=refuse, flush=lambda: None)
-    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=buffer))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=buffer, isatty=lambda: False))
     monkeypatch.setattr("charrnn.cli.shell._discard_stdout", lambda: None)
     with pytest.raises(CharrnnError, match="written: Input/output error: write to another place"):
         write("text")
@@ -125,7 +125,7 @@ def test_a_non_blocking_reader_gets_every_byte(monkeypatch: pytest.MonkeyPatch) 
     )
     text = "".join(map(str, range(100_000)))
     with open(sender, "wb") as buffer:
-        monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=buffer))
+        monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=buffer, isatty=lambda: False))
         for start in range(0, len(text), 200_000):
             write(text[start : start + 200_000])
     while block := os.read(receiver, 2**16):

@@ -20,10 +20,12 @@ from typing import Any
 
 import torch
 from faults import READING, Call, Fault, watched
+from numpy_model import parse
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE
 from charrnn.errors import CheckpointError
 from charrnn.store import checkpoint
+from charrnn.store.opened import HISTORY_FILE
 from charrnn.training.resume import resume
 from charrnn.training.start import Request, start
 from charrnn.training.trainer import Trainer
@@ -105,6 +107,18 @@ def storm(runs: Path, seed: int, kills: int) -> dict[str, object]:
         pass
     _, status = os.waitpid(child, 0)
     return {"status": status, "steps_at_kills": steps_at_kills}
+
+
+def traces(run: Path) -> dict[str, Any]:
+    """Returns what must be the same, however often a run was killed."""
+    lines = map(json.loads, (run / HISTORY_FILE).read_text().splitlines())
+    evals = [line | {"elapsed_s": 0} for line in lines if line["event"] == "eval"]
+    tensors = {
+        f"{file}: {name}": tensor
+        for file in (MODEL_FILE, TRAINING_FILE)
+        for name, tensor in parse((run / file).read_bytes())[1].items()
+    }
+    return {"evals": evals, "tensors": tensors}
 
 
 # --- the end at each call

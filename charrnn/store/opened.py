@@ -102,7 +102,8 @@ class RunFolder:
                     os.unlink(self._path / LOCK_FILE)
         self.is_locked = False
         if descriptor is not None:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # all that was written is closed and flushed
+                os.close(descriptor)
 
     def __enter__(self) -> "RunFolder":
         return self

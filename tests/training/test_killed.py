@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy_model import parse
+from killed import traces
 from texts import DATA
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE
@@ -47,25 +47,12 @@ def storm(folder: Path, kills: int) -> list[int]:
     return steps
 
 
-def files_of(folder: Path) -> dict[str, Any]:
-    """Returns what must be the same, however often a run was killed."""
-    run = folder / "runs" / "text"
-    lines = map(json.loads, (run / "history.jsonl").read_text().splitlines())
-    evals = [line | {"elapsed_s": 0} for line in lines if line["event"] == "eval"]
-    tensors = {
-        f"{file}: {name}": tensor
-        for file in (MODEL_FILE, TRAINING_FILE)
-        for name, tensor in parse((run / file).read_bytes())[1].items()
-    }
-    return {"evals": evals, "tensors": tensors}
-
-
 def test_a_storm_of_kills_changes_nothing(tmp_path: Path) -> None:
     storm(tmp_path / "calm", kills=0)
     steps = storm(tmp_path / "killed", kills=30)
     assert steps == sorted(steps), "a save was lost"
     assert len(set(steps)) > 10, "the kills were no storm"
-    calm, killed = (files_of(tmp_path / name) for name in ("calm", "killed"))
+    calm, killed = (traces(tmp_path / name / "runs" / "text") for name in ("calm", "killed"))
     assert calm["evals"] == killed["evals"]
     assert calm["tensors"].keys() == killed["tensors"].keys()
     for name, tensor in calm["tensors"].items():

@@ -1,0 +1,312 @@
+"""A soak: ``python soak.py [--hours H] [--seed S] [--quick]``; prints its figures as JSON.
+
+Trainings of many settings are killed again and again, with a reader beside them all the time and
+the disk full now and then, and must end with the bits of the undisturbed one. Between them every
+system call of a save fails once, and damaged models, trainings, tables and texts are read. The exit
+code is 1 if anything was lost, wrongly refused, left over, or had no name.
+"""
+
+import argparse
+import contextlib
+import json
+import lzma
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from faults import each_call_failing
+from killed import in_a_child, traces
+
+from charrnn.config import MODEL_FILE, TRAINING_FILE, DataConfig, TrainingConfig
+from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.store import checkpoint
+from charrnn.training.learner import Diverged, Learner
+from charrnn.training.resume import resume
+from charrnn.training.schedule import learning_rate
+from charrnn.training.start import Request, start
+
+HERE = Path(__file__).parent
+COFFEE = (HERE.parent / "data" / "coffee.txt").read_text(encoding="utf-8")[:9000]
+STEPS, DIVERGES_AT = 500, 137
+FULL_AT_BYTES = 2000  # then a disk is full: no save fits
+FULL, NAMED, UNNAMED = 0.1, 3, 4  # share of children with a full disk; their exit codes
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained, and how."""
+
+    name: str
+    sources: tuple[str, ...] = ("text.txt",)
+    data: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+    diverges: bool = False
+
+
+SETTINGS = [
+    Setting("plain", training={"save_every": 7}),
+    Setting("by the clock", model={"dropout": 0.2}),
+    Setting("bytes", data={"unit": "byte"}, training={"save_every": 13}),
+    Setting("rows", ("rows.jsonl",), {"column": "text"}),
+    Setting("folder", ("folder", "folder/*.txt"), {"hold_out": "lines"}),
+    Setting("read anew", data={"block_chars": 2000}, training={"save_every": 7}),
+    Setting("standard input", ("-",), model={"dropout": 0.2}),
+    Setting("compressed", ("text.txt.xz",), {"min_count": 9}, model={"nonlinearity": "relu"}),
+    Setting("another text", more={"val_source": "other.txt"}, model={"num_layers": 2}),
+    Setting("diverges", training={"eval_every": 29}, diverges=True),
+    Setting("budget", training={"steps": None, "max_time": 3.0}),
+]
+
+
+def write_texts(folder: Path) -> None:
+    """Writes what the settings name."""
+    (folder / "text.txt").write_text(COFFEE)
+    (folder / "other.txt").write_text(COFFEE[::-1])
+    (folder / "text.txt.xz").write_bytes(lzma.compress(COFFEE.encode()))
+    rows = (json.dumps({"text": line, "n": len(line)}) for line in COFFEE.split("\n"))
+    (folder / "rows.jsonl").write_text("\n".join(rows))
+    (folder / "folder").mkdir()
+    for i in range(3):
+        (folder / "folder" / f"{i}.txt").write_text(COFFEE[3000 * i :][:3000])
+
+
+def train(folder: Path, setting: Setting, full: bool, pipe: int) -> None:
+    """Trains to the end, in a child; writes a byte at each step."""
+
+    def stop() -> bool:
+        os.write(pipe, b".")
+        return False
+
+    if full:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_AT_BYTES, resource.RLIM_INFINITY))
+    try:
+        with contextlib.ExitStack() as stack:
+            if setting.diverges:
+                stack.enter_context(patch.object(Learner, "update", diverging(Learner.update)))
+            for _ in trainer_of(folder, setting).events(stop):
+                pass
+    except CharrnnError as error:
+        os.write(pipe, f"{error}".encode())
+        os._exit(NAMED)
+    except BaseException:
+        os.write(pipe, traceback.format_exc().encode())
+        os._exit(UNNAMED)
+
+
+def diverging(update: Callable[..., float]) -> Callable[..., float]:
+    """Returns an update that fails at a step until the learning rate is lower."""
+
+    def wrong(learner: Learner, batch: Any, lr: float) -> float:
+        usual = learning_rate(TrainingConfig(steps=STEPS), DIVERGES_AT / STEPS)
+        if learner.optimizer.updates == DIVERGES_AT and lr > 0.6 * usual:
+            raise Diverged("the loss is nan")
+        return update(learner, batch, lr)
+
+    return wrong
+
+
+def trainer_of(folder: Path, setting: Setting) -> Any:
+    """Returns the training that was begun in a folder, or a new one."""
+    if (folder / "run" / TRAINING_FILE).exists():
+        return resume(folder / "run" / TRAINING_FILE, {})
+    texts = folder.parent
+    if setting.sources == ("-",):
+        os.dup2(os.open(texts / "text.txt", os.O_RDONLY), 0)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    named = [s if s == "-" else str(texts / s) for s in setting.sources]
+    more = {key: str(texts / name) for key, name in setting.more.items()}
+    training: dict[str, Any] = {"batch_size": 4, "seq_len": 16, "eval_every": 11, "patience": 0}
+    training |= {"steps": STEPS, "save_every_s": 0.05, **setting.training}
+    model = {"hidden_size": 8, "num_layers": 1, **setting.model}
+    data = DataConfig(**setting.data)
+    return start(Request(named, folder, "run", data, training, model, **more))
+
+
+class Soak:
+    """What was done, and what went wrong."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.dice = folder, random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    def kill_again_and_again(self, setting: Setting, number: int) -> None:
+        """Trains undisturbed, and disturbed; compares them."""
+        calm, disturbed = (self.folder / f"{number}-{name}" for name in ("calm", "killed"))
+        self.train_to_the_end(calm, setting, often=False)
+        self.train_to_the_end(disturbed, setting, often=True)
+        self.counts["trainings"] += 1
+        left = {path.name for path in (disturbed / "run").iterdir()}
+        if left - {"stdin.txt"} != {MODEL_FILE, TRAINING_FILE, "history.jsonl"}:
+            self.wrong.append(f"{setting.name}: left over: {sorted(left)}")
+        if "max_time" not in setting.training:
+            one, other = traces(calm / "run"), traces(disturbed / "run")
+            same = one["evals"] == other["evals"] and one["tensors"].keys() == (
+                other["tensors"].keys()
+            )
+            if not same or not all(
+                np.array_equal(tensor, other["tensors"][name])
+                for name, tensor in one["tensors"].items()
+            ):
+                self.wrong.append(f"{setting.name}: other bits ({disturbed})")
+                return  # it is kept
+            shutil.rmtree(disturbed)
+        shutil.rmtree(calm)
+
+    def train_to_the_end(self, folder: Path, setting: Setting, *, often: bool) -> None:
+        """Trains until it is done; if ``often``, killed many times before."""
+        while True:
+            full = often and self.dice.random() < FULL
+            child, pipe = in_a_child(partial(train, folder, setting, full))
+            said = b""
+            for _ in range(self.dice.randrange(1, 40) if often else 10**9):
+                if not (news := os.read(pipe, 1 if often else 2**16)):
+                    break
+                said += news
+            else:
+                os.kill(child, signal.SIGKILL)
+                self.counts["kills"] += 1
+            while news := os.read(pipe, 2**16):
+                said += news
+            os.close(pipe)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            self.counts["full disks"] += full
+            if code == 0:
+                return
+            if code != -signal.SIGKILL and not (full and code == NAMED):
+                self.wrong.append(f"{setting.name}: {said.decode(errors='replace').lstrip('.')}")
+                if code != NAMED:
+                    return
+            self.check_what_was_saved(folder / "run", setting)
+
+    def check_what_was_saved(self, run: Path, setting: Setting) -> None:
+        """Reads what a killed training left, as the next one would."""
+        for name in (TRAINING_FILE, MODEL_FILE):
+            try:
+                if (run / name).exists():
+                    checkpoint.load(run / name)
+            except CharrnnError as error:
+                self.wrong.append(f"{setting.name}: after a kill: {error}")
+
+    def let_each_call_fail(self) -> None:
+        """Saves a model, with each of the save's system calls failing once."""
+        path = self.folder / "one" / MODEL_FILE
+        model, files = checkpoint.load(path), sorted(path.parent.iterdir())
+
+        def save() -> None:
+            model.provenance["step"] += 1
+            checkpoint.save(path, model)
+
+        save()
+        for call, error in each_call_failing(save):
+            self.counts["failed calls"] += 1
+            if error is not None and not isinstance(error, CheckpointError):
+                self.wrong.append(f"{call}: {error!r}")
+            after = checkpoint.load(path).provenance["step"]
+            now = model.provenance["step"]
+            lost = after != now if error is None else after not in (now, now - 1)
+            if lost or sorted(path.parent.iterdir()) != files:
+                self.wrong.append(f"{call}: lost or left over")
+            save()
+
+    def read_damaged(self, count: int) -> None:
+        """Reads damaged models, trainings, and tables, in processes of their own."""
+        for script, target, share in (
+            ("fuzzed.py", self.folder / "one" / MODEL_FILE, 0.25),
+            ("fuzzed.py", self.folder / "one" / TRAINING_FILE, 0.25),
+            ("damaged.py", self.folder / "damaged", 0.5),
+        ):
+            target.parent.mkdir(exist_ok=True)
+            if script == "damaged.py":
+                target.mkdir()
+            arguments = [str(target), str(self.dice.randrange(10**6)), str(int(count * share))]
+            done = subprocess.run(
+                [sys.executable, str(HERE / script), *arguments],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            if done.returncode:
+                self.wrong.append(f"{script}: {done.returncode}: {done.stderr[-2000:]}")
+                continue
+            result = json.loads(done.stdout)
+            self.counts["damaged files refused"] += result["refused"]
+            self.counts["damaged files read"] += result["read"]
+            self.wrong += result["other"]
+            for folder in (self.folder / "one").glob("fuzzed-*"):
+                shutil.rmtree(folder)
+            shutil.rmtree(self.folder / "damaged", ignore_errors=True)
+
+
+def read_for_ever(folder: Path, pipe: int) -> None:
+    """Reads all models and trainings again and again, in a child; writes a byte for each."""
+    while True:
+        for path in folder.glob("*/run/*.safetensors"):
+            try:
+                checkpoint.load(path)
+            except CheckpointError as error:
+                if path.exists():  # if not, its folder was removed at the end of a training
+                    with (folder / "refused.txt").open("a") as stream:
+                        stream.write(f"{error}\n")
+            os.write(pipe, b".")
+
+
+def main(hours: float, seed: int, *, quick: bool) -> dict[str, Any]:
+    """Soaks for some hours, in whole rounds; if ``quick``, once with few settings and files."""
+    torch.set_num_threads(1)
+    end_s = time.monotonic() + 3600 * hours
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    soak, number = Soak(folder, seed), 0
+    write_texts(folder)
+    soak.train_to_the_end(folder / "first", SETTINGS[0], often=False)
+    shutil.copytree(folder / "first" / "run", folder / "one")
+    reader, pipe = in_a_child(partial(read_for_ever, folder))
+    os.set_blocking(pipe, False)
+    while True:
+        for setting in soak.dice.sample(SETTINGS, 3) if quick else SETTINGS:
+            number += 1
+            soak.kill_again_and_again(setting, number)
+            with contextlib.suppress(BlockingIOError):
+                while news := os.read(pipe, 2**16):
+                    soak.counts["reads"] += len(news)
+        soak.let_each_call_fail()
+        soak.read_damaged(40 if quick else 2000)
+        print(f"{dict(soak.counts)} {soak.wrong}", file=sys.stderr, flush=True)
+        if quick or time.monotonic() > end_s:
+            break
+    os.kill(reader, signal.SIGKILL)
+    os.waitpid(reader, 0)
+    refused = folder / "refused.txt"
+    if refused.exists():
+        soak.wrong += refused.read_text().splitlines()
+    if not soak.wrong:
+        shutil.rmtree(folder)
+    return {**soak.counts, "wrong": soak.wrong}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true")
+    result = main(**vars(parser.parse_args()))
+    print(json.dumps(result))
+    sys.exit(bool(result["wrong"]))

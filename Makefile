@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+HOURS  ?= 1
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test check soak bench clean
 
 help:  ## List all targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +39,9 @@ check: $(READY)  ## Check format, lint and types, run all tests with coverage
 	$(BIN)/mypy
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
+
+soak: $(READY)  ## Kill, read, damage for an hour (HOURS=0.5: for half of one)
+	$(BIN)/python tests/soak.py --hours $(HOURS)
 
 bench: $(READY)  ## Measure speed against torch's own RNN
 	$(BIN)/python -m tests.bench

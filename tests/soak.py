@@ -22,7 +22,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ from charrnn.training.start import Request, start
 
 HERE = Path(__file__).parent
 COFFEE = (HERE.parent / "data" / "coffee.txt").read_text(encoding="utf-8")[:9000]
-STEPS, DIVERGES_AT = 500, 137
+STEPS, QUICK_STEPS = 500, 60  # of a training
 FULL_AT_BYTES = 2000  # then a disk is full: no save fits
 FULL, NAMED, UNNAMED = 0.1, 3, 4  # share of children with a full disk; their exit codes
 
@@ -59,6 +59,7 @@ class Setting:
     model: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     diverges: bool = False
+    steps: int = STEPS
 
 
 SETTINGS = [
@@ -72,7 +73,7 @@ SETTINGS = [
     Setting("compressed", ("text.txt.xz",), {"min_count": 9}, model={"nonlinearity": "relu"}),
     Setting("another text", more={"val_source": "other.txt"}, model={"num_layers": 2}),
     Setting("diverges", training={"eval_every": 29}, diverges=True),
-    Setting("budget", training={"steps": None, "max_time": 3.0}),
+    Setting("budget", training={"steps": None, "max_time": 1.0}),
 ]
 
 
@@ -100,7 +101,8 @@ def train(folder: Path, setting: Setting, full: bool, pipe: int) -> None:
     try:
         with contextlib.ExitStack() as stack:
             if setting.diverges:
-                stack.enter_context(patch.object(Learner, "update", diverging(Learner.update)))
+                wrong = diverging(Learner.update, setting.steps)
+                stack.enter_context(patch.object(Learner, "update", wrong))
             for _ in trainer_of(folder, setting).events(stop):
                 pass
     except CharrnnError as error:
@@ -111,12 +113,13 @@ def train(folder: Path, setting: Setting, full: bool, pipe: int) -> None:
         os._exit(UNNAMED)
 
 
-def diverging(update: Callable[..., float]) -> Callable[..., float]:
-    """Returns an update that fails at a step until the learning rate is lower."""
+def diverging(update: Callable[..., float], steps: int) -> Callable[..., float]:
+    """Returns an update that fails a third of the way until the learning rate is lower."""
+    wrong_at = steps // 3
+    usual = learning_rate(TrainingConfig(steps=steps), wrong_at / steps)
 
     def wrong(learner: Learner, batch: Any, lr: float) -> float:
-        usual = learning_rate(TrainingConfig(steps=STEPS), DIVERGES_AT / STEPS)
-        if learner.optimizer.updates == DIVERGES_AT and lr > 0.6 * usual:
+        if learner.optimizer.updates == wrong_at and lr > 0.6 * usual:
             raise Diverged("the loss is nan")
         return update(learner, batch, lr)
 
@@ -134,7 +137,7 @@ def trainer_of(folder: Path, setting: Setting) -> Any:
     named = [s if s == "-" else str(texts / s) for s in setting.sources]
     more = {key: str(texts / name) for key, name in setting.more.items()}
     training: dict[str, Any] = {"batch_size": 4, "seq_len": 16, "eval_every": 11, "patience": 0}
-    training |= {"steps": STEPS, "save_every_s": 0.05, **setting.training}
+    training |= {"steps": setting.steps, "save_every_s": 0.05, **setting.training}
     model = {"hidden_size": 8, "num_layers": 1, **setting.model}
     data = DataConfig(**setting.data)
     return start(Request(named, folder, "run", data, training, model, **more))
@@ -270,7 +273,7 @@ def read_for_ever(folder: Path, pipe: int) -> None:
 
 
 def main(hours: float, seed: int, *, quick: bool) -> dict[str, Any]:
-    """Soaks for some hours, in whole rounds; if ``quick``, once with few settings and files."""
+    """Soaks for some hours, in whole rounds; if ``quick``, one short round of few settings."""
     torch.set_num_threads(1)
     end_s = time.monotonic() + 3600 * hours
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
@@ -281,9 +284,10 @@ def main(hours: float, seed: int, *, quick: bool) -> dict[str, Any]:
     reader, pipe = in_a_child(partial(read_for_ever, folder))
     os.set_blocking(pipe, False)
     while True:
-        for setting in soak.dice.sample(SETTINGS, 3) if quick else SETTINGS:
+        for setting in SETTINGS[::3] if quick else SETTINGS:
             number += 1
-            soak.kill_again_and_again(setting, number)
+            steps = QUICK_STEPS if quick else STEPS
+            soak.kill_again_and_again(replace(setting, steps=steps), number)
             with contextlib.suppress(BlockingIOError):
                 while news := os.read(pipe, 2**16):
                     soak.counts["reads"] += len(news)

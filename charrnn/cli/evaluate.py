@@ -1,6 +1,7 @@
 """``charrnn eval``: scores texts."""
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import forms, options
@@ -48,12 +49,9 @@ def evaluate(
 
     Examples: charrnn eval book.txt; charrnn eval access.log --per-line | sort -rn | head
     """
-    if per_line + per_char + heatmap + context_curve > 1:
-        raise OptionError("--per-line, --per-char, --heatmap, --context-curve: give one of them")
-    if not per_line and (end or threshold is not None):
-        raise OptionError(f"{'--end' if end else '--threshold'}: goes with --per-line")
-    if threshold == "auto" and (end or carry):
-        raise OptionError("--threshold auto: it is of lines alone: leave --end and --carry out")
+    asked = {"--per-line": per_line, "--per-char": per_char, "--heatmap": heatmap}
+    _check_form(asked | {"--context-curve": context_curve})
+    _check_lines(threshold, per_line=per_line, end=end, carry=carry)
     if heatmap:
         _check_heatmap(as_json)
     # an invalid byte is one more unknown character
@@ -105,6 +103,19 @@ def evaluate(
     else:
         form = forms.WholeTexts(scorer, str(loaded.path), as_json=as_json)
     forms.score_all(form, corpora, scorer.start, carry=carry)
+
+
+def _check_form(asked: Mapping[str, bool]) -> None:
+    if sum(asked.values()) > 1:
+        raise OptionError(f"{', '.join(asked)}: give one of them")
+
+
+def _check_lines(threshold: float | str | None, *, per_line: bool, end: bool, carry: bool) -> None:
+    """Refuses what means nothing without ``--per-line``, or does not go together."""
+    if not per_line and (end or threshold is not None):
+        raise OptionError(f"{'--end' if end else '--threshold'}: goes with --per-line")
+    if threshold == "auto" and (end or carry):
+        raise OptionError("--threshold auto: it is of lines alone: leave --end and --carry out")
 
 
 def _usual_of_lines(loaded: "Checkpoint") -> float:

@@ -1,16 +1,22 @@
 """``charrnn sample``: continues prompts."""
 
 import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from charrnn.cli import options
 from charrnn.cli.shell import end_with_clean_up, named_errors, prompt_bytes, text_output, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
-from charrnn.config import SamplingConfig
+from charrnn.config import OnUnknown, SamplingConfig
 from charrnn.display.console import note
 from charrnn.display.scores import sample_json
 from charrnn.errors import OptionError
 from charrnn.store.folder import find_run
+
+if TYPE_CHECKING:
+    from charrnn.sampling.generate import Sample
+    from charrnn.store.checkpoint import Checkpoint
 
 
 @named_errors("close other programs, or name a smaller --model")
@@ -74,12 +80,7 @@ def sample(
     network, vocabulary = loaded.model, loaded.vocabulary
     drawn = samples(network, vocabulary, texts, config, on_unknown)
     if as_json:
-        from charrnn.scoring.reports import continuation_bits
-        from charrnn.scoring.scorer import Scorer
-
-        scorer = Scorer(network, vocabulary, on_unknown=on_unknown)
-        for one, bits in continuation_bits(scorer, drawn):
-            write(sample_json(one, bits, config, str(loaded.path)))
+        _write_json(drawn, loaded, config, on_unknown)
         return
     with text_output() as write_text:
         if prompts is not None:
@@ -95,6 +96,17 @@ def sample(
             for number, one in enumerate(drawn):
                 before = (separator, shown) if number else ()
                 write_text(*before, one.text)
+
+
+def _write_json(
+    drawn: "Iterable[Sample]", loaded: "Checkpoint", config: SamplingConfig, on_unknown: OnUnknown
+) -> None:
+    from charrnn.scoring.reports import continuation_bits
+    from charrnn.scoring.scorer import Scorer
+
+    scorer = Scorer(loaded.model, loaded.vocabulary, on_unknown=on_unknown)
+    for one, bits in continuation_bits(scorer, drawn):
+        write(sample_json(one, bits, config, str(loaded.path)))
 
 
 def _prompts(file: str) -> list[str]:

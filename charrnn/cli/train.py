@@ -88,9 +88,9 @@ def train(
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
     check(data | model | training)
+    _check_validation(val_source, val_fraction, split)
     if keep_characters and not init_from:
         raise OptionError("--keep-characters: goes with --init-from")
-    _check_validation(val_source, val_fraction, split)
     if resume:
         _check_resume(sources or [], name, init_from, val_source)
     elif not sources:
@@ -104,12 +104,10 @@ def train(
         with Bar(shown=not quiet) as bar:
             watch = partial(_show_reading, bar)
             if resume:
-                run = name or (sources[0] if sources else None)
-                path = find_run(runs, run, TRAINING_FILE)
+                path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
                 trainer = resume_run(path, data | model | training, watch)
                 set_training_threads(trainer.config.threads)
             else:
-                weights = checkpoint.load(find_run(runs, init_from)) if init_from else None
                 request = Request(
                     sources=sources or [],
                     runs=runs,
@@ -118,7 +116,7 @@ def train(
                     training=training,
                     model=model,
                     val_source=val_source,
-                    init_from=weights,
+                    init_from=checkpoint.load(find_run(runs, init_from)) if init_from else None,
                     keep_characters=keep_characters,
                 )
                 trainer = start(request, watch)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from charrnn.config import Unit
+from charrnn.config import ModelConfig, TrainingConfig, Unit
 
 if TYPE_CHECKING:
     from charrnn.model.forward import Forward
@@ -25,6 +25,23 @@ class RunSummary:
     batch_size: int  # B
     seq_len: int  # T
     unit: Unit
+
+    @classmethod
+    def of(
+        cls, folder: Path, model: ModelConfig, training: TrainingConfig, chars: float
+    ) -> "RunSummary":
+        """Returns the summary of settings that were fitted to ``chars`` characters."""
+        return cls(
+            folder=folder,
+            chars=chars,
+            symbols=model.vocab_size,
+            hidden_size=model.hidden_size,
+            num_layers=model.num_layers,
+            parameters=model.parameter_count(),
+            batch_size=training.batch_size,
+            seq_len=training.seq_len,
+            unit=model.unit,
+        )
 
 
 @dataclass(frozen=True)

@@ -69,18 +69,8 @@ class Trainer:
             steps, len(self._val_ids), chars_per_step
         )
         self.schedule = Schedule(config, steps, eval_every, progress, clock)
-        model = learner.model.config
-        self.summary = RunSummary(
-            folder=recorder.folder,
-            chars=dataset.train_chars + dataset.val_chars,
-            symbols=model.vocab_size,
-            hidden_size=model.hidden_size,
-            num_layers=model.num_layers,
-            parameters=model.parameter_count(),
-            batch_size=batches.batch_size,
-            seq_len=batches.seq_len,
-            unit=model.unit,
-        )
+        chars = dataset.train_chars + dataset.val_chars
+        self.summary = RunSummary.of(recorder.folder, learner.model.config, config, chars)
 
     @property
     def folder(self) -> Path:

@@ -115,7 +115,17 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     if checkpoint.training_state:
         metadata["training_state"] = json.dumps(checkpoint.training_state)
     metadata["checksum"] = _checksum(metadata, tensors)
-    return safetensors.numpy.save(tensors, metadata)
+    return _in_order(safetensors.numpy.save(tensors, metadata))
+
+
+def _in_order(data: bytes) -> bytes:
+    """Returns a file with its metadata sorted: safetensors writes them in an order of chance."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

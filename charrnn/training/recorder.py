@@ -129,7 +129,6 @@ class Recorder:
             **self._provenance,
             "step": progress.step,
             "train_chars_read": progress.chars,
-            "elapsed_s": round(progress.elapsed_s, 3),
             "val_nats_per_char": nats,
             "versions": VERSIONS,
         }

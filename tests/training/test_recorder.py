@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clocks import Clock
 from numpy_model import NumpyModel
 from small_runs import (
     COFFEE,
@@ -407,3 +408,13 @@ def test_before_the_first_update_there_is_something_to_use(tmp_path: Path) -> No
     events.close()
     checkpoint.load(tmp_path / "runs" / "text" / "model.safetensors")
     assert run(resume(tmp_path))[-1].step == 20
+
+
+def test_nothing_in_a_model_depends_on_the_clock(tmp_path: Path) -> None:
+    """Two seeded runs of steps write the same bytes, however long they take."""
+    models = []
+    for tick_s in (0.01, 7.0):
+        trainer = start(tmp_path, clock=Clock(tick_s), eval_every=7, val_fraction=0.3)
+        run(trainer)
+        models.append((trainer.folder / "model.safetensors").read_bytes())
+    assert models[0] == models[1]

@@ -72,22 +72,19 @@ class _Begun:
         if self._size > LONG:
             joined = self._joined()
             self._long = self._long or LongLine()
-            # the last symbol may be a carriage return that goes with the line's end
-            self._long.add(joined[:-1])
-            self._parts, self._size = [joined[-1:]], 1
+            self._long.add(joined)
+            self._parts, self._size = [joined[:0]], 0
 
-    def end(self, suffix: Any = None) -> Line:
-        """Returns the line, without a suffix."""
+    def end(self) -> Line:
+        """Returns the line."""
         last: Piece = self._joined()
-        if suffix is not None:
-            last = last.removesuffix(suffix)
         if self._long is None:
             return last
         self._long.add(last)
         return self._long
 
     def __bool__(self) -> bool:
-        return any(self._parts)
+        return self._long is not None or any(self._parts)
 
     def _joined(self) -> Any:
         return self._parts[0][:0].join(self._parts)  # of the parts' own type
@@ -96,21 +93,20 @@ class _Begun:
 def split_lines(pieces: Iterable[Piece]) -> Iterator[list[Line]]:
     """Yields a text's lines without their ends: all that a piece completes, as soon as it does.
 
-    Only a line feed ends a line; a carriage return before it goes with it.
+    Only a line feed ends a line. A carriage return is text, as in the whole text: if Windows line
+    ends are read as newlines, the pieces have none of them any more.
 
     Raises:
         CorpusError: A long line cannot be kept.
     """
     begun: _Begun | None = None
     for piece in pieces:
-        as_bytes = isinstance(piece, bytes)
-        line_feed, carriage_return = (b"\n", b"\r") if as_bytes else ("\n", "\r")
-        first, *others = piece.split(line_feed)  # type: ignore[arg-type]
+        line_feed: Any = b"\n" if isinstance(piece, bytes) else "\n"
+        first, *others = piece.split(line_feed)
         begun = begun or _Begun(first[:0])
         begun.add(first)
         if others:
-            lines: list[Line] = [begun.end(carriage_return)]
-            lines += [line.removesuffix(carriage_return) for line in others[:-1]]  # type: ignore[arg-type]
+            lines = [begun.end(), *others[:-1]]
             begun = _Begun(others[-1])
             yield lines
     if begun:

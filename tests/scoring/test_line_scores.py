@@ -47,6 +47,21 @@ def test_a_line_is_a_text_of_its_own(unit: str, size: int, monkeypatch: pytest.M
         assert one.bits_per_char == pytest.approx(alone.bits_per_char if alone else 0.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@settings(deadline=None, max_examples=30)
+@given(text=st.text("ab\r\n", max_size=20), places=st.lists(st.integers(0, 99), max_size=4))
+def test_the_lines_of_a_text_and_the_whole_agree(unit: str, text: str, places: list[int]) -> None:
+    """With their ends, however the text is cut; a carriage return is scored in both."""
+    text += "\r\n"
+    vocabulary = Vocabulary.of_text("ab\r\n") if unit == "char" else Vocabulary.of_bytes()
+    scorer = Scorer(model_of(vocabulary), vocabulary)
+    pieces = [vocabulary.to_piece(piece) for piece in cut(text, places)]
+    whole, scored = score_of(scorer, pieces), list(split_lines(pieces))
+    scores = lines_of(scorer, scored, carry=True, end=True)
+    assert sum(one.chars for one in scores) == whole.chars
+    assert sum(one.nats for one in scores) == pytest.approx(whole.nats, abs=1e-3)
+
+
 @pytest.mark.parametrize("size", [1, 4, 100])
 def test_carried_lines_are_the_characters_of_one_text(size: int) -> None:
     """With what their newlines cost, they add up to the whole."""

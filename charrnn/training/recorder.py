@@ -6,6 +6,7 @@ the next save, the history's lines until the next flush.
 
 import contextlib
 import platform
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -94,10 +95,11 @@ class Recorder:
         return self.folder / MODEL_FILE
 
     def has(self, name: str) -> bool:
-        """Returns whether the run has a file."""
+        """Returns whether the run has a file, or a link; what no save can have made is none."""
+        status = None
         with contextlib.suppress(OSError):
-            return self._folder.status(name) is not None
-        return False
+            status = self._folder.status(name)
+        return status is not None and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode))
 
     def open_history(self, progress: Progress) -> None:
         """Opens the history, cut back to where training is.
@@ -154,11 +156,17 @@ class Recorder:
         """Returns the best model.
 
         Raises:
-            CheckpointError: It cannot be read.
+            CheckpointError: It cannot be read, so that the run has none.
         """
-        return checkpoint.load(self.folder / MODEL_FILE, self._folder)
+        try:
+            return checkpoint.load(self.folder / MODEL_FILE, self._folder)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}; the training is saved: with that file moved away, "
+                "charrnn train --resume writes its newest model"
+            ) from None
 
-    def complete_model(self, best: Checkpoint, **more: Any) -> None:
+    def complete_model(self, best: Checkpoint, more: Mapping[str, Any]) -> None:
         """Saves the best model again, with more in its provenance, JSON values.
 
         Raises:

@@ -135,7 +135,7 @@ class Trainer:
             except Diverged as error:
                 reason = None
                 yield from self._roll_back(str(error))
-        yield from self._attempt(self._score_lines)
+        yield from self._score_lines()
         progress = self.schedule.progress
         yield Finished(
             reason,
@@ -274,14 +274,14 @@ class Trainer:
                 f"{error}; what was saved before is whole: charrnn train --resume continues it"
             ) from None
 
-    def _score_lines(self) -> None:
-        """Completes the best model by what is usual of the validation text's lines."""
+    def _score_lines(self) -> Iterator[SaveFailed]:
+        """Completes the best model, which must be whole, by what is usual of held-out lines."""
         best = self.recorder.load_model()
         if best.vocabulary.symbols != self.vocabulary.symbols:
             return  # somebody has put another model there
         scorer = Scorer(best.model, best.vocabulary)
         if not best.held_out_lines and (usual := usual_of_lines(scorer, self._val_ids)):
-            self.recorder.complete_model(best, held_out_lines=usual)
+            yield from self._attempt(self.recorder.complete_model, best, {"held_out_lines": usual})
 
     def _attempt(self, write: Callable[..., None], *args: Any) -> Iterator[SaveFailed]:
         """Writes something; reports it if the disk refuses.

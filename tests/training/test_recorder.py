@@ -354,6 +354,48 @@ def test_a_model_that_is_removed_is_saved_again(tmp_path: Path) -> None:
     assert checkpoint.load(event.model_path).provenance["step"] == 20
 
 
+def no_file(path: Path, kind: str) -> None:
+    """Puts something in a file's place that cannot be read as one."""
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(path.name)
+    else:
+        path.write_bytes(b"damaged")
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "damaged"])
+def test_a_training_that_ends_without_a_model_is_an_error(tmp_path: Path, kind: str) -> None:
+    """Its words are true: the model is written again once the thing in its place is gone."""
+    trainer = start(tmp_path, steps=20, eval_every=10, score=scores(1.0, 2.0))
+    path = trainer.folder / "model.safetensors"
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: .*move.* away.*--resume"):
+        for event in trainer.events():
+            if event.step == 10 and isinstance(event, Evaluated):
+                no_file(path, kind)
+    path.rename(tmp_path / "away")
+    assert checkpoint.load(run(resume(tmp_path))[-1].model_path).provenance["step"] == 20
+
+
+def test_a_named_pipe_in_a_model_s_place_gives_way_to_a_model(tmp_path: Path) -> None:
+    trainer = start(tmp_path, steps=20, eval_every=10, score=scores(1.0, 2.0))
+    for event in trainer.events():
+        if event.step == 10 and isinstance(event, Evaluated):
+            no_file(trainer.folder / "model.safetensors", "pipe")
+    assert isinstance(event, Finished)
+    assert checkpoint.load(event.model_path).provenance["step"] == 20
+
+
+def test_what_was_saved_is_called_whole_only_if_it_is_there(tmp_path: Path) -> None:
+    trainer = start(tmp_path, steps=20)
+    no_file(trainer.folder / "training.safetensors", "folder")
+    with pytest.raises(CheckpointError, match=r"training\.safetensors: .*: move it away$"):
+        run(trainer)
+
+
 def test_a_folder_that_nobody_finds_again_is_a_named_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,7 +191,7 @@ def test_prompts_that_may_not_be_read_are_named(
 
     monkeypatch.setattr(compressed, "open", refuse, raising=False)
     error = fail("sample", "--prompts", "file", "--model", model)
-    assert error.startswith("charrnn: file: cannot be read: Permission denied: allow yourself")
+    assert error.startswith("charrnn: file: cannot be read: Permission denied: change the perm")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import selectors
 import shutil
 import sys
 from collections import namedtuple
@@ -17,7 +18,7 @@ from waiting import feeding_selector
 
 from charrnn.config import DataConfig
 from charrnn.errors import CheckpointError, CorpusError
-from charrnn.text import compressed, spool
+from charrnn.text import spool
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.spool import Spool, check_copy
@@ -98,7 +99,7 @@ def non_blocking_stdin(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
         else:
             os.close(sender)
 
-    monkeypatch.setattr(compressed.selectors, "DefaultSelector", feeding_selector(feed))
+    monkeypatch.setattr(selectors, "DefaultSelector", feeding_selector(feed))
 
 
 def read_by_spool(folder: Path) -> bytes:

@@ -8,6 +8,7 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -27,6 +28,7 @@ HoldOut = Literal["tail", "lines"]
 # what a run's folder holds, and marks it as one
 MODEL_FILE = "model.safetensors"  # its best model
 TRAINING_FILE = "training.safetensors"  # its last save
+COPY_FILE = re.compile(r"\d*stdin(\.\w+)+", re.ASCII)  # a source that can be read only once
 
 # a training without any limit ends after this many epochs, and at least this many steps
 DEFAULT_EPOCHS = 20

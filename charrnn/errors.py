@@ -93,26 +93,27 @@ _REMEDIES = {
     "ENOSPC": "free some space",
     "EDQUOT": "free some space of your quota",
     "EFBIG": "allow larger files (ulimit -f)",
-    "EACCES": "change the permissions of it or of its folder",
-    "EPERM": "change the permissions of it or of its folder",
+    "EACCES": "change the permissions of it or of its folder (chmod)",
+    "EPERM": "change the permissions of it or of its folder (chmod)",
     "EROFS": "mount the file system for writing",
     "ENAMETOOLONG": "choose a shorter name",
     "EMFILE": "allow more open files (ulimit -n)",
     "ENFILE": "end some other programs",
     "EIO": "check the disk",
-    "EISDIR": "move it away",
-    "ENXIO": "move it away",
 }
 _REMEDY_OF = {
     getattr(errno, name): remedy for name, remedy in _REMEDIES.items() if hasattr(errno, name)
 }
 
 
-def remedy(error: OSError, otherwise: str) -> str:
-    """Returns what helps against an error of the system.
+def refusal(where: object, what: str, error: Exception, otherwise: str) -> str:
+    """Returns the line for what the system refuses: where, what, why, and the remedy.
 
     Args:
-        error: what the system reported of a file or folder.
+        where: the file, folder or stream.
+        what: what cannot be done with it: "read", "written".
+        error: what the system reported.
         otherwise: what helps if the error itself does not tell.
     """
-    return _REMEDY_OF.get(error.errno or 0, otherwise)
+    remedy = _REMEDY_OF.get(getattr(error, "errno", None) or 0, otherwise)
+    return f"{where}: cannot be {what}: {reason(error)}: {remedy}"

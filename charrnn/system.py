@@ -1,9 +1,10 @@
-"""What systems do differently: opening a file, locking it, flushing it, where a folder is."""
+"""What systems do differently or by halves: opening, writing, locking, where a folder is."""
 
 import contextlib
 import errno
 import importlib
 import os
+import selectors
 import shlex
 import stat
 import subprocess
@@ -82,6 +83,22 @@ def write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def wait_until_readable(stream: Any) -> None:
+    """Waits until a non-blocking stream has more, or has ended."""
+    _wait(stream, selectors.EVENT_READ)
+
+
+def wait_until_writable(stream: Any) -> None:
+    """Waits until a non-blocking stream takes more."""
+    _wait(stream, selectors.EVENT_WRITE)
+
+
+def _wait(stream: Any, event: int) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, event)
+        selector.select()
 
 
 def flush(descriptor: int) -> None:

@@ -1,7 +1,7 @@
 """``charrnn eval``: scores texts."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import forms, options
@@ -15,6 +15,7 @@ from charrnn.store.folder import find_run
 
 if TYPE_CHECKING:
     from charrnn.store.checkpoint import Checkpoint
+    from charrnn.text.corpus import Corpus
 
 
 @named_errors("close other programs, or name a smaller --model")
@@ -49,8 +50,8 @@ def evaluate(
 
     Examples: charrnn eval book.txt; charrnn eval access.log --per-line | sort -rn | head
     """
-    asked = {"--per-line": per_line, "--per-char": per_char, "--heatmap": heatmap}
-    _check_form(asked | {"--context-curve": context_curve})
+    if per_line + per_char + heatmap + context_curve > 1:
+        raise OptionError("--per-line, --per-char, --heatmap, --context-curve: give one of them")
     _check_lines(threshold, per_line=per_line, end=end, carry=carry)
     if heatmap:
         _check_heatmap(as_json)
@@ -65,21 +66,16 @@ def evaluate(
     from charrnn.scoring.lines import LineScorer
     from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
-    from charrnn.text.settings import open_all
-    from charrnn.text.sources import STDIN
 
     end_with_clean_up()
     loaded = checkpoint.load(find_run(runs, model))
-    if not sources and sys.stdin is not None and sys.stdin.isatty():
-        note("reading standard input; end it with Ctrl-D")
     if model is None:
         note(f"model {loaded.path}")
     above = _usual_of_lines(loaded) if threshold == "auto" else threshold
     if end and loaded.vocabulary.newline_id is None:
         raise OptionError("--end: the model was trained on a text of one line: leave --end out")
     config = DataConfig(**{"unit": loaded.vocabulary.unit, "newlines": loaded.newlines} | data)
-    strict = "take --on-unknown charge" if on_unknown == "error" else "leave --encoding-errors out"
-    corpora = open_all(sources or [STDIN], config, advice=strict)
+    corpora = _open(sources, config, on_unknown)
     scorer = Scorer(
         loaded.model,
         loaded.vocabulary,
@@ -105,9 +101,15 @@ def evaluate(
     forms.score_all(form, corpora, scorer.start, carry=carry)
 
 
-def _check_form(asked: Mapping[str, bool]) -> None:
-    if sum(asked.values()) > 1:
-        raise OptionError(f"{', '.join(asked)}: give one of them")
+def _open(sources: Sequence[str] | None, config: DataConfig, on_unknown: str) -> "list[Corpus]":
+    """Returns a corpus of each source; without one, of standard input."""
+    from charrnn.text.settings import open_all
+    from charrnn.text.sources import STDIN
+
+    if not sources and sys.stdin is not None and sys.stdin.isatty():
+        note("reading standard input; end it with Ctrl-D")
+    strict = "take --on-unknown charge" if on_unknown == "error" else "leave --encoding-errors out"
+    return open_all(sources or [STDIN], config, advice=strict)
 
 
 def _check_lines(threshold: float | str | None, *, per_line: bool, end: bool, carry: bool) -> None:

@@ -21,11 +21,7 @@ from charrnn.cli.declaring import (
     naming_run,
     option,
 )
-from charrnn.cli.values import (
-    bits_or_auto,
-    delimiter,
-    utf8,
-)
+from charrnn.cli.values import bits_or_auto, delimiter, utf8
 from charrnn.config import DataConfig, OnUnknown, SamplingConfig
 
 D, S = DataConfig, SamplingConfig

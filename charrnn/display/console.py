@@ -7,9 +7,10 @@ the work.
 import contextlib
 import math
 import re
-import selectors
 import sys
 from typing import TYPE_CHECKING, Any
+
+from charrnn.system import wait_until_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,13 +78,6 @@ def write_waiting(stream: Any, data: bytes) -> None:
             wait_until_writable(stream)
         else:
             rest = rest[count:]
-
-
-def wait_until_writable(stream: Any) -> None:
-    """Waits until a non-blocking stream takes more."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_WRITE)
-        selector.select()
 
 
 def drawing_console() -> "Console | None":

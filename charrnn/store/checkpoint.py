@@ -32,7 +32,7 @@ import safetensors.numpy
 
 from charrnn import system
 from charrnn.config import ModelConfig, Newlines
-from charrnn.errors import CharrnnError, CheckpointError, TooLargeError, reason, remedy
+from charrnn.errors import CharrnnError, CheckpointError, TooLargeError, reason, refusal
 from charrnn.fields import typed
 from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward
 from charrnn.model.memory import check_room
@@ -172,9 +172,7 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file: check the path") from None
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read: {reason(error)}: {remedy(error, 'check the path')}"
-        ) from None
+        raise CheckpointError(refusal(path, "read", error, "check the path")) from None
     except TooLargeError:
         raise
     except (CharrnnError, safetensors.SafetensorError, KeyError) as error:

@@ -8,18 +8,16 @@ import re
 import stat
 from pathlib import Path
 
-from charrnn.config import MODEL_FILE, TRAINING_FILE
+from charrnn.config import COPY_FILE, MODEL_FILE, TRAINING_FILE
 from charrnn.errors import (
     CheckpointError,
     OptionError,
     RunBusyError,
     RunNotFoundError,
-    reason,
-    remedy,
+    refusal,
 )
 from charrnn.store.opened import HISTORY_FILE, LOCK_FILE, TEMPORARY, RunFolder
 
-_COPY = re.compile(r"\d*stdin(\.\w+)+")  # of a pipe
 _SAVED = re.compile("|".join(map(re.escape, (MODEL_FILE, TRAINING_FILE, HISTORY_FILE))))
 # what Windows takes for a device or cannot keep, with any ending
 _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])( *\..*)?", re.I)
@@ -66,9 +64,7 @@ def _make(path: Path) -> bool:
             raise CheckpointError(f"{path.parent}: not a folder: choose another --runs") from None
         return False
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be made: {reason(error)}: {remedy(error, 'choose another --runs')}"
-        ) from None
+        raise CheckpointError(refusal(path, "made", error, "choose another --runs")) from None
     with contextlib.suppress(CheckpointError, OSError), RunFolder(path.parent) as runs:
         runs.sync()
     return True
@@ -107,12 +103,12 @@ def _is_leftover(folder: RunFolder, name: str) -> bool:
     if name == HISTORY_FILE:  # it has no lines before the first save
         status = folder.status(name)
         return status is None or status.st_size == 0
-    return name == LOCK_FILE or any(known.fullmatch(name) for known in (TEMPORARY, _COPY))
+    return name == LOCK_FILE or any(known.fullmatch(name) for known in (TEMPORARY, COPY_FILE))
 
 
 def clear(folder: RunFolder) -> None:
     """Removes all that a training writes into its folder."""
-    folder.remove(TEMPORARY, _COPY, _SAVED)
+    folder.remove(TEMPORARY, COPY_FILE, _SAVED)
 
 
 class NewRun:
@@ -178,9 +174,7 @@ def _files(runs: Path, file: str, refusals: list[RunNotFoundError]) -> list[tupl
 
 
 def _unreadable(path: Path, error: OSError) -> RunNotFoundError:
-    return RunNotFoundError(
-        f"{path}: cannot be read: {reason(error)}: {remedy(error, 'check the path')}"
-    )
+    return RunNotFoundError(refusal(path, "read", error, "check the path"))
 
 
 def run_names(runs: Path, file: str = MODEL_FILE) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from charrnn import system
-from charrnn.errors import CheckpointError, reason, remedy
+from charrnn.errors import CheckpointError, refusal
 from charrnn.fields import read_json
 from charrnn.store.opened import HISTORY_FILE, RunFolder
 
@@ -36,10 +36,8 @@ class History:
         self._waiting: list[str] = []
 
     def _failed(self, what: str, error: OSError) -> CheckpointError:
-        return CheckpointError(
-            f"{self._folder.path / HISTORY_FILE}: cannot be {what}: {reason(error)}: "
-            f"{remedy(error, 'move it away')}"
-        )
+        path = self._folder.path / HISTORY_FILE
+        return CheckpointError(refusal(path, what, error, "move it away"))
 
     def _lines(self) -> Iterator[tuple[str, int, str]]:
         """Yields the event, the step and the text of each whole line."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charrnn import system
-from charrnn.errors import CheckpointError, RunBusyError, RunRemovedError, reason, remedy
+from charrnn.errors import CheckpointError, RunBusyError, RunRemovedError, refusal
 
 HISTORY_FILE = "history.jsonl"
 LOCK_FILE = ".lock"  # on Windows, which cannot lock a folder
@@ -50,9 +50,7 @@ class RunFolder:
             try:
                 self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             except OSError as error:
-                raise CheckpointError(
-                    f"{path}: cannot be opened: {reason(error)}: {remedy(error, 'check the path')}"
-                ) from None
+                raise CheckpointError(refusal(path, "opened", error, "check the path")) from None
 
     @property
     def place(self) -> Path | None:
@@ -213,10 +211,9 @@ class RunFolder:
                     os.unlink(self._at(temporary), dir_fd=self._descriptor)
 
     def _failed(self, name: str, error: OSError) -> CheckpointError:
-        return CheckpointError(
-            f"{self.path / name}: cannot be written: {reason(error)}: "
-            f"{remedy(error, 'choose another --runs')}"
-        )
+        in_the_way = error.errno in (errno.EISDIR, errno.ENXIO)  # a folder, a pipe or the like
+        otherwise = "move it away" if in_the_way else "choose another --runs"
+        return CheckpointError(refusal(self.path / name, "written", error, otherwise))
 
     def _new(self, name: str, mode: int) -> tuple[int, str]:
         """Makes a temporary file; returns its descriptor and its name."""

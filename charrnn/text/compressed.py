@@ -3,13 +3,13 @@
 import bz2
 import io
 import lzma
-import selectors
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
-from charrnn.errors import CorpusError, DamagedError, reason
+from charrnn.errors import CorpusError, DamagedError, reason, refusal
+from charrnn.system import wait_until_readable
 from charrnn.text.formats import compression
 
 READ_BYTES = 2**20  # at once, at most
@@ -122,9 +122,7 @@ def next_block(stream: io.RawIOBase, size: int) -> bytes:
     have made it so.
     """
     while (block := stream.read(size)) is None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(stream, selectors.EVENT_READ)
-            selector.select()
+        wait_until_readable(stream)
     return block
 
 
@@ -138,22 +136,13 @@ def plain_blocks(file: str) -> Iterator[bytes]:
         with open(file, "rb", 0) as stream:
             yield from iter(lambda: next_block(stream, READ_BYTES), b"")
     except (OSError, ValueError) as error:
-        advice = "check the path"
-        if isinstance(error, PermissionError):
-            advice = "allow yourself to read it (chmod)"
-        raise CorpusError(f"{file}: cannot be read: {reason(error)}: {advice}") from None
+        raise CorpusError(refusal(file, "read", error, "check the path")) from None
 
 
 def unreadable(name: str, error: Exception) -> DamagedError:
     """Returns the error of a file or folder that the system cannot read."""
-    return DamagedError(f"{name}: cannot be read: {reason(error)}: {remedy(error)}")
-
-
-def remedy(error: Exception) -> str:
-    """Returns what to do about a file or folder that cannot be read."""
-    if isinstance(error, PermissionError):
-        return "allow yourself to read it (chmod), or leave it out with --skip-damaged"
-    return "check the path and the disk"
+    skipped = ", or leave it out with --skip-damaged" if isinstance(error, PermissionError) else ""
+    return DamagedError(refusal(name, "read", error, "check the path and the disk") + skipped)
 
 
 def _decompressed(stream: io.RawIOBase, ending: str, size: int) -> Iterator[bytes]:

@@ -14,17 +14,25 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import UNIT_NAMES, DataConfig
-from charrnn.errors import CorpusError, OptionError
+from charrnn.errors import CorpusError
 from charrnn.text.chunks import Reader
 from charrnn.text.corpus import Corpus
 from charrnn.text.holdout import LinesHeldOut, corpus_of
 from charrnn.text.opening import Watch as Watch
-from charrnn.text.opening import keep_streams, read_validation, validation_corpus
+from charrnn.text.opening import (
+    advice_on_order,
+    first_notes,
+    first_pass,
+    keep_streams,
+    read_validation,
+    validation_corpus,
+    watching,
+)
 from charrnn.text.origin import Origin
 from charrnn.text.settings import refuse_unused
 from charrnn.text.sources import absolute, is_stream, plain_name
-from charrnn.text.spool import SPOOL_BYTES, check_copy
-from charrnn.text.survey import MARK_CHARS, Digest, Survey, digest, marked, survey, survey_start
+from charrnn.text.spool import check_copy
+from charrnn.text.survey import MARK_CHARS, Digest, digest, marked
 from charrnn.text.vocabulary import Ids, Piece, Vocabulary
 
 
@@ -114,10 +122,10 @@ class Dataset:
             other = None if val_source is None else validation_corpus(val_source, config)
             refuse_unused(config, [corpus, *([other] if other else [])])
             ended = all(copy.ended for copy in copies.values())
-            first_pass = _first_pass(corpus, watch, ended=ended)
-            vocabulary, notes = first_pass.vocabulary, _notes(corpus, first_pass)
-            if first_pass.is_sorted and other is None:
-                notes += _advice_on_order(corpus)
+            found = first_pass(corpus, watch, ended=ended)
+            vocabulary, notes = found.vocabulary, first_notes(corpus, found)
+            if found.is_sorted and other is None:
+                notes += advice_on_order(corpus)
             if extra is not None:
                 vocabulary = vocabulary.union(extra)
             validation, val_sha256 = None, ""
@@ -133,7 +141,7 @@ class Dataset:
             again = [
                 copies[i].path.name if i in copies else absolute(s) for i, s in enumerate(sources)
             ]
-            whole = first_pass.digest
+            whole = found.digest
             origin = Origin(config, again, whole.chars, whole.sha256, val_source, val_sha256)
             dataset = cls(
                 corpus, vocabulary, origin, digest=whole, validation=validation, notes=notes
@@ -156,7 +164,7 @@ class Dataset:
         """
         corpus, now = corpus_of(origin.paths(folder), origin.data_config), None
         if origin.corpus_chars is not None:
-            now = digest(corpus, _watching(corpus, watch))
+            now = digest(corpus, watching(corpus, watch))
             if (now.chars, now.sha256) != (origin.corpus_chars, origin.corpus_sha256):
                 same_size = now.chars == origin.corpus_chars
                 symbols = f"{UNIT_NAMES[origin.data_config.unit]}s"
@@ -248,44 +256,3 @@ class Dataset:
     def close(self) -> None:
         """Closes a source that may still send text."""
         self._corpus.close()
-
-
-def _watching(corpus: Corpus, watch: Watch) -> Callable[[int], None]:
-    return lambda size_bytes: watch(corpus.name, size_bytes, corpus.size_bytes)
-
-
-def _first_pass(corpus: Corpus, watch: Watch, *, ended: bool) -> Survey:
-    if ended:
-        return survey(corpus, _watching(corpus, watch))
-    if corpus.config.hold_out == "lines":
-        raise OptionError(
-            f"--split lines: {corpus.name} has not ended, so none of its lines can be held out: "
-            "leave --split out, and name another text with --val-source"
-        )
-    return survey_start(corpus)
-
-
-def _notes(corpus: Corpus, first_pass: Survey) -> list[str]:
-    notes = []
-    if first_pass.digest.chars is None:
-        notes.append(
-            f"more than {SPOOL_BYTES:,} bytes: trained on while it arrives, "
-            f"and kept in {corpus.files[0].path}"
-        )
-    else:
-        notes += corpus.notes
-    if first_pass.unknown_chars:
-        notes.append(
-            f"{first_pass.unknown_chars:,} characters of the text are unknown to the model"
-        )
-    return notes
-
-
-def _advice_on_order(corpus: Corpus) -> list[str]:
-    """Returns what to do about sorted lines, if the tail validates."""
-    if corpus.config.hold_out == "lines" or not corpus.config.val_fraction:
-        return []
-    return [
-        f"{corpus.name}: its lines are sorted, so it is the end of the alphabet that validates; "
-        "--split lines holds out lines from all of it instead"
-    ]

@@ -1,4 +1,4 @@
-"""Opens the texts of a training: pipes are kept, and refused from their start if they are no text.
+"""The texts of a training as they are read for the first time: kept, surveyed, or refused.
 
 The first bytes of a pipe are read as text before more is copied, since it may have no end.
 """
@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.config import UNIT_NAMES, DataConfig, TrainingConfig
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, OptionError
 from charrnn.text import spool
 from charrnn.text.corpus import Corpus
 from charrnn.text.formats import compression, kind_of, known_endings
 from charrnn.text.recognize import HEAD_BYTES
 from charrnn.text.sources import is_stream
 from charrnn.text.spool import STDIN_FILE, Spool
+from charrnn.text.survey import Survey, survey, survey_start
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 # called with a text's name, the bytes of UTF-8 read so far, and what tells how many there are
@@ -55,7 +56,7 @@ def keep_streams(
             ending = known_endings(source)
             copies[i] = copy = Spool(source, keep_in() / f"{i or ''}{STDIN_FILE}{ending or '.txt'}")
             on_error.callback(copy.close)
-            watched = _watching(copy, watch)
+            watched = watching(copy, watch)
             # what cannot be read before it is whole: compressed files and binary tables
             is_plain = not compression(source) and kind_of(source) not in ("parquet", "arrow")
             limit = spool.SPOOL_BYTES if can_start_early and is_plain else math.inf
@@ -70,8 +71,14 @@ def keep_streams(
     return copies
 
 
-def _watching(copy: Spool, watch: Watch) -> Callable[[int], None]:
-    return lambda size: watch(copy.name, size, lambda: None)  # how much will come, nobody knows
+def watching(text: Corpus | Spool, watch: Watch) -> Callable[[int], None]:
+    """Returns what calls ``watch`` with the bytes read so far of a text; see :data:`Watch`."""
+
+    def size_bytes() -> int | None:
+        # how much a pipe will send, nobody knows
+        return None if isinstance(text, Spool) else text.size_bytes()
+
+    return lambda size: watch(text.name, size, size_bytes)
 
 
 def _refuse_uniform(copy: Spool) -> None:
@@ -85,6 +92,48 @@ def _refuse_uniform(copy: Spool) -> None:
             f"{copy.name}: its first {len(start):,} bytes are all {start[:1]!r}: "
             "there is nothing to learn; name a text"
         )
+
+
+def first_pass(corpus: Corpus, watch: Watch, *, ended: bool) -> Survey:
+    """Reads a text for the first time; of one that has not ended, only the start.
+
+    Raises:
+        CorpusError: It cannot be read, or is too small.
+        OptionError: Its lines should be held out, and it has not ended.
+    """
+    if ended:
+        return survey(corpus, watching(corpus, watch))
+    if corpus.config.hold_out == "lines":
+        raise OptionError(
+            f"--split lines: {corpus.name} has not ended, so none of its lines can be held out: "
+            "leave --split out, and name another text with --val-source"
+        )
+    return survey_start(corpus)
+
+
+def first_notes(corpus: Corpus, found: Survey) -> list[str]:
+    """Returns what the user should know after the first pass, a line each."""
+    notes = []
+    if found.digest.chars is None:
+        notes.append(
+            f"more than {spool.SPOOL_BYTES:,} bytes: trained on while it arrives, "
+            f"and kept in {corpus.files[0].path}"
+        )
+    else:
+        notes += corpus.notes
+    if found.unknown_chars:
+        notes.append(f"{found.unknown_chars:,} characters of the text are unknown to the model")
+    return notes
+
+
+def advice_on_order(corpus: Corpus) -> list[str]:
+    """Returns what to do about sorted lines, if the tail validates."""
+    if corpus.config.hold_out == "lines" or not corpus.config.val_fraction:
+        return []
+    return [
+        f"{corpus.name}: its lines are sorted, so it is the end of the alphabet that validates; "
+        "--split lines holds out lines from all of it instead"
+    ]
 
 
 def validation_corpus(source: str, config: DataConfig) -> Corpus:

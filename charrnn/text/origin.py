@@ -1,19 +1,16 @@
 """Where the texts of a training come from, and how they are read: kept to open them again."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import DataConfig
+from charrnn.config import COPY_FILE, DataConfig
 from charrnn.errors import CorpusError
 from charrnn.fields import typed
 from charrnn.text.formats import HUB_PREFIX
 from charrnn.text.sources import is_stream
-
-_COPY = re.compile(r"\d*stdin(\.\w+)+", re.ASCII)  # of what can be read only once
 
 
 @dataclass(frozen=True)
@@ -80,4 +77,4 @@ class Origin:
 
 def is_copy(source: str) -> bool:
     """Returns whether a source is the name of a copy in the run's folder."""
-    return _COPY.fullmatch(source) is not None
+    return COPY_FILE.fullmatch(source) is not None

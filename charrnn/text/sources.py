@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import DataConfig
-from charrnn.errors import CorpusError, reason
-from charrnn.text.compressed import READ_BYTES, byte_blocks, next_block, remedy
+from charrnn.errors import CorpusError, refusal
+from charrnn.text.compressed import READ_BYTES, byte_blocks, next_block
 from charrnn.text.folders import Finder
 from charrnn.text.formats import HUB_PREFIX, kind_of
 from charrnn.text.notes import Notes
@@ -46,7 +46,7 @@ def find_files(source: str, config: DataConfig, notes: Notes) -> list[str]:
                 f"{source or 'an empty name'}: no such file or folder: check the path"
             )
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{source}: {reason(error)}: {remedy(error)}") from None
+        raise CorpusError(refusal(source, "read", error, "check the path")) from None
     texts = [file for file in files if not _skipped(file, config, notes)]
     if not texts:
         raise CorpusError(
@@ -132,9 +132,12 @@ def standard_input_blocks() -> Generator[bytes, None, None]:
     try:
         yield from iter(lambda: next_block(source, READ_BYTES), b"")
     except (OSError, ValueError) as error:
-        raise CorpusError(
-            f"standard input: cannot be read: {reason(error)}: name a file or pipe a text in"
-        ) from None
+        raise unreadable_stream(STDIN, error) from None
+
+
+def unreadable_stream(source: str, error: Exception) -> CorpusError:
+    """Returns the error of a source that can be read only once, and that the system refuses."""
+    return CorpusError(refusal(shown(source), "read", error, "name a file or pipe a text in"))
 
 
 def shown(source: str) -> str:

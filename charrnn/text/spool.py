@@ -3,14 +3,14 @@
 import hashlib
 import io
 import math
-import os
 import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from charrnn.errors import CheckpointError, CorpusError, reason
+from charrnn import system
+from charrnn.errors import CheckpointError, CorpusError, reason, refusal
 from charrnn.text.compressed import READ_BYTES, byte_blocks, next_block
-from charrnn.text.sources import STDIN, shown, standard_input
+from charrnn.text.sources import STDIN, shown, standard_input, unreadable_stream
 
 STDIN_FILE = "stdin"  # what keeps standard input in a run's folder, but for its ending
 
@@ -41,24 +41,18 @@ class Spool:
         self.size, self.ended, self.note = 0, False, ""
         self._sha256 = hashlib.sha256()
         self._unflushed = False
-        self._is_stdin = source == STDIN
+        self._source = source
         self._input: io.RawIOBase | None = None
         self._copy: io.FileIO | None = None
         try:
-            self._input = standard_input() if self._is_stdin else open(source, "rb", 0)  # noqa: SIM115
+            self._input = standard_input() if source == STDIN else open(source, "rb", 0)  # noqa: SIM115
         except OSError as error:
-            raise self._unreadable(error) from None
+            raise unreadable_stream(source, error) from None
         try:
             self._copy = io.FileIO(path, "wb")
         except OSError as error:
             self.close()
             raise self._unkept(error) from None
-
-    def _unreadable(self, error: Exception) -> CorpusError:
-        advice = "name a file or pipe a text in"
-        if isinstance(error, PermissionError):
-            advice = "allow yourself to read it (chmod)"
-        return CorpusError(f"{self.name}: cannot be read: {reason(error)}: {advice}")
 
     def _unkept(self, error: OSError) -> CorpusError:
         return CorpusError(
@@ -99,11 +93,9 @@ class Spool:
             block = next_block(self._input, READ_BYTES)
         except (OSError, ValueError) as error:
             self.close()
-            raise self._unreadable(error) from None
-        unwritten = memoryview(block)
+            raise unreadable_stream(self._source, error) from None
         try:
-            while unwritten:
-                unwritten = unwritten[self._copy.write(unwritten) :]
+            system.write_all(self._copy.fileno(), block)
         except OSError as error:
             self.close()
             raise self._unkept(error) from None
@@ -149,10 +141,10 @@ class Spool:
         """
         if self._unflushed and self._copy is not None and not self._copy.closed:
             try:
-                os.fsync(self._copy.fileno())
+                system.flush(self._copy.fileno())
             except OSError as error:
                 raise CheckpointError(
-                    f"{self.path}: cannot be written: {reason(error)}: free some space"
+                    refusal(self.path, "written", error, "free some space")
                 ) from None
             self._unflushed = False
 
@@ -166,7 +158,7 @@ class Spool:
         self.ended = True
         if self._copy is not None:
             self._copy.close()
-        if self._input is not None and not self._is_stdin:
+        if self._input is not None and self._source != STDIN:
             self._input.close()
 
 

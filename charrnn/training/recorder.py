@@ -1,4 +1,4 @@
-"""What is saved and restored of a training: the model, the training file, the history.
+"""What is saved of a training: the model, the training file, the history.
 
 A disk that refuses a file ends no training. What could not be written waits: the best model until
 the next save, the history's lines until the next flush.
@@ -18,20 +18,17 @@ import torch
 
 import charrnn
 from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig
-from charrnn.errors import CheckpointError, reason
-from charrnn.fields import typed
-from charrnn.model.forward import Forward
+from charrnn.errors import CheckpointError
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.history import History
 from charrnn.store.opened import RunFolder
-from charrnn.text.batches import Position
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training import moments
 from charrnn.training.events import Evaluated, Stepped
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Progress
 
-_ROLLBACK = "rollback."  # before the names of a mark's tensors in a training file
 # what decides a run's numbers
 VERSIONS = {
     "charrnn": charrnn.__version__,
@@ -149,7 +146,7 @@ class Recorder:
         try:
             self._write(MODEL_FILE, best)
         except CheckpointError:
-            self._unsaved = replace(best, model=_copy(model))
+            self._unsaved = moments.copied(best)
             raise
 
     def load_model(self) -> Checkpoint:
@@ -195,30 +192,19 @@ class Recorder:
             # a training file must not name a best model that was never written
             self._write(MODEL_FILE, self._unsaved)
             self._unsaved = None
-        training = self._moment(learner, progress)
+        training = moments.take(learner, self._vocabulary, progress)
         training.provenance = self._provenance_of(progress, progress.best_nats)
         training.training_state |= {
             "training_config": asdict(self._config),
             **self._origin,
             **(kept or {}),
         }
-        if self.mark is not None and _step(self.mark) != progress.step:
-            training.training_state["rollback"] = self.mark.training_state["progress"]
-            of_mark = {**self.mark.model.weights, **self.mark.tensors}
-            training.tensors |= {_ROLLBACK + name: tensor for name, tensor in of_mark.items()}
+        if self.mark is not None:
+            moments.add_mark(training, self.mark)
         self._write(TRAINING_FILE, training)
 
     def _write(self, name: str, content: Checkpoint) -> None:
         self._folder.write_whole(name, checkpoint.to_bytes(content))
-
-    def _moment(self, learner: Learner, progress: Progress) -> Checkpoint:
-        """Returns what :func:`restore` needs; the tensors are those that training changes."""
-        return Checkpoint(
-            learner.model.in_numpy(),
-            self._vocabulary,
-            training_state={"progress": asdict(progress)},
-            tensors={"random_state": torch.get_rng_state().numpy(), **learner.tensors()},
-        )
 
     def set_mark(self, learner: Learner, progress: Progress) -> None:
         """Remembers this moment, to return to if training diverges; every save keeps it.
@@ -227,9 +213,7 @@ class Recorder:
             Diverged: The weights are NaN or infinite.
         """
         learner.check_finite()
-        moment = self._moment(learner, progress)
-        tensors = {name: tensor.copy() for name, tensor in moment.tensors.items()}
-        self.mark = replace(moment, model=_copy(moment.model), tensors=tensors)
+        self.mark = moments.copied(moments.take(learner, self._vocabulary, progress))
 
     def last(self) -> Checkpoint:
         """Returns the moment to return to: the mark, or without one the last save.
@@ -244,54 +228,3 @@ class Recorder:
         with contextlib.suppress(CheckpointError):
             self.flush()
         self._folder.close()
-
-
-def _copy(model: Forward) -> Forward:
-    return Forward(model.config, {name: weight.copy() for name, weight in model.weights.items()})
-
-
-def _step(moment: Checkpoint) -> Any:
-    return moment.training_state["progress"]["step"]
-
-
-def take_mark(saved: Checkpoint) -> Checkpoint | None:
-    """Takes the moment to return to out of a training file that was read; None if it has none.
-
-    Raises:
-        CheckpointError: The file is not whole.
-    """
-    names = [name for name in saved.tensors if name.startswith(_ROLLBACK)]
-    tensors = {name.removeprefix(_ROLLBACK): saved.tensors.pop(name) for name in names}
-    progress = saved.training_state.pop("rollback", None)
-    if progress is None:
-        return None
-    try:
-        weights = {name: tensors.pop(name) for name in saved.model.weights}
-    except KeyError as error:
-        raise not_whole(saved.path, error) from None
-    model = Forward(saved.model.config, weights)
-    return replace(saved, model=model, training_state={"progress": progress}, tensors=tensors)
-
-
-def restore(saved: Checkpoint, learner: Learner) -> Progress:
-    """Takes a learner, and torch's random numbers, back to a save; returns how far that was.
-
-    Raises:
-        CheckpointError: The file is not whole.
-    """
-    try:
-        progress = dict(saved.training_state["progress"])
-        position = typed(Position, progress.pop("position"))
-        restored = typed(Progress, {**progress, "position": position})
-        restored.check()
-        learner.restore(saved.model, saved.tensors, restored.step)
-        torch.set_rng_state(torch.tensor(saved.tensors["random_state"]))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise not_whole(saved.path, error) from None
-    return restored
-
-
-def not_whole(path: Path, why: object) -> CheckpointError:
-    """Returns the error for a training file in which something is missing or wrong."""
-    shown = reason(why) if isinstance(why, BaseException) else why
-    return CheckpointError(f"{path}: not a whole training file ({shown}): start a new run")

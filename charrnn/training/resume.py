@@ -18,8 +18,9 @@ from charrnn.store.opened import RunFolder
 from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
+from charrnn.training.moments import not_whole, restore, take_mark
 from charrnn.training.planning import check_memory
-from charrnn.training.recorder import Recorder, not_whole, restore, take_mark
+from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import Clock, Progress
 from charrnn.training.trainer import Trainer
 

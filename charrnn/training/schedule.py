@@ -18,6 +18,7 @@ from charrnn.config import (
 )
 from charrnn.errors import OptionError
 from charrnn.text.batches import Batch, Position
+from charrnn.training.events import Stepped
 
 Clock = Callable[[], float]  # returns seconds
 
@@ -171,10 +172,26 @@ class Schedule:
         progress.log_nats += nats * batch.x.size
         progress.log_chars += batch.x.size
 
-    def logged(self, now_s: float) -> None:
-        """Starts a new log line at ``now_s`` seconds of training."""
+    def log(self, lr: float, now_s: float) -> Stepped:
+        """Returns a log line's figures, and starts the next line.
+
+        Args:
+            lr: the learning rate of the last update.
+            now_s: seconds of training.
+        """
         progress = self.progress
+        event = Stepped(
+            step=progress.step,
+            chars=progress.chars,
+            elapsed_s=progress.elapsed_s,
+            train_nats_per_char=progress.log_nats / progress.log_chars,
+            learning_rate=lr,
+            chars_per_second=progress.log_chars / max(now_s - progress.log_start_s, 1e-9),
+            progress=min(self.share_done(), 1.0),
+            total_steps=self.steps,
+        )
         progress.log_nats, progress.log_chars, progress.log_start_s = 0.0, 0, now_s
+        return event
 
     def exclude_since(self, before_s: float) -> float:
         """Leaves the time since then out of the speed; returns how long it was, in seconds."""

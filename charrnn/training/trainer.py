@@ -24,7 +24,8 @@ from charrnn.training.events import (
     Stepped,
 )
 from charrnn.training.learner import Diverged, Learner
-from charrnn.training.recorder import Recorder, restore
+from charrnn.training.moments import restore
+from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import (
     MAX_ROLLBACKS,
     Clock,
@@ -218,18 +219,7 @@ class Trainer:
         return "interrupted"
 
     def _log(self, lr: float, now_s: float) -> Stepped:
-        schedule, progress = self.schedule, self.schedule.progress
-        event = Stepped(
-            step=progress.step,
-            chars=progress.chars,
-            elapsed_s=progress.elapsed_s,
-            train_nats_per_char=progress.log_nats / progress.log_chars,
-            learning_rate=lr,
-            chars_per_second=progress.log_chars / max(now_s - progress.log_start_s, 1e-9),
-            progress=min(schedule.share_done(), 1.0),
-            total_steps=schedule.steps,
-        )
-        schedule.logged(now_s)
+        event = self.schedule.log(lr, now_s)
         self.recorder.log(event)
         return event
 

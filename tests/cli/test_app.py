@@ -99,6 +99,7 @@ def test_completion_loads_nothing_large(trained: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_script_for_bash_is_a_script_for_bash() -> None:
-    script = run(*COMMAND, "--show-completion", "bash", SHELL="/bin/bash").stdout
+    # from a bash that waits for it: the script is for the shell that the command was started from
+    script = run("bash", "-c", '"$@"; exit', "-", *COMMAND, "--show-completion").stdout
     assert b"complete -o default -F _charrnn_completion charrnn" in script
     assert run("bash", "-n", stdin=script).returncode == 0

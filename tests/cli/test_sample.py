@@ -213,4 +213,6 @@ def test_an_unknown_character_names_its_prompt(letters: Path) -> None:
     assert "prompt 2: " in fail(*args, stdin="I had\nI ☃\n")
     skipped = succeed(*args, "--on-unknown", "skip", stdin="I had\nI ☃\n")
     assert "left out: 1" in skipped.stderr
-    assert "cannot be read" in fail("sample", "--model", letters, "--prompts", "no/such/file")
+    for path, problem in (("no/such/file", "No such file or directory"), (".", "Is a directory")):
+        error = fail("sample", "--model", letters, "--prompts", path)
+        assert error == f"charrnn: {path}: cannot be read: {problem}: check the path\n"

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from calls import SMALL, fail
 from processes import COMMAND, environment, posix, run
-from waiting import feeding_selector
+from waiting import fed_pipe, when_waited_for
 
 from charrnn.cli import shell
 from charrnn.cli.shell import prompt_bytes, write
@@ -118,11 +117,7 @@ def test_a_non_blocking_reader_gets_every_byte(monkeypatch: pytest.MonkeyPatch) 
     receiver, sender = os.pipe()
     os.set_blocking(sender, False)
     received: list[bytes] = []
-    monkeypatch.setattr(
-        selectors,
-        "DefaultSelector",
-        feeding_selector(lambda: received.append(os.read(receiver, 5000))),
-    )
+    when_waited_for(monkeypatch, lambda: received.append(os.read(receiver, 5000)))
     text = "".join(map(str, range(100_000)))
     with open(sender, "wb") as buffer:
         monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=buffer, isatty=lambda: False))
@@ -138,11 +133,7 @@ def test_a_note_waits_for_a_non_blocking_terminal(monkeypatch: pytest.MonkeyPatc
     receiver, sender = os.pipe()
     os.set_blocking(sender, False)
     received: list[bytes] = []
-    monkeypatch.setattr(
-        selectors,
-        "DefaultSelector",
-        feeding_selector(lambda: received.append(os.read(receiver, 2**16))),
-    )
+    when_waited_for(monkeypatch, lambda: received.append(os.read(receiver, 2**16)))
     with open(sender, "w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
         for number in range(9999):
@@ -155,17 +146,7 @@ def test_a_note_waits_for_a_non_blocking_terminal(monkeypatch: pytest.MonkeyPatc
 
 
 def test_prompts_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    receiver, sender = os.pipe()
-    os.set_blocking(receiver, False)
-    pieces = iter([b"I had", b" coffee\n"])
-
-    def feed() -> None:
-        if piece := next(pieces, None):
-            os.write(sender, piece)
-        else:
-            os.close(sender)
-
-    monkeypatch.setattr(selectors, "DefaultSelector", feeding_selector(feed))
+    receiver = fed_pipe(monkeypatch, [b"I had", b" coffee\n"])
     with open(receiver, "rb") as buffer:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=buffer))
         assert prompt_bytes() == b"I had coffee\n"
@@ -191,7 +172,7 @@ def test_prompts_that_may_not_be_read_are_named(
 
     monkeypatch.setattr(compressed, "open", refuse, raising=False)
     error = fail("sample", "--prompts", "file", "--model", model)
-    assert error.startswith("charrnn: file: cannot be read: Permission denied: allow yourself")
+    assert error.startswith("charrnn: file: cannot be read: Permission denied: change the perm")
 
 
 @pytest.mark.parametrize(

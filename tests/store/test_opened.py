@@ -138,7 +138,7 @@ def test_a_file_system_without_fsync_of_folders_will_do(
     [
         (errno.ENOSPC, "No space left on device: free some space"),
         (errno.EDQUOT, "free some space of your quota"),
-        (errno.EACCES, "Permission denied: change the permissions of it or of its folder"),
+        (errno.EACCES, r"change the permissions of it or of its folder \(chmod\)"),
         (errno.EROFS, "Read-only file system: mount the file system for writing"),
         (errno.EMFILE, r"allow more open files \(ulimit -n\)"),
         (errno.EIO, "check the disk"),

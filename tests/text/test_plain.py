@@ -1,6 +1,7 @@
 """Plain and compressed files and standard input: their bytes arrive, or a named error."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -187,6 +188,25 @@ def test_a_file_that_is_gone_when_it_is_read(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(CorpusError, match=r"a\.txt: cannot be read: No such file"):
         survey(corpus)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.EACCES, "(chmod), or leave it out with --skip-damaged"),
+        (errno.EMFILE, "allow more open files (ulimit -n)"),
+        (errno.ENOENT, "check the path and the disk"),
+    ],
+)
+def test_a_file_that_the_system_refuses_has_a_remedy_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    path = write(tmp_path / "a.txt", "text")
+    monkeypatch.setattr(compressed, "open", refuse, raising=False)
+    assert error_of(path).endswith(remedy)
 
 
 def test_pieces_are_small(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import forms, options
@@ -9,6 +10,7 @@ from charrnn.cli.shell import end_with_clean_up, named_errors
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import UNIT_NAMES, DataConfig, check
+from charrnn.display import rows
 from charrnn.display.console import note
 from charrnn.errors import CheckpointError, OptionError
 from charrnn.store.folder import find_run
@@ -64,6 +66,7 @@ def evaluate(
     check(data)
     set_threads(threads)
     from charrnn.scoring.lines import LineScorer
+    from charrnn.scoring.reports import score_chars
     from charrnn.scoring.scorer import Scorer
     from charrnn.store import checkpoint
 
@@ -91,9 +94,14 @@ def evaluate(
     if per_line:
         corpora = [part for corpus in corpora for part in corpus.parts()]
         lines = LineScorer(scorer, carry=carry, end=end)
-        form = forms.Lines(lines, unknown, as_json=as_json, above=above)
+        render = partial(rows.line_rows, as_json=as_json, above=above)
+        form = forms.Rows(unknown, lines.score_text, render)
     elif per_char:
-        form = forms.Characters(scorer, unknown, as_json=as_json)
+        form = forms.Rows(
+            unknown,
+            partial(score_chars, scorer),
+            lambda scored, _: [rows.char_rows(scored, as_json=as_json)],
+        )
     elif heatmap:
         form = forms.Heat(scorer, unknown)
     else:

@@ -2,23 +2,24 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from charrnn.cli.shell import text_output, write
-from charrnn.display import rows, scores
+from charrnn.display import scores
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
 from charrnn.errors import NothingToScoreError, OverflowedError, UnknownCharacterError
 
 if TYPE_CHECKING:
     from charrnn.model.forward import Array, Forward
-    from charrnn.scoring.lines import LineScorer
     from charrnn.scoring.reports import Score
     from charrnn.scoring.scorer import Scorer
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Ids, Piece
+
+T = TypeVar("T")
 
 
 class Form(Protocol):
@@ -85,52 +86,31 @@ class UnknownCharacters:
             note(f"unknown characters, {how}: {self._count:,}")
 
 
-class Lines:
-    """A row for each line, as soon as it comes; or only for those above a figure."""
+class Rows(Generic[T]):
+    """A row for each line or each character, as soon as it is scored."""
 
     def __init__(
         self,
-        scorer: "LineScorer",
         unknown: UnknownCharacters,
-        *,
-        as_json: bool,
-        above: float | None,
+        score: Callable[[Iterator["Piece"], "Array"], Iterator[tuple[Sequence[T], "Array"]]],
+        render: Callable[[Sequence[T], str], Iterable[str | bytes]],
     ) -> None:
-        self._scorer, self._unknown = scorer, unknown
-        self._as_json, self._above = as_json, above
+        """Prepares to write.
+
+        Args:
+            unknown: counts the unknown characters.
+            score: yields the scores of a text, and the state after them.
+            render: yields the rows of scores, which are of a source's text.
+        """
+        self._unknown, self._score, self._render = unknown, score, render
 
     def score(self, corpus: "Corpus", state: "Array") -> "Array":
         """Scores a source."""
-        from charrnn.text.lines import split_lines
-
-        lines = split_lines(self._unknown.pieces(corpus))
         with text_output() as write_text:
-            for scored, after in self._scorer.score(lines, state):
-                for row in rows.line_rows(
-                    scored, corpus.name, as_json=self._as_json, above=self._above
-                ):
+            for scored, after in self._score(self._unknown.pieces(corpus), state):
+                for row in self._render(scored, corpus.name):
                     write_text(row)
                 state = after
-        return state
-
-    def end(self) -> None:
-        """Notes the unknown characters."""
-        self._unknown.show()
-
-
-class Characters:
-    """A row for each character."""
-
-    def __init__(self, scorer: "Scorer", unknown: UnknownCharacters, *, as_json: bool) -> None:
-        self._scorer, self._unknown, self._as_json = scorer, unknown, as_json
-
-    def score(self, corpus: "Corpus", state: "Array") -> "Array":
-        """Scores a source."""
-        from charrnn.scoring.reports import score_chars
-
-        for scored, after in score_chars(self._scorer, self._unknown.pieces(corpus), state):
-            write(rows.char_rows(scored, as_json=self._as_json))
-            state = after
         return state
 
     def end(self) -> None:

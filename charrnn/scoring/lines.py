@@ -13,7 +13,7 @@ from charrnn.model.forward import Array
 from charrnn.scoring.reports import add_up
 from charrnn.scoring.scorer import Encoded, Scorer, Sums
 from charrnn.text.lines import Line, LongLine, split_lines
-from charrnn.text.vocabulary import Ids
+from charrnn.text.vocabulary import Ids, Piece
 
 MAX_LINES = 1024  # that are scored at once, and so held back at most
 USUAL = 99.9  # percent of held-out lines that are no more surprising than the figure kept of them
@@ -84,6 +84,12 @@ class LineScorer:
             for scores, after in score(batch, state):
                 state = after if self._carry else state
                 yield scores, state
+
+    def score_text(
+        self, pieces: Iterable[Piece], state: Array
+    ) -> Iterator[tuple[list[LineScore], Array]]:
+        """Does what :meth:`score` does for a text that comes in pieces."""
+        return self.score(split_lines(pieces), state)
 
     def _short(self, batch: Batch, state: Array) -> Iterator[tuple[list[LineScore], Array]]:
         encoded: list[Encoded] = []

@@ -49,6 +49,14 @@ def model_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_metadata_are_in_order_so_that_a_file_s_bytes_are(model_file: Path) -> None:
+    data = model_file.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    names = list(json.loads(data[8:end])["__metadata__"])
+    assert len(names) > 4 and names == sorted(names)
+    assert end % 8 == 0, "tensors are aligned"
+
+
 def same(one: Checkpoint, other: Checkpoint) -> bool:
     """Returns whether two checkpoints are the same model of the same origin, bit for bit."""
     ours, theirs = one.model.weights, other.model.weights

@@ -68,3 +68,5 @@ def test_a_long_line_is_drawn_in_parts(count: int, monkeypatch: pytest.MonkeyPat
     assert lines == ["a" * count, "b"]
     *lines, _ = heated(monkeypatch, *line)
     assert lines == ["a" * count]
+    scores = [CharScore(0, "a", 0.0, 1, "a")] * count
+    assert heatmap.HeatMap().draw(scores) == "a" * (count // 4 * 4), "what is drawn is let go"

@@ -5,6 +5,8 @@ VENV   ?= .venv
 HOURS  ?= 1
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# two at a time; a file's tests stay together, as they share what they trained
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check soak bench clean
@@ -31,14 +33,13 @@ demo: $(READY)  ## Train on the shipped text for a minute, sample, score
 	tail -c 15937 data/coffee.txt | $(BIN)/charrnn eval --model "$$model"
 
 test: $(READY)  ## Run all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(READY)  ## Check format, lint and types, run all tests with coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+	$(PYTEST) --cov --cov-report term-missing
 
 soak: $(READY)  ## Kill, read, damage for an hour (HOURS=0.5: for half of one)
 	$(BIN)/python tests/soak.py --hours $(HOURS)

@@ -60,15 +60,14 @@ THINGS = {
     ),
     "a.pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + TEXT, "a PDF document: save it as plain text"),
     "a.doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + TEXT, "an Office document"),
-    "gzipped": (
-        gzip.compress(TEXT),
-        "a gzip-compressed file: decompress it first",
-    ),
+    "gzipped": (gzip.compress(TEXT), "a gzip-compressed file: decompress it first"),
     "bzipped": (bz2.compress(TEXT), "a bzip2-compressed file: decompress it first"),
     "zstd.txt": (zstd.compress(TEXT), "a zstd-compressed file: decompress it first"),
     "rows.txt": (b"PAR1" + TEXT, "a Parquet table: let its name end in .parquet"),
 }
-things = pytest.mark.parametrize(("name", "data", "thing"), [(k, *v) for k, v in THINGS.items()])
+things = pytest.mark.parametrize(
+    ("name", "data", "thing"), [(k, *v) for k, v in THINGS.items()], ids=list(THINGS)
+)
 
 
 @things

@@ -1,4 +1,4 @@
-"""What systems do differently or by halves: opening, writing, locking, where a folder is."""
+"""What systems do differently or by halves: opening, writing, locking, paths, limits."""
 
 import contextlib
 import errno
@@ -26,6 +26,7 @@ fcntl, msvcrt = _module("fcntl"), _module("msvcrt")  # of POSIX, of Windows
 # Windows refuses to move or remove a folder that holds an open file, so paths will do there
 OPENS_FOLDERS = os.open in os.supports_dir_fd and fcntl is not None
 _BINARY = getattr(os, "O_BINARY", 0)
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")  # of Linux
 _NOT_A_FILE = {errno.ELOOP, errno.EMLINK, errno.ENXIO, getattr(errno, "EFTYPE", errno.ELOOP)}
 
 
@@ -157,6 +158,41 @@ def _names(descriptor: int) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             path: bytes = fcntl.fcntl(descriptor, get_path, bytes(1024))
             yield Path(os.fsdecode(path.rstrip(b"\0")))
+
+
+def control_groups() -> Iterator[tuple[str, Path]]:
+    """Yields the folders of Linux's control groups that this process is in, and of those above.
+
+    A container's limits stand there. Each comes with the controllers of its hierarchy as one text,
+    which is empty for groups of version 2, and like ``cpu,cpuacct`` for those of version 1.
+    """
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = (PROC / "self" / "cgroup").read_text().splitlines()
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        root = CGROUPS / controllers
+        group = root / name.strip("/")
+        yield from ((controllers, at) for at in (group, *group.parents) if at.is_relative_to(root))
+
+
+def core_count() -> int:
+    """Returns how many cores this process may use: of the machine, or of its container."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    for controllers, group in control_groups():
+        with contextlib.suppress(OSError, ValueError):  # "max", or no such file
+            if not controllers:
+                quota, period = map(int, (group / "cpu.max").read_text().split())
+            elif "cpu" in controllers.split(","):
+                quota = int((group / "cpu.cfs_quota_us").read_text())
+                period = int((group / "cpu.cfs_period_us").read_text())
+            else:
+                continue
+            if quota > 0:  # -1: no limit
+                cores = min(cores, max(1, round(quota / period)))
+    return cores
 
 
 def quoted(path: Path) -> str:

@@ -19,8 +19,9 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers() -> None:
-    """Seeds torch; a test that sets other threads does not change the next one."""
+def _same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds torch; what trains in this process trains alone, if a test does not say otherwise."""
+    monkeypatch.setattr("charrnn.training.workers.core_count", lambda: 1)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     parallel.set_threads(1)

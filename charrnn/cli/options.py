@@ -32,6 +32,10 @@ Model = Annotated[
     naming_run(RUN, "A model file, a run's folder or a run's name.", "the newest run"),
 ]
 Threads = Annotated[int | None, option(RUN, "Threads to compute with.", "one for each core")]
+TrainThreads = Annotated[
+    int | None,
+    option(RUN, "Threads of a worker's products.", "1; one for each core for evaluations"),
+]
 OnUnknownCharacter = Annotated[
     Literal["error", "skip"],
     option(TEXT, "What to do with unknown characters: error, or skip (leave them out)."),

@@ -17,12 +17,3 @@ def set_threads(threads: int | None) -> None:
     check({"threads": threads})
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a product has no threads of its own: `parallel`
     parallel.set_threads(threads)
-
-
-def set_training_threads(threads: int | None) -> None:
-    """Sets the threads of training too; None leaves torch's own choice."""
-    set_threads(threads)
-    if threads is not None:
-        from charrnn.model.device import set_torch_threads
-
-        set_torch_threads(threads)

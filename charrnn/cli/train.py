@@ -1,23 +1,31 @@
 """``charrnn train``: starts or resumes a run, and shows it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from charrnn.cli import options, training_options
 from charrnn.cli.shell import Signals, named_errors, write
-from charrnn.cli.threads import set_training_threads
+from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
-from charrnn.config import TRAINING_FILE, DataConfig, SamplingConfig, check
+from charrnn.config import (
+    TRAINING_FILE,
+    DataConfig,
+    ModelConfig,
+    SamplingConfig,
+    TrainingConfig,
+    check,
+)
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, OverflowedError
 from charrnn.store.folder import find_run
 from charrnn.system import quoted
+from charrnn.training.workers import Workers, worker_count
 
 if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Finished
@@ -32,7 +40,7 @@ def train(
     runs: options.Runs = RUNS,
     quiet: training_options.Quiet = False,
     save_every: training_options.SaveEvery = None,
-    threads: options.Threads = None,
+    threads: options.TrainThreads = None,
     max_time: training_options.MaxTime = None,
     steps: training_options.Steps = None,
     epochs: training_options.Epochs = None,
@@ -66,6 +74,7 @@ def train(
     weight_decay: training_options.WeightDecay = None,
     grad_clip: training_options.GradClip = None,
     eval_every: training_options.EvalEvery = None,
+    workers: training_options.Workers = None,
     device: training_options.Device = None,
 ) -> None:
     """Train on a text; print the best model's path. Ctrl-C saves and names the command to resume.
@@ -84,7 +93,7 @@ def train(
     training |= set_options(batch_size=batch_size, seq_len=seq_len, learning_rate=learning_rate)
     training |= set_options(grad_clip=grad_clip, weight_decay=weight_decay, seed=seed)
     training |= set_options(eval_every=eval_every, save_every=save_every)
-    training |= set_options(device=device, threads=threads)
+    training |= set_options(device=device, workers=workers, threads=threads)
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
     check(data | model | training)
@@ -95,36 +104,43 @@ def train(
         _check_resume(sources or [], name, init_from, val_source)
     elif not sources:
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
-    set_training_threads(threads)
-    from charrnn.store import checkpoint
-    from charrnn.training.resume import resume as resume_run
-    from charrnn.training.start import Request, start
+    set_threads(threads)
+    # the helpers first: they load torch while this process does
+    with Workers(1 if resume else _expected_workers(model, training), threads or 1) as team:
+        from charrnn.store import checkpoint
+        from charrnn.training.resume import resume as resume_run
+        from charrnn.training.start import Request, start
 
-    with Signals() as signals:
-        with Bar(shown=not quiet) as bar:
-            watch = partial(_show_reading, bar)
-            if resume:
-                path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
-                trainer = resume_run(path, data | model | training, watch)
-                set_training_threads(trainer.config.threads)
-            else:
-                request = Request(
-                    sources=sources or [],
-                    runs=runs,
-                    name=name,
-                    data=DataConfig(**data),
-                    training=training,
-                    model=model,
-                    val_source=val_source,
-                    init_from=checkpoint.load(find_run(runs, init_from)) if init_from else None,
-                    keep_characters=keep_characters,
-                )
-                trainer = start(request, watch)
-        finished = _show(trainer, signals, quiet)
+        with Signals() as signals:
+            with Bar(shown=not quiet) as bar:
+                watch = partial(_show_reading, bar)
+                if resume:
+                    path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
+                    trainer = resume_run(path, data | model | training, watch, team)
+                    set_threads(trainer.config.threads)
+                else:
+                    request = Request(
+                        sources=sources or [],
+                        runs=runs,
+                        name=name,
+                        data=DataConfig(**data),
+                        training=training,
+                        model=model,
+                        val_source=val_source,
+                        init_from=checkpoint.load(find_run(runs, init_from)) if init_from else None,
+                        keep_characters=keep_characters,
+                    )
+                    trainer = start(request, watch, team)
+            finished = _show(trainer, signals, quiet)
     if finished.reason == "interrupted":
         note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")
         raise typer.Exit(128 + signals.received)
     _write_path(finished)
+
+
+def _expected_workers(model: Mapping[str, Any], training: Mapping[str, Any]) -> int:
+    """Returns how many workers will train, if the text is large and has as many symbols as most."""
+    return worker_count(ModelConfig(**{"vocab_size": 100, **model}), TrainingConfig(**training))
 
 
 def _write_path(finished: "Finished") -> None:

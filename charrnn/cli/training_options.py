@@ -57,6 +57,10 @@ TrainingSeed = Annotated[
 EvalEvery = Annotated[
     int | None, counting(TRAINING, "Steps between evaluations.", "by the text's size")
 ]
+Workers = Annotated[
+    int | None,
+    counting(TRAINING, "Processes that train, each with its streams.", "one a core, if it pays"),
+]
 Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
 MaxTime = Annotated[
     float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")

@@ -1,4 +1,4 @@
-"""Where torch computes: the device, and how many threads."""
+"""Where torch computes."""
 
 import torch
 
@@ -19,8 +19,3 @@ def find_device(name: str) -> torch.device:
             f"--device: {name!r} is not a device that torch finds here; try cpu"
         ) from None
     return device
-
-
-def set_torch_threads(threads: int) -> None:
-    """Sets the number of threads that torch computes with."""
-    torch.set_num_threads(threads)

@@ -8,15 +8,16 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from charrnn import system
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import TooLargeError
+from charrnn.system import control_groups
 
 try:
     import resource
 except ImportError:  # not a POSIX system
     resource = None  # type: ignore[assignment]
 
-PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")  # of Linux
 FLOAT_BYTES = 4  # of float32
 # files of a group, by what the groups of version 2 and 1 are called
 _LIMIT_AND_USAGE = {
@@ -52,10 +53,10 @@ def training_bytes(model: ModelConfig, config: TrainingConfig) -> int:
     """Returns what a training surely needs, bytes.
 
     That is the weights, their moving average, gradients and both moments of the optimiser; a copy
-    to roll back to, of all but the gradients, unless time limits the training; each layer's outputs
-    for a batch, its logits, and their gradient.
+    to roll back to, of all but the gradients, unless time limits the training; the gradients of
+    other workers; each layer's outputs for a batch, its logits, and their gradient.
     """
-    copies = 5 if config.max_time is not None else 9
+    copies = 4 + (config.workers or 1) + (0 if config.max_time is not None else 4)
     symbols = config.batch_size * config.seq_len  # of a batch, T B
     of_a_symbol = model.num_layers * model.hidden_size + 2 * model.vocab_size
     return FLOAT_BYTES * (copies * model.parameter_count() + symbols * of_a_symbol)
@@ -67,7 +68,7 @@ def _gigabytes(size: float) -> str:
 
 def _of_the_system() -> float:
     """Returns what the system says is available, swap space included."""
-    sizes = _sizes(PROC / "meminfo")
+    sizes = _sizes(system.PROC / "meminfo")
     if "MemAvailable:" not in sizes:
         return math.inf
     return 1024 * (sizes["MemAvailable:"] + sizes.get("SwapFree:", 0))
@@ -86,27 +87,18 @@ def _of_groups() -> Iterator[float]:
 
     A group's memory also holds pages of files, which make room for others; and it may swap.
     """
-    swap = 1024 * _sizes(PROC / "meminfo").get("SwapFree:", 0)
-    groups: list[list[str]] = []
-    with contextlib.suppress(OSError):
-        lines = (PROC / "self" / "cgroup").read_text().splitlines()
-        groups = [line.split(":", 2) for line in lines]
-    for _, controllers, name in groups:
+    swap = 1024 * _sizes(system.PROC / "meminfo").get("SwapFree:", 0)
+    for controllers, group in control_groups():
         if controllers not in _LIMIT_AND_USAGE:
             continue
-        root = CGROUPS / controllers
         limit_file, usage_file = _LIMIT_AND_USAGE[controllers]
-        group = root / name.strip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(root):
-                break
-            with contextlib.suppress(OSError, ValueError):  # "max", or no such file
-                limit = int((folder / limit_file).read_text())
-                usage = int((folder / usage_file).read_text())
-                stat = _sizes(folder / "memory.stat")
-                total = "total_" if controllers else ""  # of this group and all below, as in usage
-                pages = sum(stat.get(f"{total}{kind}_file", 0) for kind in ("active", "inactive"))
-                yield limit - usage + pages + swap
+        with contextlib.suppress(OSError, ValueError):  # "max", or no such file
+            limit = int((group / limit_file).read_text())
+            usage = int((group / usage_file).read_text())
+            stat = _sizes(group / "memory.stat")
+            total = "total_" if controllers else ""  # of this group and all below, as in usage
+            pages = sum(stat.get(f"{total}{kind}_file", 0) for kind in ("active", "inactive"))
+            yield limit - usage + pages + swap
 
 
 def _of_addresses() -> float:
@@ -117,6 +109,6 @@ def _of_addresses() -> float:
     if limit == resource.RLIM_INFINITY:
         return math.inf
     with contextlib.suppress(OSError, ValueError):
-        pages = int((PROC / "self" / "statm").read_text().split()[0])
+        pages = int((system.PROC / "self" / "statm").read_text().split()[0])
         return limit - pages * resource.getpagesize()
     return math.inf

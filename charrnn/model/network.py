@@ -9,6 +9,8 @@ The state of all layers, (L, B, H), is an argument and a result; the model keeps
 `forward.py` computes the same in NumPy.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -78,6 +80,14 @@ class CharRNN(nn.Module):
         model.load_state_dict({name: torch.tensor(w) for name, w in network.weights.items()})
         return model
 
+    @classmethod
+    def placed(cls, config: ModelConfig, weights: Mapping[str, Tensor]) -> "CharRNN":
+        """Returns a network whose parameters are these tensors themselves, by their names."""
+        with torch.device("meta"):  # draws nothing
+            model = cls(config)
+        model.load_state_dict(weights, assign=True)
+        return model
+
     def in_numpy(self) -> Forward:
         """Returns the same network in NumPy; on the CPU, it shares the weights' memory."""
         weights = {name: p.detach().cpu().numpy() for name, p in self.named_parameters()}
@@ -88,26 +98,28 @@ class CharRNN(nn.Module):
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
         return self.output.b_y.new_zeros(shape)
 
-    def hidden(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def hidden(
+        self, x: Tensor, state: Tensor, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Runs the layers over ids x, (T, B) int64, from a state, (L, B, H).
+
+        In training, dropout's ``masks``, (L, B, H), multiply what each layer's outputs tell the
+        next one, at every time step; the state is left alone.
 
         Returns:
             The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
         """
-        dropout = self.config.dropout if self.training else 0.0
         h, last = x, []
-        for layer, h_0 in zip(self.layers, state, strict=True):
+        for i, (layer, h_0) in enumerate(zip(self.layers, state, strict=True)):
             h = layer(h, h_0)
             last.append(h[-1])
-            if dropout:
-                # one mask for all time steps, (B, H), scaled so that the mean stays; a mask per
-                # step would cost a third of the step's time. Source: Gal and Ghahramani 2016.
-                # Drawn on the CPU: its generator's state is what a training file keeps.
-                mask = torch.empty(h.shape[1:], dtype=h.dtype).bernoulli_(1 - dropout)
-                h = h * mask.div_(1 - dropout).to(h.device)
+            if masks is not None:
+                h = h * masks[i]
         return h, torch.stack(last)
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, state: Tensor, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Returns logits, (T, B, V), and the state after the last step; arguments as `hidden`."""
-        h, state = self.hidden(x, state)
+        h, state = self.hidden(x, state, masks)
         return self.output(h), state

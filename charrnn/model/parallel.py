@@ -7,9 +7,10 @@ other, which matters once another program is running.
 """
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
+
+from charrnn.system import core_count
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,11 +27,7 @@ def set_threads(threads: int | None) -> None:
 
 def thread_count() -> int:
     """Returns how many threads work."""
-    if _threads is not None:
-        return _threads
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return core_count() if _threads is None else _threads
 
 
 def divide(rows: int, fewest: int, most: int) -> list[slice]:

@@ -1,18 +1,17 @@
-"""What learns: the model, its moving average, the optimiser and the hidden state; one update.
+"""What learns: the model, its moving average and the optimiser; one update.
 
 One update reads B streams T characters further, predicts each next character, and follows the
 gradient of the mean surprise (the cross-entropy). The hidden state is carried from batch to batch,
 and gradients stop there: truncated back-propagation through time.
 
-Shapes: T time, B batch, V vocabulary, L layers, H hidden.
+Shapes: B batch, L layers, H hidden.
 """
 
-import copy
 import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from charrnn.config import TrainingConfig
 from charrnn.errors import TrainingError
@@ -22,6 +21,8 @@ from charrnn.model.network import CharRNN
 from charrnn.model.on_device import OnDevice
 from charrnn.text.batches import Batch
 from charrnn.training.optimizer import AdamW, update_average
+from charrnn.training.shares import Shares
+from charrnn.training.workers import Workers
 
 
 class Diverged(TrainingError):
@@ -36,20 +37,25 @@ class Learner:
         average: the same network with the moving average (EMA) of the weights: what is evaluated
             and kept.
         optimizer: of the model's weights.
-        state: the hidden state after the last batch, (L, B, H).
+        shares: what computes gradients, and holds the hidden state, (L, B, H).
     """
 
-    def __init__(self, model: CharRNN, config: TrainingConfig) -> None:
-        """Moves the model to its device, and prepares the first update.
+    def __init__(self, model: CharRNN, config: TrainingConfig, workers: Workers) -> None:
+        """Moves the model to its device, or where all workers see it.
 
         Raises:
             OptionError: There is no such device.
+            TrainingError: The workers cannot share it.
         """
-        self.model = model.to(find_device(config.device)).train()
-        self.average = copy.deepcopy(model).eval()
-        self.optimizer = AdamW(model.parameters(), config.weight_decay)
-        self.state = model.zero_state(config.batch_size)
-        self._averages = [p.detach() for p in self.average.parameters()]
+        model.to(find_device(config.device))
+        self.shares = shares = Shares(model, config.batch_size, config.seq_len, workers)
+        self.model = shares.model
+        self._average = shares.weights.clone()
+        self.average = CharRNN.placed(model.config, shares.by_name(self._average))
+        weight_decay = torch.zeros_like(shares.weights)
+        for part in shares.by_name(weight_decay).values():
+            part.fill_(config.weight_decay if part.ndim > 1 else 0)  # only matrices decay
+        self.optimizer = AdamW(shares.weights, weight_decay)
         self._max_norm = config.grad_clip or math.inf
 
     def update(self, batch: Batch, lr: float) -> float:
@@ -60,36 +66,34 @@ class Learner:
 
         Raises:
             Diverged: It, or its gradient, is NaN or infinite; the weights are as they were.
+            WorkerDied: A helper has ended; nothing has changed.
         """
-        device = self.state.device
-        x = torch.from_numpy(batch.x).to(device)  # (T, B)
-        y = torch.from_numpy(batch.y).to(device)
-        if batch.starts_block:
-            self.state.zero_()
-        logits, state = self.model(x, self.state)  # (T, B, V), (L, B, H)
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
-        nats = loss.item()
+        nats, gradient = self.shares.gradient(batch)
         if not math.isfinite(nats):
             raise Diverged(f"the loss is {nats}")
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.optimizer.parameters, self._max_norm).item()
+        norm = float(torch.linalg.vector_norm(gradient))
         if not math.isfinite(norm):
             raise Diverged(f"the gradient's norm is {norm}")
-        self.optimizer.update(lr)
-        update_average(self._averages, self.optimizer.parameters, self.optimizer.updates - 1)
-        self.state = state.detach()  # truncated BPTT stops here
+        if norm > self._max_norm:
+            gradient *= self._max_norm / norm
+        self.optimizer.update(gradient, lr)
+        update_average(self._average, self.shares.weights, self.optimizer.updates - 1)
         return nats
+
+    def close(self) -> None:
+        """Ends the helpers; the weights stay."""
+        self.shares.close()
 
     def averaged(self) -> Network:
         """Returns the averaged network, to be scored; in NumPy on the CPU, by the same memory."""
-        if self.state.device.type == "cpu":
+        if self.shares.state.device.type == "cpu":
             return self.average.in_numpy()
         return OnDevice(self.average)
 
     def check_finite(self) -> None:
         """Raises :class:`Diverged` if a weight is NaN, infinite or too large for a model's file."""
-        for parameter in (*self.model.parameters(), *self.average.parameters()):
-            lowest, highest = (bound.item() for bound in parameter.aminmax())
+        for weights in (self.shares.weights, self._average):
+            lowest, highest = (bound.item() for bound in weights.aminmax())
             if not -LARGEST_WEIGHT <= lowest <= highest <= LARGEST_WEIGHT:  # never so for NaN
                 raise Diverged(f"the weights are NaN or infinite, or beyond {LARGEST_WEIGHT:g}")
 
@@ -98,15 +102,15 @@ class Learner:
         return {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
 
     def _tensors(self) -> dict[str, Tensor]:
-        names = [name for name, _ in self.model.named_parameters()]
         kinds = {
-            "average.{}": self._averages,
+            "average.{}": self._average,
             "optimizer.{}.exp_avg": self.optimizer.exp_avg,
             "optimizer.{}.exp_avg_sq": self.optimizer.exp_avg_sq,
         }
-        tensors = {"state": self.state}
-        for kind, of_kind in kinds.items():
-            tensors |= {kind.format(name): t for name, t in zip(names, of_kind, strict=True)}
+        tensors = {"state": self.shares.state}
+        for kind, numbers in kinds.items():
+            parts = self.shares.by_name(numbers)
+            tensors |= {kind.format(name): part for name, part in parts.items()}
         return tensors
 
     def restore(self, model: Forward, tensors: Mapping[str, Array], step: int) -> None:
@@ -123,11 +127,10 @@ class Learner:
                 wanted = f"{tensor.dtype} {tuple(tensor.shape)}"
                 raise ValueError(f"tensor {name}: {saved.dtype} {tuple(saved.shape)}, not {wanted}")
             tensor.copy_(saved)
-        if any(bool((squares < 0).any()) for squares in self.optimizer.exp_avg_sq):
+        if bool((self.optimizer.exp_avg_sq < 0).any()):
             raise ValueError("a mean of squares is negative")
         try:
             self.check_finite()
         except Diverged as error:
             raise ValueError(str(error)) from None
         self.optimizer.updates = step
-        self.optimizer.zero_grad()

@@ -21,6 +21,7 @@ from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Clock, enough_steps, total_steps
+from charrnn.training.workers import Workers, worker_count
 
 # the hidden size from this many characters on that are read in all
 HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
@@ -53,34 +54,33 @@ def plan(
     model_options: Mapping[str, Any],
     training_options: Mapping[str, Any],
     train_chars: float,
+    workers: Workers,
     clock: Clock = time.perf_counter,
 ) -> Plan:
-    """Fits model, settings, length and evaluation to what can be read of the text.
+    """Fits model, settings, length, evaluation and workers to what can be read of the text.
 
     Args:
         model_options: fields of the model that are set; the others are chosen.
         training_options: fields of the settings that are set; the others are chosen.
         train_chars: characters of the training text; infinite if it has not ended.
+        workers: what trains; as many as fit are left.
         clock: returns seconds.
 
     Raises:
         OptionError: A value is out of range.
+        TrainingError: The workers cannot be started.
         TooLargeError: The model needs more memory than there is.
     """
     start_s, fixed = clock(), model_options.keys() | training_options.keys()
     model, asked = ModelConfig(**model_options), TrainingConfig(**training_options)
-    notes: list[str] = []
-    speed = spent_s = 0.0
+    notes, speed, spent_s = list[str](), 0.0, 0.0
     if asked.max_time is not None:
-        model, asked, speed = _fit_to_time(model, asked, fixed, train_chars, clock)
+        model, asked, speed = _fit_to_time(model, asked, fixed, train_chars, workers, clock)
         spent_s = clock() - start_s
     large = "hidden_size" not in fixed and model.hidden_size > ModelConfig.hidden_size
     training = fit_to_text(asked, train_chars)
     if training != asked:
-        notes.append(
-            f"small text: batch size {training.batch_size} and sequence length {training.seq_len} "
-            f"instead of {asked.batch_size} and {asked.seq_len}"
-        )
+        notes.append(_shrunk(asked, training))
     chars_per_step = training.batch_size * training.seq_len
     endless = math.isinf(train_chars)  # then no number of epochs is enough
     steps_per_epoch = math.inf if endless else max(1, train_chars // chars_per_step)
@@ -97,18 +97,35 @@ def plan(
                 f"after {epochs} epochs a model only overfits: training ends after {enough_s:.0f} s"
             )
         chars = max(speed * (max_time - spent_s), 0.0)
-        # scoring is three times as fast as learning: an evaluation takes a twentieth of the time
-        val_chars = min(training.max_val_chars, max(1000, int(0.15 * chars)))
-        training = replace(training, max_time=max_time, max_val_chars=val_chars)
+        training = replace(training, max_time=max_time, max_val_chars=_val_chars(training, chars))
     schedule = {k: v for k, v in fitted_schedule(chars).items() if k not in fixed}
     if "dropout" not in fixed:
         epochs_read = chars / train_chars
         model = replace(model, dropout=fitted_dropout(epochs_read, chars, large=large))
         if model.dropout:
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
-    training = replace(training, **schedule)
+    training = replace(training, **schedule, workers=worker_count(model, training))
+    if (asked.workers or 0) > (training.workers or 0):
+        notes.append(f"{training.workers} workers, one a stream, instead of {asked.workers}")
     check_memory(model, training)
+    workers.set_count(training.workers or 1)
     return Plan(model, training, notes, spent_s)
+
+
+def _shrunk(asked: TrainingConfig, training: TrainingConfig) -> str:
+    """Returns what a small text changed, for the user."""
+    return (
+        f"small text: batch size {training.batch_size} and sequence length {training.seq_len} "
+        f"instead of {asked.batch_size} and {asked.seq_len}"
+    )
+
+
+def _val_chars(training: TrainingConfig, chars: float) -> int:
+    """Returns how many characters to validate on in a training of ``chars`` characters.
+
+    Scoring is three times as fast as learning: an evaluation takes a twentieth of the time.
+    """
+    return min(training.max_val_chars, max(1000, int(0.15 * chars)))
 
 
 def _fit_to_time(
@@ -116,6 +133,7 @@ def _fit_to_time(
     asked: TrainingConfig,
     fixed: Container[str],
     train_chars: float,
+    workers: Workers,
     clock: Clock,
 ) -> tuple[ModelConfig, TrainingConfig, float]:
     """Returns a model and settings for a time budget, and the speed, characters/s.
@@ -125,17 +143,18 @@ def _fit_to_time(
         asked: the settings by default.
         fixed: the fields of both that the user set.
         train_chars: characters of the training text.
+        workers: what trains.
         clock: returns seconds.
     """
     assert asked.max_time is not None
-    speed = training_speed(model, fit_to_text(asked, train_chars), clock)
+    speed = training_speed(model, fit_to_text(asked, train_chars), workers, clock)
     size = fitted_hidden_size(speed * asked.max_time, train_chars)
     if "hidden_size" in fixed or size == model.hidden_size:
         return model, asked, speed
     if size > model.hidden_size and "batch_size" not in fixed:
         asked = replace(asked, batch_size=LARGE_MODEL_BATCH)
     model = replace(model, hidden_size=size)
-    return model, asked, training_speed(model, fit_to_text(asked, train_chars), clock)
+    return model, asked, training_speed(model, fit_to_text(asked, train_chars), workers, clock)
 
 
 def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
@@ -197,11 +216,14 @@ def check_memory(
     )
 
 
-def training_speed(model_config: ModelConfig, config: TrainingConfig, clock: Clock) -> float:
+def training_speed(
+    model_config: ModelConfig, config: TrainingConfig, workers: Workers, clock: Clock
+) -> float:
     """Measures how fast such a model learns here, characters/s; takes a quarter of a second."""
     check_memory(model_config, config)
+    workers.set_count(worker_count(model_config, config))
     with torch.random.fork_rng(devices=[]):
-        learner = Learner(CharRNN(model_config), config)
+        learner = Learner(CharRNN(model_config), config, workers)
     size = (config.seq_len + 1, config.batch_size)
     text = np.random.default_rng(0).integers(model_config.vocab_size, size=size)
     batch = Batch(text[:-1], text[1:], starts_block=False, after=Position())

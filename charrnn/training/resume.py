@@ -15,6 +15,7 @@ from charrnn.model.network import CharRNN
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.opened import RunFolder
+from charrnn.system import core_count
 from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
@@ -23,15 +24,19 @@ from charrnn.training.planning import check_memory
 from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import Clock, Progress
 from charrnn.training.trainer import Trainer
+from charrnn.training.workers import Workers, worker_count
 
 # settings that a resumed run may change
-RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s", "threads", "device"}
+RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s"}
+RESUMABLE |= {"workers", "threads", "device"}
+MOST_WORKERS_A_CORE = 4  # of those that a file asks for, which may be of another machine
 
 
 def resume(
     path: Path,
     changes: Mapping[str, Any],
     watch: Watch = ignore,
+    workers: Workers | None = None,
     clock: Clock = time.perf_counter,
 ) -> Trainer:
     """Continues a run exactly where its training file says.
@@ -40,6 +45,7 @@ def resume(
         path: the training file.
         changes: settings that the user set anew; all but :data:`RESUMABLE` must be as saved.
         watch: called while the text is read.
+        workers: what trains, if they were started before; closed with the trainer.
         clock: returns seconds.
 
     Raises:
@@ -54,10 +60,10 @@ def resume(
         config, origin = _settings(saved)
         asked = saved.training_state.get("asked", {})
         _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
-        as_before, config = config, _changed(config, changes)
+        as_before, config = config, _changed(saved, config, changes)
+        workers = on_error.enter_context(workers or Workers())
         # before reading: of a file that cannot be used, not even the text is looked at
-        check_memory(saved.model.config, config, "close other programs")
-        learner = Learner(CharRNN.of(saved.model), config)
+        learner = _learner(saved, config, workers)
         mark = take_mark(saved)
         moments = [] if mark is None else [restore(mark, learner)]  # as a check of the file
         progress = restore(saved, learner)
@@ -81,7 +87,7 @@ def resume(
                 raise not_whole(path, f"there is no {moment.position}")
         recorder.mark = mark
         trainer.begin()
-        trainer.notes.append(f"resumed at step {progress.step:,}")
+        trainer.notes += [*_other_workers(as_before, config), f"resumed at step {progress.step:,}"]
         on_error.pop_all()
         return trainer
 
@@ -122,11 +128,36 @@ def _check_changes(
             )
 
 
-def _changed(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
+def _changed(
+    saved: Checkpoint, config: TrainingConfig, changes: Mapping[str, Any]
+) -> TrainingConfig:
+    """Returns the settings with a user's changes, and with workers that this machine can have."""
     new = {key: changes[key] for key in RESUMABLE if key in changes}
     if new.keys() & set(LIMITS):
         new = dict.fromkeys(LIMITS) | new
-    return replace(config, **new)
+    if "workers" not in new and (config.workers or 1) > MOST_WORKERS_A_CORE * core_count():
+        new["workers"] = None
+    config = replace(config, **new)
+    return replace(config, workers=worker_count(saved.model.config, config))
+
+
+def _other_workers(before: TrainingConfig, config: TrainingConfig) -> list[str]:
+    if before.workers in (None, config.workers):
+        return []
+    return [f"workers: {config.workers}, and {before.workers} before: the same but for rounding"]
+
+
+def _learner(saved: Checkpoint, config: TrainingConfig, workers: Workers) -> Learner:
+    """Returns what learns; its state is still to be restored.
+
+    Raises:
+        TooLargeError: It needs more memory than there is.
+        TrainingError: The workers cannot be started.
+    """
+    check_memory(saved.model.config, config, "close other programs")
+    workers.threads = config.threads or 1
+    workers.set_count(config.workers or 1)
+    return Learner(CharRNN.of(saved.model), config, workers)
 
 
 def _newer_nats(progress: Progress, folder: RunFolder) -> float | None:

@@ -21,6 +21,7 @@ from charrnn.training.planning import plan
 from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import Clock, Progress
 from charrnn.training.trainer import Trainer
+from charrnn.training.workers import Workers
 
 FITTED = ("batch_size", "seq_len")  # settings that a small text may shrink
 
@@ -40,8 +41,19 @@ class Request:
     keep_characters: bool = False  # also those of its characters that the text does not have
 
 
-def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_counter) -> Trainer:
+def start(
+    request: Request,
+    watch: Watch = ignore,
+    workers: Workers | None = None,
+    clock: Clock = time.perf_counter,
+) -> Trainer:
     """Reads the text once, fits the settings to it, builds the model.
+
+    Args:
+        request: what the user asks for.
+        watch: called while the text is read.
+        workers: what trains, if they were started before; closed with the trainer.
+        clock: returns seconds.
 
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
@@ -51,7 +63,9 @@ def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_coun
     if other is not None:
         model_options |= _shape_of(other.model.config, model_options)
     name = run_name(request.sources) if request.name is None else request.name
+    workers = workers or Workers(threads=request.training.get("threads") or 1)
     with contextlib.ExitStack() as on_error:
+        on_error.callback(workers.close)
         run = on_error.enter_context(NewRun(request.runs, name))
         dataset = Dataset.open(
             request.sources,
@@ -63,14 +77,13 @@ def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_coun
         )
         on_error.callback(dataset.close)
         model_options["vocab_size"] = len(dataset.vocabulary)
-        planned = plan(model_options, request.training, dataset.train_chars, clock)
-        config = planned.training
+        planned = plan(model_options, request.training, dataset.train_chars, workers, clock)
+        config, notes = planned.training, [*dataset.notes, *planned.notes]
         torch.manual_seed(config.seed)
         model = CharRNN(planned.model)
-        notes = [*dataset.notes, *planned.notes]
         if other is not None:
             notes.append(transfer(other, model.in_numpy(), dataset.vocabulary))
-        learner = Learner(model, config)
+        learner = Learner(model, config, workers)
         recorder = Recorder(
             run.folder(),
             dataset.vocabulary,
@@ -81,13 +94,16 @@ def start(request: Request, watch: Watch = ignore, clock: Clock = time.perf_coun
             },
             provenance=dataset.origin.provenance | {"sources": list(request.sources)},
         )
-        spent_s = planned.spent_s
-        progress = Progress(elapsed_s=spent_s, evaluated_s=spent_s, log_start_s=spent_s)
-        trainer = Trainer(learner, dataset, recorder, config, progress, clock)
+        trainer = Trainer(learner, dataset, recorder, config, _after(planned.spent_s), clock)
         trainer.notes += notes
         trainer.begin()
         on_error.pop_all()
         return trainer
+
+
+def _after(spent_s: float) -> Progress:
+    """Returns the beginning of a training, some seconds after its start."""
+    return Progress(elapsed_s=spent_s, evaluated_s=spent_s, log_start_s=spent_s)
 
 
 def _shape_of(other: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from charrnn.errors import CheckpointError, RunRemovedError, TrainingError
 from charrnn.model.streams import Stop
 from charrnn.scoring.lines import usual_of_lines
 from charrnn.scoring.scorer import Scorer, nats_per_char
+from charrnn.system import quoted
 from charrnn.text.batches import batches_of
 from charrnn.text.dataset import Dataset
 from charrnn.text.vocabulary import Vocabulary
@@ -34,6 +35,7 @@ from charrnn.training.schedule import (
     default_eval_every,
     total_steps,
 )
+from charrnn.training.workers import WorkerDied
 
 
 class Trainer:
@@ -121,6 +123,7 @@ class Trainer:
         try:
             yield from self._run(stop)
         finally:
+            self.learner.close()
             self._dataset.close()
             self.recorder.close()
 
@@ -136,6 +139,13 @@ class Trainer:
             except Diverged as error:
                 reason = None
                 yield from self._roll_back(str(error))
+            except WorkerDied as error:
+                self.save()
+                step, folder = self.schedule.progress.step, quoted(self.folder)
+                raise TrainingError(
+                    f"{error}; all is saved up to step {step:,}: "
+                    f"charrnn train --resume {folder} continues it"
+                ) from None
         yield from self._score_lines()
         progress = self.schedule.progress
         yield Finished(

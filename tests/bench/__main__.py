@@ -16,9 +16,11 @@ from rich.table import Table
 
 from tests.bench import figures
 from tests.bench.figures import Row
+from tests.bench.race import THREADS
 
 TABLES: dict[str, Callable[[int], list[Row]]] = {
     "training": figures.training,
+    "beside": figures.beside,
     "command": figures.command,
     "saving": figures.saving,
     "sampling": figures.sampling,
@@ -40,7 +42,7 @@ def main() -> None:
     names = options.only or list(TABLES)
     machine = {
         "machine": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
+        "threads": THREADS,
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

@@ -3,7 +3,6 @@
 import csv
 import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from charrnn.model.streams import Streams
 from charrnn.sampling.generate import generate, generate_batch
 from charrnn.scoring.lines import LineScorer
 from charrnn.scoring.scorer import Scorer
+from charrnn.system import core_count
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Corpus
 from charrnn.text.dataset import Dataset
@@ -29,15 +29,18 @@ from charrnn.text.survey import survey
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.start import Request, start
 from tests.bench.race import (
+    THREADS,
     Run,
     Shape,
     TorchRNN,
     V,
+    busy_program,
     charrnn_step,
     has_jax,
     jax_step,
     medians_s,
     torch_step,
+    with_threads,
 )
 
 Row = dict[str, str | int | float]
@@ -59,15 +62,16 @@ def training(rounds: int) -> list[Row]:
     rows: list[Row] = []
     square = torch.randn(2048, 2048)
     for shape in SHAPES:
-        contestants: list[Run] = [
-            lambda: torch.mm(square, square),
-            charrnn_step(shape),
-            torch_step(shape, one_hot=True),
-            torch_step(shape, one_hot=False),
-        ]
-        if has_jax():
-            contestants.append(jax_step(shape))
-        mm_s, ours_s, one_hot_s, embedding_s, *jax_s = medians_s(contestants, rounds)
+        with charrnn_step(shape) as ours:
+            contestants: list[Run] = [
+                with_threads(THREADS, lambda: torch.mm(square, square)),
+                ours,
+                torch_step(shape, one_hot=True),
+                torch_step(shape, one_hot=False),
+            ]
+            if has_jax():
+                contestants.append(jax_step(shape))
+            mm_s, ours_s, one_hot_s, embedding_s, *jax_s = medians_s(contestants, rounds)
         peak = 2 * len(square) ** 3 / mm_s
         row: Row = {
             "hidden x layers, batch, T": str(shape),
@@ -83,15 +87,35 @@ def training(rounds: int) -> list[Row]:
     return rows
 
 
+def beside(rounds: int) -> list[Row]:
+    """A whole training step beside a program that keeps one core busy."""
+    rows: list[Row] = []
+    for shape in SHAPES:
+        with charrnn_step(shape) as ours:
+            others = [torch_step(shape, one_hot=one_hot) for one_hot in (True, False)]
+            (idle_s,) = medians_s([ours], rounds)
+            with busy_program():
+                busy_s, *others_s = medians_s([ours, *others], max(3, rounds // 3))
+        rows.append(
+            {
+                "hidden x layers, batch, T": str(shape),
+                "chars_per_second": round(shape.chars / busy_s),
+                "share_of_idle": round(idle_s / busy_s, 2),
+                "times_torch": round(min(others_s) / busy_s, 2),
+            }
+        )
+    return rows
+
+
 def command(rounds: int) -> list[Row]:
     """`charrnn train` against its bare step: what loading, logging and drawing cost."""
     symbols = len(set(COFFEE.read_text(encoding="utf-8")))
-    step = charrnn_step(USUAL, symbols)
     steps = 20 * rounds
     bare: list[float] = []
     whole: list[float] = []
     for _ in range(5):  # in turns, and the best of each: the machine's speed drifts
-        bare.append(USUAL.chars / medians_s([step], 10 * rounds)[0])
+        with charrnn_step(USUAL, symbols) as step:
+            bare.append(USUAL.chars / medians_s([step], 10 * rounds)[0])
         whole.append(_speed_of_the_command(steps))
     return [
         {
@@ -327,7 +351,7 @@ def _first_line(*args: str) -> None:
 
 
 def scaling(rounds: int) -> list[Row]:
-    """How speed grows with batch, T, hidden size and threads: steps follow one another."""
+    """How speed grows with batch, T, hidden size and workers: steps follow one another."""
     rows: list[Row] = []
     rounds = max(3, rounds // 3)
     powers = [2**i for i in range(9)]
@@ -337,15 +361,19 @@ def scaling(rounds: int) -> list[Row]:
         ("hidden", [32, 64, 128, 256, 512, 1024], lambda n: USUAL._replace(hidden_size=n)),
     ):
         rows += _speeds(what, values, map(shape_of, values), rounds)
-    usual = torch.get_num_threads()
-    for threads in sorted({1, 2, os.cpu_count() or 1}):
-        torch.set_num_threads(threads)
-        rows += _speeds("threads", [threads], [USUAL], rounds)
-    torch.set_num_threads(usual)
+    for workers in sorted({1, 2, core_count()}):
+        rows += _speeds("workers", [workers], [USUAL], rounds, workers)
     return rows
 
 
-def _speeds(what: str, values: list[int], shapes: Iterable[Shape], rounds: int) -> Iterator[Row]:
+def _speeds(
+    what: str,
+    values: list[int],
+    shapes: Iterable[Shape],
+    rounds: int,
+    workers: int | None = None,
+) -> Iterator[Row]:
     for value, shape in zip(values, shapes, strict=True):
-        (taken,) = medians_s([charrnn_step(shape)], rounds)
+        with charrnn_step(shape, workers=workers) as step:
+            (taken,) = medians_s([step], rounds)
         yield {"what": what, "value": value, "chars_per_second": round(shape.chars / taken)}

@@ -2,17 +2,25 @@
 
 import importlib.util
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.model.network import CharRNN
+from charrnn.text.batches import Batch, Position
+from charrnn.training.learner import Learner
+from charrnn.training.workers import Workers, worker_count
 
 V = 65
+THREADS = torch.get_num_threads()  # of torch by default, before anybody sets another number
 Run = Callable[[], object]
 
 
@@ -58,22 +66,47 @@ class TorchRNN(nn.Module):
         return self.output(h), state
 
 
-def charrnn_step(shape: Shape, symbols: int = V) -> Run:
-    """Returns charrnn's training step."""
-    return _torch_step(
-        CharRNN(ModelConfig(symbols, hidden_size=shape[0], num_layers=shape[1])), shape, symbols
-    )
+@contextmanager
+def charrnn_step(shape: Shape, symbols: int = V, workers: int | None = None) -> Iterator[Run]:
+    """Lends charrnn's training step, as ``charrnn train`` makes it: by several workers."""
+    H, L, B, T = shape
+    model = ModelConfig(symbols, hidden_size=H, num_layers=L)
+    config = TrainingConfig(batch_size=B, seq_len=T, workers=workers)
+    text = np.random.default_rng(0).integers(symbols, size=(T + 1, B))
+    batch = Batch(text[:-1], text[1:], starts_block=False, after=Position())
+    with Workers(worker_count(model, config)) as team:
+        learner = Learner(CharRNN(model), config, team)
+        yield with_threads(1, lambda: learner.update(batch, 1e-3))
+
+
+def with_threads(threads: int, run: Run) -> Run:
+    """Returns a contestant whose products in torch have so many threads."""
+
+    def run_so() -> None:
+        torch.set_num_threads(threads)
+        run()
+
+    return run_so
+
+
+@contextmanager
+def busy_program() -> Iterator[None]:
+    """Runs a program beside that keeps one core busy."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as program:
+        try:
+            yield
+        finally:
+            program.kill()
 
 
 def torch_step(shape: Shape, *, one_hot: bool) -> Run:
-    """Returns the training step of torch's own RNN."""
-    return _torch_step(TorchRNN(shape.hidden_size, shape.num_layers, one_hot=one_hot), shape, V)
+    """Returns the training step of torch's own RNN, with as many threads as torch likes.
 
-
-def _torch_step(model: nn.Module, shape: Shape, symbols: int) -> Run:
-    """Returns a function that makes one whole update: forward, loss, backward, clip, AdamW."""
+    It makes one whole update: forward, loss, backward, clip, AdamW.
+    """
+    model = TorchRNN(shape.hidden_size, shape.num_layers, one_hot=one_hot)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    x, y = torch.randint(0, symbols, (2, shape.seq_len, shape.batch_size))
+    x, y = torch.randint(0, V, (2, shape.seq_len, shape.batch_size))
     state = torch.zeros(shape.num_layers, shape.batch_size, shape.hidden_size)
 
     def step() -> None:
@@ -84,7 +117,7 @@ def _torch_step(model: nn.Module, shape: Shape, symbols: int) -> Run:
         optimizer.step()
         optimizer.zero_grad()
 
-    return step
+    return with_threads(THREADS, step)
 
 
 def has_jax() -> bool:
@@ -144,12 +177,16 @@ def jax_step(shape: Shape) -> Run:
 
 
 def medians_s(contestants: list[Run], rounds: int) -> list[float]:
-    """Returns each contestant's median time, seconds; all take turns in each round."""
+    """Returns each contestant's median time, seconds; all take turns in each round.
+
+    A turn is two runs, of which the second counts: threads of the contestant before still spin for
+    a while, waiting for work, and caches are cold.
+    """
     times: list[list[float]] = [[] for _ in contestants]
-    for round_number in range(rounds + 1):
+    for _ in range(rounds):
         for run, taken in zip(contestants, times, strict=True):
+            run()
             start = time.perf_counter()
             run()
-            if round_number:  # the first is warm-up
-                taken.append(time.perf_counter() - start)
+            taken.append(time.perf_counter() - start)
     return [statistics.median(taken) for taken in times]

@@ -16,8 +16,8 @@ MEMINFO = "MemTotal: 4000 kB\nMemAvailable: 3000 kB\nSwapFree: 500 kB\nHugePages
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files of a system of 3,500 kB."""
-    monkeypatch.setattr(memory, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr("charrnn.system.PROC", tmp_path / "proc")
+    monkeypatch.setattr("charrnn.system.CGROUPS", tmp_path / "groups")
     write(tmp_path / "proc" / "meminfo", MEMINFO)
     return tmp_path
 

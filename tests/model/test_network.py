@@ -17,10 +17,10 @@ both = pytest.mark.parametrize("f", ["tanh", "relu"])
 depths = pytest.mark.parametrize("L", [1, 2, 3])
 
 
-def make_model(training: bool = False, **changes: Any) -> CharRNN:
+def make_model(**changes: Any) -> CharRNN:
     """Returns a model with random biases too, so that each parameter matters."""
     config = ModelConfig(**{"vocab_size": V, "hidden_size": H, **changes})
-    model = CharRNN(config).double().train(training)
+    model = CharRNN(config).double()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
@@ -117,12 +117,11 @@ def test_the_seed_alone_decides_the_weights() -> None:
 
 @both
 @depths
-@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("cut", [1, 5, T - 1])
 def test_two_halves_are_the_whole_when_the_state_is_passed_on(
-    f: Nonlinearity, L: int, training: bool, cut: int
+    f: Nonlinearity, L: int, cut: int
 ) -> None:
-    model = make_model(training, nonlinearity=f, num_layers=L)
+    model = make_model(nonlinearity=f, num_layers=L)
     x, state = make_input(model)
     before = state.clone()
     whole, end = model(x, state)
@@ -142,7 +141,7 @@ def test_the_model_keeps_no_state() -> None:
 
 @depths
 def test_the_first_gradient_reaches_every_parameter(L: int) -> None:
-    model = make_model(True, num_layers=L, dropout=0.2)
+    model = make_model(num_layers=L, dropout=0.2)
     logits, _ = model(*make_input(model))
     logits.logsumexp(-1).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
@@ -151,52 +150,39 @@ def test_the_first_gradient_reaches_every_parameter(L: int) -> None:
 # Dropout.
 
 
-def dropped(batch_size: int = B, dropout: float = 0.25) -> Tensor:
-    """Returns what dropout multiplied one layer's outputs by, (T, B, H)."""
-    model = make_model(True, num_layers=1, dropout=dropout)
-    x, state = make_input(model, batch_size)
-    masked, _ = model.hidden(x, state)
-    return (masked / model.eval().hidden(x, state)[0]).detach()
+def masks_of(model: CharRNN, *silent: int) -> Tensor:
+    """Returns masks that let all pass, but silence some layers; 0 is the first."""
+    masks = model.zero_state(B) + 1
+    masks[list(silent)] = 0
+    return masks
 
 
-def test_dropout_has_one_mask_for_all_steps() -> None:
-    mask = dropped()
-    torch.testing.assert_close(mask, mask[:1].expand_as(mask))
-    assert len({tuple(row) for row in mask[0].tolist()}) == B  # each stream has its own
-
-
-@pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
-def test_dropout_silences_its_share_and_preserves_the_mean(dropout: float) -> None:
-    mask = dropped(2000, dropout)[0]  # 32,000 draws
-    silent = (mask == 0).double().mean().item()
-    assert silent == pytest.approx(dropout, abs=0.015)
-    torch.testing.assert_close(mask[mask != 0], torch.full_like(mask[mask != 0], 1 / (1 - dropout)))
-    assert mask.mean().item() == pytest.approx(1, abs=0.1)
-
-
-def test_dropout_does_not_touch_the_state() -> None:
-    model = make_model(True, num_layers=1, dropout=0.5)
+def test_dropout_multiplies_each_layers_outputs_at_every_step() -> None:
+    model = make_model(num_layers=1)
     x, state = make_input(model)
-    torch.testing.assert_close(model(x, state)[1], model.eval()(x, state)[1])
+    masks = torch.rand_like(state)
+    whole, dropped = model.hidden(x, state)[0], model.hidden(x, state, masks)[0]
+    torch.testing.assert_close(dropped, whole * masks[0])
+
+
+@depths
+def test_dropout_does_not_touch_the_state_of_its_layer(L: int) -> None:
+    model = make_model(num_layers=L)
+    x, state = make_input(model)
+    _, whole = model(x, state)
+    logits, dropped = model(x, state, masks_of(model, L - 1))
+    torch.testing.assert_close(dropped, whole)
+    torch.testing.assert_close(logits, model.output.b_y.expand_as(logits))
 
 
 def test_dropout_also_stands_between_layers() -> None:
-    model = make_model(True, num_layers=2, dropout=0.5)
+    model = make_model(num_layers=2)
     x, state = make_input(model)
-    _, (first, second) = model(x, state)
-    _, (first_whole, second_whole) = model.eval()(x, state)
+    _, (first, second) = model(x, state, masks_of(model, 0))
+    _, (first_whole, second_whole) = model(x, state)
     torch.testing.assert_close(first, first_whole)
     assert not torch.allclose(second, second_whole)
     assert (second != 0).all()  # its input was silenced, it was not
-
-
-def test_dropout_is_for_training_only() -> None:
-    with_dropout = make_model(dropout=0.5)
-    without = make_model(dropout=0.0)
-    without.load_state_dict(with_dropout.state_dict())
-    x, state = make_input(without)
-    assert torch.equal(with_dropout(x, state)[0], without(x, state)[0])
-    assert not torch.equal(with_dropout.train()(x, state)[0], without(x, state)[0])
 
 
 # In NumPy and back.

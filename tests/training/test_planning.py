@@ -27,6 +27,7 @@ from charrnn.training.planning import (
 )
 from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
+from charrnn.training.workers import Workers
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, speed: float, **options: Any) -> Trainer:
@@ -64,23 +65,25 @@ def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
     monkeypatch.setattr(
         planning, "training_speed", lambda model, *_: 50_000 * 256 / model.hidden_size
     )
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 1_000_000)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 1_000_000, Workers())
     assert (plan.model.hidden_size, plan.training.batch_size, plan.model.dropout) == (384, 64, 0.15)
     assert plan.training.learning_rate == 3e-3
     assert plan.training.max_time == pytest.approx(1800.0, rel=0.01)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 3600.0}, 1_000_000)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 3600.0}, 1_000_000, Workers())
     assert plan.training.max_time == pytest.approx(60e6 / (50_000 * 256 / 384), rel=0.01)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0, "batch_size": 8}, 1_000_000)
+    plan = planning.plan(
+        {"vocab_size": 60}, {"max_time": 1800.0, "batch_size": 8}, 1_000_000, Workers()
+    )
     assert (plan.model.hidden_size, plan.training.batch_size) == (384, 8)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 100_000_000)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 100_000_000, Workers())
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 400_000)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 400_000, Workers())
     assert (plan.model.hidden_size, plan.training.batch_size) == (256, 32)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, math.inf)
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, math.inf, Workers())
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
     assert plan.training.max_time == 1800.0 and not plan.notes
     with pytest.raises(OptionError, match="--steps or --max-time"):
-        planning.plan({"vocab_size": 60}, {}, math.inf)
+        planning.plan({"vocab_size": 60}, {}, math.inf, Workers())
 
 
 def test_the_oftener_a_text_is_read_the_more_dropout(
@@ -178,19 +181,26 @@ def test_the_shortest_time_is_one_update(tmp_path: Path) -> None:
 def test_the_speed_of_a_training_that_would_diverge_is_measured_too() -> None:
     wild = TrainingConfig(batch_size=2, seq_len=3, learning_rate=1e30, grad_clip=0.0)
     config = ModelConfig(vocab_size=5, hidden_size=4, nonlinearity="relu")
-    assert training_speed(config, wild, time.perf_counter) > 0
+    assert training_speed(config, wild, Workers(), time.perf_counter) > 0
 
 
 def test_measuring_the_speed_changes_nothing_else() -> None:
     config = TrainingConfig(batch_size=2, seq_len=3)
     before = torch.get_rng_state()
-    assert training_speed(ModelConfig(vocab_size=5, hidden_size=4), config, time.perf_counter) > 0
+    assert (
+        training_speed(
+            ModelConfig(vocab_size=5, hidden_size=4), config, Workers(), time.perf_counter
+        )
+        > 0
+    )
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_speed_is_characters_of_an_update_by_its_time(clock: Clock) -> None:
     config = TrainingConfig(batch_size=3, seq_len=7)
-    assert training_speed(ModelConfig(5, hidden_size=4), config, clock) == pytest.approx(21 / 0.1)
+    assert training_speed(ModelConfig(5, hidden_size=4), config, Workers(), clock) == pytest.approx(
+        21 / 0.1
+    )
 
 
 few = settings(max_examples=60, deadline=None)

@@ -334,11 +334,11 @@ def test_a_rollback_returns_to_the_save_of_its_own_folder(
     events.close()
 
 
-def spoil_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[AdamW, float], None]:
+def spoil_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[AdamW, object, float], None]:
     """Returns an update that leaves weights that are NaN, and is undone by being made."""
 
-    def spoil(optimizer: AdamW, _: float) -> None:
-        optimizer.parameters[0].data.fill_(math.nan)
+    def spoil(optimizer: AdamW, _: object, lr: float) -> None:
+        optimizer.weights.fill_(math.nan)
         monkeypatch.undo()
 
     return spoil
@@ -424,7 +424,7 @@ def test_a_better_model_than_the_untrained_training_file_stays(tmp_path: Path) -
 @pytest.fixture
 def ruined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every update leaves weights that are NaN; the loss before it is finite."""
-    monkeypatch.setattr(AdamW, "update", lambda self, _: self.parameters[0].data.fill_(math.nan))
+    monkeypatch.setattr(AdamW, "update", lambda self, *_: self.weights.fill_(math.nan))
 
 
 @pytest.mark.usefixtures("ruined")

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,16 @@ from numpy_model import NumpyModel
 from scored import lines_of, score_of
 from small_runs import COFFEE, after, history, resume, run, same, saved_tensors, scores, start
 from texts import SENTENCE
-from torch import nn
 
 from charrnn.errors import CheckpointError, TrainingError
 from charrnn.scoring.scorer import Scorer
 from charrnn.store import checkpoint
+from charrnn.text.batches import Batch
 from charrnn.text.lines import split_lines
-from charrnn.training import learner
 from charrnn.training.events import Finished, RolledBack, Stepped
 from charrnn.training.optimizer import AdamW
 from charrnn.training.schedule import learning_rate
+from charrnn.training.shares import Shares
 from charrnn.training.trainer import Trainer
 
 # --- learning
@@ -84,9 +83,8 @@ class Spy:
         self.norms: list[float] = []
         self.rates: list[float] = []
 
-    def __call__(self, parameters: list[torch.Tensor], rate: float) -> None:
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        self.norms.append(math.sqrt(sum(float(g.square().sum()) for g in gradients)))
+    def __call__(self, gradient: torch.Tensor, rate: float) -> None:
+        self.norms.append(float(gradient.norm()))
         self.rates.append(rate)
 
 
@@ -94,9 +92,9 @@ class Spy:
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     spy, update = Spy(), AdamW.update
 
-    def spied(self: AdamW, lr: float) -> None:
-        spy(self.parameters, lr)
-        update(self, lr)
+    def spied(self: AdamW, gradient: torch.Tensor, lr: float) -> None:
+        spy(gradient, lr)
+        update(self, gradient, lr)
 
     monkeypatch.setattr(AdamW, "update", spied)
     return spy
@@ -187,13 +185,13 @@ def test_events_come_in_order(tmp_path: Path) -> None:
 
 def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
     """Makes the loss of these updates NaN, counted from 1 over all that are made."""
-    count, right = itertools.count(1), nn.functional.cross_entropy
+    count, right = itertools.count(1), Shares.gradient
 
-    def wrong(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return right(logits, targets) * (math.nan if next(count) in calls else 1.0)
+    def wrong(shares: Shares, batch: Batch) -> tuple[float, torch.Tensor]:
+        nats, gradient = right(shares, batch)
+        return nats * (math.nan if next(count) in calls else 1.0), gradient
 
-    functional = SimpleNamespace(cross_entropy=wrong)
-    monkeypatch.setattr(learner, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
+    monkeypatch.setattr(Shares, "gradient", wrong)
 
 
 class Diverging:
@@ -203,16 +201,16 @@ class Diverging:
         self._patch = monkeypatch
 
     def __call__(self, trainer: Trainer, *steps: int) -> Trainer:
-        rest, right = set(steps), nn.functional.cross_entropy
+        rest, right = set(steps), Shares.gradient
 
-        def wrong(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        def wrong(shares: Shares, batch: Batch) -> tuple[float, torch.Tensor]:
             step = trainer.schedule.progress.step + 1
             factor = math.nan if step in rest else 1.0
             rest.discard(step)
-            return right(logits, targets) * factor
+            nats, gradient = right(shares, batch)
+            return nats * factor, gradient
 
-        functional = SimpleNamespace(cross_entropy=wrong)
-        self._patch.setattr(learner, "nn", SimpleNamespace(functional=functional, utils=nn.utils))
+        self._patch.setattr(Shares, "gradient", wrong)
         return trainer
 
 

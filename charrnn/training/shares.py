@@ -1,0 +1,227 @@
+"""A batch's gradient, computed in shares: worker r of W has streams r B/W to (r + 1) B/W.
+
+The gradient is that of the mean surprise of the whole batch, so that the shares add up to it, and
+the number of workers changes rounding only. They add up in a fixed order: the same workers compute
+the same bits.
+
+Shapes: T time, B batch, L layers, H hidden, W workers, P parameters in all.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from charrnn.config import ModelConfig
+from charrnn.model.network import CharRNN
+from charrnn.text.batches import Batch
+from charrnn.training.workers import WorkerDied, Workers
+
+_ALIGNMENT = 64  # bytes; a line of the processor's cache
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """All that an update reads and writes; in memory that the workers share, if there are more."""
+
+    weights: Tensor  # (P,), one parameter after another
+    gradients: Tensor  # (W, P), each worker's
+    states: Tensor  # (2, L, B, H), those before an update and after it, which take turns
+    masks: Tensor  # (L, B, H), what dropout multiplies each layer's outputs by
+    text: Tensor  # (2, T, B), x and y
+    nats: Tensor  # (W,), each worker's share of the mean surprise, nats/char
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a worker must know to find the tensors in memory."""
+
+    model: ModelConfig
+    batch_size: int  # B
+    seq_len: int  # T, of the longest batch
+    workers: int  # W
+    dtype: str  # of the weights, as torch calls it
+
+    def streams(self, rank: int) -> slice:
+        """Returns the streams of a worker."""
+        B, W = self.batch_size, self.workers
+        return slice(rank * B // W, (rank + 1) * B // W)
+
+    def sizes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Returns size and type of each tensor, by its name."""
+        T, B, W, P = self.seq_len, self.batch_size, self.workers, self.model.parameter_count()
+        state = self.model.num_layers, B, self.model.hidden_size
+        dtype = getattr(torch, self.dtype)
+        return {
+            "weights": ((P,), dtype),
+            "gradients": ((W, P), dtype),
+            "states": ((2, *state), dtype),
+            "masks": (state, dtype),
+            "text": ((2, T, B), torch.int64),
+            "nats": ((W,), torch.float64),
+        }
+
+    def offsets(self) -> list[int]:
+        """Returns where each tensor begins in memory, and where the last one ends, bytes."""
+        sizes = (math.prod(size) * dtype.itemsize for size, dtype in self.sizes().values())
+        return [0, *itertools.accumulate(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)]
+
+    def placed(self, memory: Any) -> Tensors:
+        """Returns the tensors in memory of as many bytes as the last offset."""
+        return Tensors(
+            **{
+                name: torch.frombuffer(
+                    memory, dtype=dtype, count=math.prod(size), offset=offset
+                ).view(size)
+                for (name, (size, dtype)), offset in zip(
+                    self.sizes().items(), self.offsets(), strict=False
+                )
+            }
+        )
+
+    def allocated(self, device: torch.device) -> Tensors:
+        """Returns tensors of zeros for a worker that is alone."""
+        return Tensors(
+            **{
+                name: torch.zeros(size, dtype=dtype, device=device)
+                for name, (size, dtype) in self.sizes().items()
+            }
+        )
+
+
+def parameters_in(config: ModelConfig, numbers: Tensor) -> dict[str, Tensor]:
+    """Returns the parameters, by name, that stand one after another in (P,) numbers."""
+    parts, start = {}, 0
+    for name, shape in config.parameter_shapes().items():
+        part = numbers[start : start + math.prod(shape)]
+        # W_x stands transposed, as in `Layer`
+        parts[name] = part.view(shape[::-1]).T if name.endswith("W_x") else part.view(shape)
+        start += math.prod(shape)
+    return parts
+
+
+class Worker:
+    """One worker's share of every batch.
+
+    Attributes:
+        model: the network, by the shared weights.
+    """
+
+    def __init__(self, shape: Shape, rank: int, tensors: Tensors) -> None:
+        streams, config = shape.streams(rank), shape.model
+        self.model = CharRNN.placed(config, parameters_in(config, tensors.weights))
+        self._parameters = list(self.model.parameters())
+        self._gradient = list(parameters_in(config, tensors.gradients[rank]).values())
+        self._states = tensors.states[:, :, streams]
+        self._masks = tensors.masks[:, streams] if config.dropout else None
+        self._text = tensors.text[:, :, streams]
+        self._nats = tensors.nats[rank]
+        self._batch_size = shape.batch_size
+
+    def compute(self, length: int, turn: int) -> None:
+        """Computes its share of the gradient and of the surprise, and its streams' next state.
+
+        Args:
+            length: T, of this batch.
+            turn: which of the two states is the one before.
+        """
+        x, y = self._text[:, :length]
+        logits, after = self.model(x, self._states[turn], self._masks)  # (T, b, V), (L, b, H)
+        surprise = nn.functional.cross_entropy(
+            logits.flatten(0, 1), y.flatten(), reduction="sum"
+        ) / (length * self._batch_size)
+        surprise.backward()  # type: ignore[no-untyped-call]
+        self._nats.copy_(surprise.detach())
+        self._states[1 - turn].copy_(after.detach())  # truncated BPTT stops here
+        for gradient, parameter in zip(self._gradient, self._parameters, strict=True):
+            assert parameter.grad is not None
+            gradient.copy_(parameter.grad)
+            parameter.grad = None
+
+
+class Shares:
+    """The gradient by all workers, this process the first; and the hidden state of all streams.
+
+    Attributes:
+        model: the network that is trained.
+        weights: all its parameters, (P,).
+    """
+
+    def __init__(self, model: CharRNN, batch_size: int, seq_len: int, workers: Workers) -> None:
+        """Copies the model's weights to where all workers see them.
+
+        Raises:
+            TrainingError: The system refuses the memory, or a helper has ended.
+        """
+        like = model.output.b_y
+        dtype = str(like.dtype).removeprefix("torch.")
+        self._shape = shape = Shape(model.config, batch_size, seq_len, workers.count, dtype)
+        self._workers, self._turn = workers, 0
+        torch.set_num_threads(workers.threads)
+        if workers.count == 1:
+            self._tensors = shape.allocated(like.device)
+        else:
+            self._tensors = shape.placed(workers.share(shape.offsets()[-1]))
+            self._tensors.states.zero_()
+            workers.tell(shape=asdict(shape))
+        self._first = Worker(shape, 0, self._tensors)
+        self.model, self.weights = self._first.model, self._tensors.weights
+        self.model.load_state_dict(model.state_dict())
+        workers.wait()
+
+    @property
+    def state(self) -> Tensor:
+        """The hidden state after the last batch, (L, B, H)."""
+        return self._tensors.states[self._turn]
+
+    def gradient(self, batch: Batch) -> tuple[float, Tensor]:
+        """Computes the gradient of a batch's mean surprise, and the next state.
+
+        Returns:
+            The mean surprise, nats/char, and its gradient, (P,), until the next one is computed.
+
+        Raises:
+            WorkerDied: A helper has ended, or failed; state and random numbers are as before.
+        """
+        random_state, turn = torch.get_rng_state(), self._turn
+        text = self._tensors.text[:, : len(batch.x)]
+        for ids, ours in zip((batch.x, batch.y), text, strict=True):
+            ours.copy_(torch.from_numpy(ids))
+        if batch.starts_block:
+            self.state.zero_()
+        self._draw_masks()
+        try:
+            self._workers.tell(length=len(batch.x), turn=turn)
+            self._first.compute(len(batch.x), turn)
+            self._workers.wait()
+        except WorkerDied:
+            torch.set_rng_state(random_state)
+            raise
+        self._turn = 1 - turn
+        total, *others = self._tensors.gradients
+        for gradient in others:
+            total += gradient
+        return float(self._tensors.nats.sum()), total
+
+    def _draw_masks(self) -> None:
+        """Draws dropout's masks: one for all time steps, scaled so that the mean stays.
+
+        A mask per step would cost a third of the step's time. They are drawn on the CPU: its
+        generator's state is what a training file keeps. Source: Gal and Ghahramani 2016.
+        """
+        kept = 1 - self._shape.model.dropout
+        if kept < 1:
+            masks = torch.empty(self.state.shape, dtype=self.state.dtype)
+            self._tensors.masks.copy_(masks.bernoulli_(kept).div_(kept))
+
+    def by_name(self, numbers: Tensor) -> Mapping[str, Tensor]:
+        """Returns (P,) numbers, like weights or a gradient, as parameters by their names."""
+        return parameters_in(self._shape.model, numbers)
+
+    def close(self) -> None:
+        """Ends the helpers; the tensors stay."""
+        self._workers.close()

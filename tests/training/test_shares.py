@@ -1,0 +1,107 @@
+"""The gradient in shares: the sum of all is the whole, for any number of workers."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from charrnn.config import ModelConfig
+from charrnn.model.network import CharRNN
+from charrnn.text.batches import Batch, Position
+from charrnn.training.shares import Shape, Shares, Tensors, Worker, parameters_in
+from charrnn.training.workers import Workers
+
+V, H, L, T = 7, 5, 2, 6
+
+
+def shape_of(batch_size: int, workers: int = 1, dropout: float = 0.0) -> Shape:
+    config = ModelConfig(V, hidden_size=H, num_layers=L, dropout=dropout)
+    return Shape(config, batch_size, T, workers, "float64")
+
+
+def filled(shape: Shape) -> Tensors:
+    """Returns tensors that depend on the seed, not on the number of workers."""
+    tensors = shape.placed(bytearray(shape.offsets()[-1]))
+    generator = torch.Generator().manual_seed(1)
+    tensors.weights.normal_(generator=generator).mul_(0.3)
+    tensors.states.normal_(generator=generator)
+    tensors.masks.bernoulli_(0.5, generator=generator)
+    tensors.text.random_(V, generator=generator)
+    return tensors
+
+
+@given(
+    batch_size=st.integers(1, 9),
+    workers=st.integers(1, 9),
+    length=st.integers(1, T),
+    turn=st.integers(0, 1),
+    dropout=st.sampled_from([0.0, 0.5]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_shares_of_any_number_of_workers_add_up(
+    batch_size: int, workers: int, length: int, turn: int, dropout: float
+) -> None:
+    results = []
+    for W in (1, min(workers, batch_size)):
+        shape = shape_of(batch_size, W, dropout)
+        tensors = filled(shape)
+        for rank in range(W):
+            Worker(shape, rank, tensors).compute(length, turn)
+        results.append((tensors.gradients.sum(0), tensors.nats.sum(), tensors.states))
+    for one, several in zip(*results, strict=True):
+        torch.testing.assert_close(several, one, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_is_that_of_the_mean_surprise() -> None:
+    shape = shape_of(3)
+    tensors = filled(shape)
+    Worker(shape, 0, tensors).compute(T, 0)
+    weights = tensors.weights.clone().requires_grad_()
+    model = CharRNN(shape.model).double()
+    logits, after = torch.func.functional_call(
+        model, parameters_in(shape.model, weights), (tensors.text[0], tensors.states[0])
+    )
+    surprise = -logits.log_softmax(-1).gather(-1, tensors.text[1][..., None]).mean()
+    surprise.backward()
+    torch.testing.assert_close(tensors.gradients[0], weights.grad)
+    torch.testing.assert_close(tensors.nats[0], surprise.detach())
+    torch.testing.assert_close(tensors.states[1], after.detach())
+
+
+def batch(starts_block: bool = False) -> Batch:
+    x = np.random.default_rng(0).integers(V, size=(T, 4))
+    return Batch(x, x[::-1].copy(), starts_block, Position())
+
+
+def test_the_state_is_carried_and_is_zero_where_a_block_starts() -> None:
+    model = CharRNN(shape_of(4).model)
+    shares = Shares(model, 4, T, Workers())
+    states = []
+    for starts_block in (False, False, True):
+        shares.gradient(batch(starts_block))
+        states.append(shares.state.clone())
+    first, second, third = states
+    assert torch.equal(first, third) and not torch.equal(first, second)
+    assert torch.equal(second, model(torch.from_numpy(batch().x), first)[1])
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
+def test_dropout_silences_its_share_and_preserves_the_mean(dropout: float) -> None:
+    shares = Shares(CharRNN(shape_of(4, dropout=dropout).model), 4, T, Workers())
+    drawn = []
+    for _ in range(800):  # of 40 draws each
+        shares._draw_masks()
+        drawn.append(shares._tensors.masks.clone())
+    masks = torch.stack(drawn)  # 32,000 draws
+    silent = (masks == 0).double().mean().item()
+    assert silent == pytest.approx(dropout, abs=0.015)
+    torch.testing.assert_close(masks[masks != 0].unique(), torch.tensor([1 / (1 - dropout)]))
+    assert drawn[0].unique(dim=1).shape[1] > 1, "each stream has its own"
+
+
+def test_training_without_dropout_draws_nothing() -> None:
+    shares = Shares(CharRNN(shape_of(4).model), 4, T, Workers())
+    before = torch.get_rng_state()
+    shares.gradient(batch())
+    assert torch.equal(torch.get_rng_state(), before)

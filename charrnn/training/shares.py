@@ -62,7 +62,7 @@ class Shape:
             "states": ((2, *state), dtype),
             "masks": (state, dtype),
             "text": ((2, T, B), torch.int64),
-            "nats": ((W,), torch.float64),
+            "nats": ((W,), dtype),
         }
 
     def offsets(self) -> list[int]:

@@ -3,7 +3,11 @@
 import pytest
 import torch
 
+from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.model.network import CharRNN
+from charrnn.training.learner import Learner
 from charrnn.training.optimizer import AdamW, update_average
+from charrnn.training.workers import Workers
 
 P = 300
 
@@ -28,6 +32,16 @@ def test_an_update_is_that_of_torchs_adamw(scale: float) -> None:
         optimizer.update(gradient, rate)
         reference.step()
         torch.testing.assert_close(ours, torch.cat(theirs).detach(), rtol=1e-5, atol=1e-7)
+
+
+def test_only_matrices_decay() -> None:
+    config = TrainingConfig(batch_size=2, seq_len=3, weight_decay=0.5)
+    model = CharRNN(ModelConfig(5, hidden_size=4, num_layers=2))
+    learner = Learner(model, config, Workers())
+    learner.shares.weights.fill_(1)
+    learner.optimizer.update(torch.zeros_like(learner.shares.weights), lr=0.1)
+    for weights in learner.model.parameters():
+        assert torch.allclose(weights, torch.tensor(0.95 if weights.ndim > 1 else 1.0))
 
 
 def test_the_average_begins_with_the_first_weights_and_varies_less() -> None:

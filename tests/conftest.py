@@ -14,7 +14,8 @@ from charrnn.store.checkpoint import Checkpoint
 # nothing here may reach for a network, or for another test's runs
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("CHARRNN_RUNS", None)
-# sums come out the same every time, and tests that run side by side do not wait for each other
+# sums come out the same every time, as the command's, and tests side by side do not wait
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 

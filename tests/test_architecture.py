@@ -41,7 +41,14 @@ WINGS = [
 # libraries, and the only files (or whole wings) that may import them
 LIBRARIES = {
     "torch": {
-        *("model/cell", "model/device", "model/network", "model/on_device", "model/products"),
+        *(
+            "model/cell",
+            "model/device",
+            "model/network",
+            "model/on_device",
+            "model/loops",
+            "model/products",
+        ),
         "training",
     },
     "rich": {"display", "cli"},

@@ -12,7 +12,6 @@ Shapes: T time, B batch, D input, H hidden. The input ``x`` is either (T, B, D) 
 ids: then x_t is a one-hot vector, and W_x x_t is just the id's column of W_x.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,10 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from charrnn.config import Nonlinearity
+from charrnn.model import loops
 from charrnn.model.products import fast_products
 
 F = {"tanh": torch.tanh, "relu": torch.relu}
-F_IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
 KERNELS = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
 
 
@@ -80,24 +79,8 @@ def _forward(
             torch.index_select(W_x.T + b, 0, x.reshape(-1), out=inputs)
         else:
             torch.addmm(b, x.reshape(T * B, -1), W_x.T, out=inputs)
-        # contiguous: each step's product is faster than with the transposed view
-        W_hT = W_h.T.contiguous()
-        f_ = F_IN_PLACE[nonlinearity]
-        h, *later = hs.unbind(0)
-        for h_t in later:
-            h = f_(h_t.addmm_(h, W_hT))
+        loops.run(hs, W_h, nonlinearity)
     return hs
-
-
-def _relu_backward(dh: Tensor, h: Tensor, *, grad_input: Tensor) -> Tensor:
-    return torch.mul(dh, h > 0, out=grad_input)
-
-
-# dE/da from dE/dh and h = f(a): both f' can be had from h alone
-F_BACKWARD: dict[str, Callable[..., Tensor]] = {
-    "tanh": torch.ops.aten.tanh_backward.grad_input,
-    "relu": _relu_backward,
-}
 
 
 class _Rnn(torch.autograd.Function):
@@ -134,14 +117,7 @@ class _Rnn(torch.autograd.Function):
         needs_x, needs_h_0, *_ = ctx.needs_input_grad
         T, B, H = dhs.shape
         with fast_products(B * H * H):
-            das = dhs.clone(memory_format=torch.contiguous_format)  # to be dE/da_1 ... dE/da_T
-            f_backward = F_BACKWARD[ctx.nonlinearity]
-            da_next = None
-            for da, h in zip(das.unbind(0)[::-1], hs[1:].unbind(0)[::-1], strict=True):
-                if da_next is not None:
-                    da.addmm_(da_next, W_h)
-                f_backward(da, h, grad_input=da)
-                da_next = da
+            das = loops.run_back(dhs, hs[1:], W_h, ctx.nonlinearity)
             flat = das.view(T * B, H)
             dW_h = flat.T @ hs[:-1].view(T * B, H)
             db = flat.sum(0)

@@ -71,6 +71,22 @@ class Layer(NamedTuple):
     b: Array  # (H,)
 
 
+@overflow_allowed
+def run(hs: Array, W_hT: Array, f: Callable[..., Array]) -> None:
+    """Computes h_1 ... h_T of a layer, step by step.
+
+    Args:
+        hs: (T + 1, B, H): h_0, then W_x x_t + b of each step, which becomes h_t.
+        W_hT: (H, H).
+        f: the non-linearity.
+    """
+    product = np.empty_like(hs[0])
+    h, *later = hs
+    for h_t in later:
+        h_t += np.dot(h, W_hT, out=product)
+        h = f(h_t, out=h_t)
+
+
 class Forward:
     """A network's forward pass; also a :class:`Network`.
 
@@ -148,12 +164,8 @@ class Forward:
             else:
                 np.dot(below[1:].reshape(T * B, H), W_xT, out=inputs)
             inputs += b
-            product = np.empty_like(h_0)
-            h, *later = hs
-            for h_t in later:  # W_x x_t + b, until it is h_t
-                h_t += np.dot(h, W_hT, out=product)
-                h = self._f(h_t, out=h_t)
-            h_T[...] = h
+            run(hs, W_hT, self._f)
+            h_T[...] = hs[-1]
             below = hs
         assert below is not None
         return below, after

@@ -1,20 +1,54 @@
-"""Which library multiplies large matrices: the faster one, if it is as exact.
+"""Which library multiplies matrices: the faster one, if it is as exact.
 
-torch leaves float32 products to MKL, which does without AVX-512 on processors other than Intel's;
-oneDNN, which torch has too, uses it. torch hands products over to it only if they may be rounded
-to bfloat16, and oneDNN rounds them only on processors with tiles for that (AMX). So it is tried
-once, and if a product comes out rounded, or torch is too old, MKL keeps them all.
+The processor and the shapes decide, never a timing, so that a run can be repeated to the bit; the
+figures are in tests/bench/README.md.
+
+The small products of the loop over time can be NumPy's, which has OpenBLAS. torch leaves float32
+products to MKL, which does without AVX-512 on processors other than Intel's; oneDNN, which torch
+has too, uses it. torch hands products over to it only if they may be rounded to bfloat16, and
+oneDNN rounds them only on processors with tiles for that (AMX). So it is tried once, and if a
+product comes out rounded, or torch is too old, MKL keeps them all.
 """
 
+import contextlib
 import functools
+import os
+import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
-# oneDNN is faster at products of more multiplications; measured in tests/bench/README.md
+from charrnn.system import PROC
+
+# oneDNN is faster at products of more multiplications
 WORTH_IT = 2**22
+# up to this hidden size NumPy is faster on every processor: it has less to do around a product
+NUMPY_HIDDEN_SIZE = 128
+
+
+def numpy_is_faster(h: Tensor) -> bool:
+    """Returns whether NumPy multiplies a state, (..., B, H), faster by W_h, and as exactly."""
+    B, H = h.shape[-2:]
+    if h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
+        return False
+    # NumPy's library has a thread for each core if nobody asked for one before it was loaded
+    if torch.get_num_threads() > 1 or os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+        return False
+    if B * H * H > WORTH_IT and one_dnn_is_exact():
+        return False
+    return H <= NUMPY_HIDDEN_SIZE or _is_amd()
+
+
+@functools.cache
+def _is_amd() -> bool:
+    """Returns whether the processor is AMD's, which MKL gives no AVX-512."""
+    description = platform.processor()  # says so on Windows
+    with contextlib.suppress(OSError):
+        description = (PROC / "cpuinfo").read_text(errors="replace")[:1000]
+    return "AuthenticAMD" in description
 
 
 def fast_products(multiplications: int) -> AbstractContextManager[None]:

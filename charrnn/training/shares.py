@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from charrnn.config import ModelConfig
 from charrnn.model.network import CharRNN
+from charrnn.system import keep_freed_memory
 from charrnn.text.batches import Batch
 from charrnn.training.workers import WorkerDied, Workers
 
@@ -112,6 +113,7 @@ class Worker:
     """
 
     def __init__(self, shape: Shape, rank: int, tensors: Tensors) -> None:
+        keep_freed_memory()
         streams, config = shape.streams(rank), shape.model
         self.model = CharRNN.placed(config, parameters_in(config, tensors.weights))
         self._parameters = list(self.model.parameters())

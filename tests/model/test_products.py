@@ -1,8 +1,11 @@
 """Laws of the choice between two libraries: never less exact, and nothing is left changed."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from charrnn.config import Nonlinearity
 from charrnn.model import products
 from charrnn.model.cell import rnn, rnn_reference
 from charrnn.model.products import fast_products
@@ -66,6 +69,53 @@ def test_a_library_that_rounds_is_left_alone(rounds: bool, monkeypatch: pytest.M
     before = precision()
     with fast_products(MANY):
         assert (precision() == before) == rounds
+
+
+SIZES = {"small": (16, 128), "large": (16, 256), "huge": (64, 512)}
+
+
+@pytest.mark.parametrize(
+    ("processor", "one_dnn", "faster"),
+    [
+        ("vendor_id\t: AuthenticAMD", False, ["small", "large", "huge"]),
+        ("vendor_id\t: AuthenticAMD", True, ["small", "large"]),
+        ("vendor_id\t: GenuineIntel", True, ["small"]),
+    ],
+)
+def test_processor_and_shapes_choose_the_library(
+    processor: str,
+    one_dnn: bool,
+    faster: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "cpuinfo").write_text(processor)
+    monkeypatch.setattr(products, "PROC", tmp_path)
+    monkeypatch.setattr(products, "_is_amd", products._is_amd.__wrapped__)
+    monkeypatch.setattr(products, "one_dnn_is_exact", lambda: one_dnn)
+    states = {name: torch.empty(size) for name, size in SIZES.items()}
+    assert [name for name, h in states.items() if products.numpy_is_faster(h)] == faster
+    assert not products.numpy_is_faster(states["small"].bfloat16())  # NumPy has none
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert not products.numpy_is_faster(states["small"])
+
+
+@pytest.mark.parametrize("numpy", [True, False])
+@pytest.mark.parametrize("f", ["tanh", "relu"])
+@pytest.mark.parametrize("T", [1, 5])
+def test_a_layer_by_each_library_is_the_reference(
+    numpy: bool, f: Nonlinearity, T: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "numpy_is_faster", lambda h: numpy)
+    x, dhs = torch.randn(T, 3, 5, dtype=torch.double), torch.randn(T, 3, 4, dtype=torch.double)
+    sizes = (3, 4), (4, 5), (4, 4), (4,)
+    inputs = [torch.randn(size, dtype=torch.double, requires_grad=True) for size in sizes]
+    results = []
+    for equation in (rnn, rnn_reference):
+        hs = equation(x, *inputs, f)
+        results.append([hs, *torch.autograd.grad(hs, inputs, dhs)])
+    for fast, reference in zip(*results, strict=True):
+        torch.testing.assert_close(fast, reference)
 
 
 def test_rounding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

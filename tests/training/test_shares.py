@@ -1,5 +1,8 @@
 """The gradient in shares: the sum of all is the whole, for any number of workers."""
 
+import platform
+import resource
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -98,6 +101,20 @@ def test_dropout_silences_its_share_and_preserves_the_mean(dropout: float) -> No
     assert silent == pytest.approx(dropout, abs=0.015)
     torch.testing.assert_close(masks[masks != 0].unique(), torch.tensor([1 / (1 - dropout)]))
     assert drawn[0].unique(dim=1).shape[1] > 1, "each stream has its own"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_an_update_finds_its_memory_where_the_last_one_left_it() -> None:
+    config = ModelConfig(V, hidden_size=256, num_layers=2)
+    shares = Shares(CharRNN(config), 16, 64, Workers())
+    ids = np.zeros((64, 16), np.int64)
+    batch = Batch(ids, ids, starts_block=False, after=Position())
+
+    def faults() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    before = [(shares.gradient(batch), faults())[1] for _ in range(20)]
+    assert before[-1] - before[9] < 10 * 100  # it was 10 * 700
 
 
 def test_training_without_dropout_draws_nothing() -> None:

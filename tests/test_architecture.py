@@ -42,7 +42,7 @@ WINGS = [
 LIBRARIES = {
     "torch": {
         *("model/cell", "model/device", "model/network", "model/on_device", "model/products"),
-        "training",
+        *("model/precision", "training"),
     },
     "rich": {"display", "cli"},
     "typer": {"cli"},

@@ -19,7 +19,7 @@ from charrnn.model.device import find_device
 from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward, Network
 from charrnn.model.network import CharRNN
 from charrnn.model.on_device import OnDevice
-from charrnn.model.products import precision_for
+from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch
 from charrnn.training.optimizer import AdamW, update_average
 from charrnn.training.shares import Shares

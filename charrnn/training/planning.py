@@ -18,7 +18,7 @@ from charrnn.config import ENOUGH_EPOCHS, UNIT_NAMES, ModelConfig, TrainingConfi
 from charrnn.model.device import find_device
 from charrnn.model.memory import check_room, training_bytes
 from charrnn.model.network import CharRNN
-from charrnn.model.products import precision_for
+from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Clock, enough_steps, total_steps
@@ -231,8 +231,8 @@ def training_speed(
     model_config: ModelConfig, config: TrainingConfig, workers: Workers, clock: Clock
 ) -> float:
     """Measures how fast such a model learns here, characters/s; takes a quarter of a second."""
-    check_memory(model_config, config)
     config = fit_to_machine(model_config, config)
+    check_memory(model_config, config)
     workers.set_count(config.workers or 1)
     with torch.random.fork_rng(devices=[]):
         learner = Learner(CharRNN(model_config), config, workers)

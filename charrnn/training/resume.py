@@ -12,7 +12,7 @@ from charrnn.config import LIMITS, MODEL_FILE, TrainingConfig, option_name
 from charrnn.errors import CheckpointError, OptionError
 from charrnn.fields import typed
 from charrnn.model.network import CharRNN
-from charrnn.model.products import lacks_bfloat16
+from charrnn.model.precision import lacks_bfloat16
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.opened import RunFolder

@@ -12,7 +12,7 @@ import torch
 from charrnn.config import DataConfig, ModelConfig, TrainingConfig, option_name
 from charrnn.errors import OptionError
 from charrnn.model.network import CharRNN
-from charrnn.model.products import precision_for
+from charrnn.model.precision import precision_for
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import NewRun
 from charrnn.store.transfer import transfer

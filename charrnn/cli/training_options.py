@@ -63,7 +63,7 @@ Workers = Annotated[
 ]
 Precision = Annotated[
     config.Precision | None,
-    option(TRAINING, "Of states and products; auto: bf16 if the processor has it.", T.precision),
+    option(TRAINING, "Of states and products; auto: bf16 where it is faster.", T.precision),
 ]
 Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
 MaxTime = Annotated[

@@ -89,5 +89,5 @@ def test_a_resumed_run_may_be_given_another_precision(
 def test_a_processor_without_it_starts_no_run(tmp_path: Path, processor: dict[str, bool]) -> None:
     processor["bf16"] = False
     with pytest.raises(OptionError, match="--precision bf16: this processor"):
-        start(tmp_path, **BF16)
+        start(tmp_path, "", **BF16)  # not even the text was read, which is empty
     assert not (tmp_path / "runs").exists()

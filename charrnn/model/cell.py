@@ -168,8 +168,8 @@ def rnn_cudnn(
     """Computes the equation by torch's kernels; arguments and result as :func:`rnn_reference`.
 
     On a CUDA device these are cuDNN's, which compute the whole sequence in one call; anywhere else
-    they are slower than :func:`rnn`. They take two biases: b is one, the other is zero. In bfloat16,
-    versions of cuDNN before 9.13 leave the steps to torch, one by one.
+    they are slower than :func:`rnn`. They take two biases: b is one, the other is zero. cuDNN takes
+    bfloat16 from version 9.13 on; before, torch makes the steps one by one.
     """
     if x.ndim == 2:
         x = nn.functional.one_hot(x, W_x.shape[1]).to(h_0.dtype)

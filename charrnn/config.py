@@ -18,6 +18,7 @@ from charrnn.errors import OptionError
 Unit = Literal["char", "byte"]
 UNIT_NAMES: dict[Unit, str] = {"char": "character", "byte": "byte"}  # in messages
 Nonlinearity = Literal["tanh", "relu"]
+Precision = Literal["auto", "fp32", "bf16"]
 OnUnknown = Literal["charge", "error", "skip"]
 EncodingErrors = Literal["strict", "replace", "surrogateescape"]
 Format = Literal["text", "jsonl", "json", "csv", "tsv"]
@@ -81,6 +82,7 @@ _RANGES: dict[str, Range] = {
     "save_every": _ONE_OR_MORE,
     "save_every_s": _ABOVE_0,
     "seed": (lambda n: 0 <= n < 2**63, "0 to 2**63 - 1"),
+    "precision": _one_of(Precision),
     "workers": (lambda n: 1 <= n <= 1024, "1 to 1024"),
     "threads": (lambda n: 1 <= n <= 1024, "1 to 1024"),
     "temperature": (lambda x: 0 <= x < math.inf, "0 (most probable) or more"),
@@ -215,6 +217,7 @@ class TrainingConfig(_Checked):
     workers: int | None = None  # processes that train; None: one a core, as far as it pays
     threads: int | None = None  # of each product; None: one, and one a core for scoring
     device: str = "cpu"  # where to train, in torch's words
+    precision: Precision = "auto"  # of states and products in training; auto: where bf16 pays
 
 
 @dataclass(frozen=True)

@@ -41,15 +41,8 @@ WINGS = [
 # libraries, and the only files (or whole wings) that may import them
 LIBRARIES = {
     "torch": {
-        *(
-            "model/cell",
-            "model/device",
-            "model/network",
-            "model/on_device",
-            "model/loops",
-            "model/products",
-        ),
-        "training",
+        *("model/cell", "model/device", "model/loops", "model/network", "model/on_device"),
+        *("model/precision", "model/products", "training"),
     },
     "rich": {"display", "cli"},
     "typer": {"cli"},

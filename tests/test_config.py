@@ -56,6 +56,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "save_every": [0, -1, NAN],
         "save_every_s": [0.0, -1.0, NAN, INF],
         "seed": [-1, 2**63, NAN, INF],
+        "precision": ["fp16", "", "FP32"],
         "workers": [0, -1, 10**5, NAN, INF],
         "threads": [0, -1, 10**5, NAN, INF],
     },

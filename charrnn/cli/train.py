@@ -76,6 +76,7 @@ def train(
     eval_every: training_options.EvalEvery = None,
     workers: training_options.Workers = None,
     device: training_options.Device = None,
+    precision: training_options.Precision = None,
 ) -> None:
     """Train on a text; print the best model's path. Ctrl-C saves and names the command to resume.
 
@@ -93,7 +94,7 @@ def train(
     training |= set_options(batch_size=batch_size, seq_len=seq_len, learning_rate=learning_rate)
     training |= set_options(grad_clip=grad_clip, weight_decay=weight_decay, seed=seed)
     training |= set_options(eval_every=eval_every, save_every=save_every)
-    training |= set_options(device=device, workers=workers, threads=threads)
+    training |= set_options(device=device, workers=workers, threads=threads, precision=precision)
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
     check(data | model | training)

@@ -61,6 +61,10 @@ Workers = Annotated[
     int | None,
     counting(TRAINING, "Processes that train, each with its streams.", "one a core, if it pays"),
 ]
+Precision = Annotated[
+    config.Precision | None,
+    option(TRAINING, "Of states and products; auto: bf16 where it is faster.", T.precision),
+]
 Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
 MaxTime = Annotated[
     float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")

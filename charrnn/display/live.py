@@ -33,6 +33,7 @@ def summary_line(summary: events.RunSummary) -> str:
         f"{summary.folder}: {text}, {summary.symbols:,} distinct; "
         f"{summary.hidden_size} x {summary.num_layers} model, {summary.parameters:,} parameters; "
         f"batch {summary.batch_size} x {summary.seq_len}"
+        + (", bfloat16" if summary.precision == "bf16" else "")
     )
 
 

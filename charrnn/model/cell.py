@@ -10,6 +10,9 @@ Three functions compute it for T time steps and B streams at once, and give the 
 
 Shapes: T time, B batch, D input, H hidden. The input ``x`` is either (T, B, D) numbers, or (T, B)
 ids: then x_t is a one-hot vector, and W_x x_t is just the id's column of W_x.
+
+States and products have the type of ``h_0``. What is only added, b and the columns that ids look
+up, may have a wider one: then the sums that are their gradients have it, too.
 """
 
 from typing import Any
@@ -76,9 +79,9 @@ def _forward(
         # all W_x x_t + b at once, where h_t will stand
         inputs = hs[1:].view(T * B, H)
         if x.ndim == 2:
-            torch.index_select(W_x.T + b, 0, x.reshape(-1), out=inputs)
+            torch.index_select((W_x.T + b).to(h_0.dtype), 0, x.reshape(-1), out=inputs)
         else:
-            torch.addmm(b, x.reshape(T * B, -1), W_x.T, out=inputs)
+            torch.addmm(b.to(h_0.dtype), x.reshape(T * B, -1), W_x.T, out=inputs)
         loops.run(hs, W_h, nonlinearity)
     return hs
 
@@ -107,6 +110,7 @@ class _Rnn(torch.autograd.Function):
     ) -> Tensor:
         hs = _forward(x, h_0, W_x, W_h, b, nonlinearity)
         ctx.save_for_backward(x, W_x, W_h, hs)
+        ctx.sum_dtype = b.dtype
         ctx.nonlinearity = nonlinearity
         return hs[1:]
 
@@ -120,11 +124,12 @@ class _Rnn(torch.autograd.Function):
             das = loops.run_back(dhs, hs[1:], W_h, ctx.nonlinearity)
             flat = das.view(T * B, H)
             dW_h = flat.T @ hs[:-1].view(T * B, H)
-            db = flat.sum(0)
+            addends = flat.to(ctx.sum_dtype)
+            db = addends.sum(0)
             dx = None
             if x.ndim == 2:
                 # one-hot inputs: add each step's gradient to its character's column
-                dW_x = torch.zeros_like(W_x.T).index_add_(0, x.reshape(-1), flat).T
+                dW_x = torch.zeros_like(W_x.T).index_add_(0, x.reshape(-1), addends).T
             else:
                 # in memory like W_x: autograd need not copy
                 dW_x = (x.reshape(T * B, -1).T @ flat).T
@@ -139,11 +144,12 @@ def rnn_cudnn(
     """Computes the equation by torch's kernels; arguments and result as :func:`rnn_reference`.
 
     On a CUDA device these are cuDNN's, which compute the whole sequence in one call; anywhere else
-    they are slower than :func:`rnn`. They take two biases: b is one, the other is zero.
+    they are slower than :func:`rnn`. They take two biases: b is one, the other is zero. cuDNN takes
+    bfloat16 from version 9.13 on; before, torch makes the steps one by one.
     """
     if x.ndim == 2:
-        x = nn.functional.one_hot(x, W_x.shape[1]).to(W_x.dtype)
-    weights = [W_x, W_h, b, torch.zeros_like(b)]
+        x = nn.functional.one_hot(x, W_x.shape[1]).to(h_0.dtype)
+    weights = [w.to(h_0.dtype) for w in (W_x, W_h, b, torch.zeros_like(b))]
     # one stretch of memory, as cuDNN wants it: else it would copy, and warn
     together = torch.cat([w.reshape(-1) for w in weights])
     parts = torch.split(together, [w.numel() for w in weights])

@@ -16,10 +16,20 @@ from charrnn.config import Nonlinearity
 from charrnn.model import forward, products
 
 F_IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
-# f'(a) by h = f(a): both can be had from h alone
-F_PRIME: dict[Nonlinearity, Callable[[Tensor], Tensor]] = {
-    "tanh": lambda h: torch.addcmul(torch.ones_like(h[:1]), h, h, value=-1),
-    "relu": lambda h: (h > 0).to(h.dtype),
+
+
+def _relu_backward(dh: Tensor, h: Tensor, *, grad_input: Tensor) -> Tensor:
+    return torch.mul(dh, h > 0, out=grad_input)
+
+
+# dE/da from dE/dh and h = f(a), or the factor alone: both f' can be had from h
+F_BACKWARD: dict[Nonlinearity, Callable[..., Tensor]] = {
+    "tanh": torch.ops.aten.tanh_backward.grad_input,
+    "relu": _relu_backward,
+}
+F_PRIME: dict[Nonlinearity, Callable[[forward.Array], forward.Array]] = {
+    "tanh": lambda h: 1 - h * h,
+    "relu": lambda h: (h > 0).astype(h.dtype),
 }
 
 
@@ -52,20 +62,23 @@ def run_back(dhs: Tensor, hs: Tensor, W_h: Tensor, nonlinearity: Nonlinearity) -
         nonlinearity: which f.
     """
     das = dhs.clone(memory_format=torch.contiguous_format)
-    f_prime = F_PRIME[nonlinearity](hs)
-    das[-1] *= f_prime[-1]
     if products.numpy_is_faster(hs):
-        _run_back_in_numpy(das.numpy(), f_prime.numpy(), W_h.numpy())
+        _run_back_in_numpy(das.numpy(), F_PRIME[nonlinearity](hs.numpy()), W_h.numpy())
         return das
-    da_next, *earlier = das.unbind(0)[::-1]
-    for da, factor in zip(earlier, f_prime.unbind(0)[-2::-1], strict=True):
-        da_next = da.addmm_(da_next, W_h).mul_(factor)
+    f_backward = F_BACKWARD[nonlinearity]
+    da_next = None
+    for da, h in zip(das.unbind(0)[::-1], hs.unbind(0)[::-1], strict=True):
+        if da_next is not None:
+            da.addmm_(da_next, W_h)
+        da_next = f_backward(da, h, grad_input=da)
     return das
 
 
 @forward.overflow_allowed
 def _run_back_in_numpy(das: forward.Array, f_prime: forward.Array, W_h: forward.Array) -> None:
+    """Turns dE/dh_t into dE/da_t, (T, B, H), by f'(a_t)."""
     product = np.empty_like(das[0])
+    das[-1] *= f_prime[-1]
     da_next, *earlier = das[::-1]
     for da, factor in zip(earlier, f_prime[-2::-1], strict=True):
         da += np.dot(da_next, W_h, out=product)

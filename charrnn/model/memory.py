@@ -58,8 +58,10 @@ def training_bytes(model: ModelConfig, config: TrainingConfig) -> int:
     """
     copies = 4 + (config.workers or 1) + (0 if config.max_time is not None else 4)
     symbols = config.batch_size * config.seq_len  # of a batch, T B
-    of_a_symbol = model.num_layers * model.hidden_size + 2 * model.vocab_size
-    return FLOAT_BYTES * (copies * model.parameter_count() + symbols * of_a_symbol)
+    states = symbols * model.num_layers * model.hidden_size
+    state_bytes = 2 if config.precision == "bf16" else FLOAT_BYTES
+    numbers = copies * model.parameter_count() + symbols * 2 * model.vocab_size
+    return FLOAT_BYTES * numbers + state_bytes * states
 
 
 def _gigabytes(size: float) -> str:

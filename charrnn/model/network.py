@@ -7,6 +7,9 @@
 Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden, L layers.
 The state of all layers, (L, B, H), is an argument and a result; the model keeps none.
 `forward.py` computes the same in NumPy.
+
+The layers' states and products have the type of the state that they start from: bfloat16, if it is,
+is faster. The logits have the weights' type.
 """
 
 from collections.abc import Mapping
@@ -41,7 +44,9 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, h_0: Tensor) -> Tensor:
         """Returns h_1 ... h_T, (T, B, H), for x, (T, B) ids or (T, B, D), and h_0, (B, H)."""
-        return rnn(x, h_0, self.W_x, self.W_h, self.b, self.nonlinearity)
+        # what is only looked up is in no product
+        W_x = self.W_x if x.ndim == 2 else self.W_x.to(h_0.dtype)
+        return rnn(x, h_0, W_x, self.W_h.to(h_0.dtype), self.b, self.nonlinearity)
 
 
 class Output(nn.Module):
@@ -56,7 +61,10 @@ class Output(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Returns logits, (..., V), for h, (..., H)."""
-        return nn.functional.linear(h, self.W_y, self.b_y)
+        if h.dtype == self.W_y.dtype:
+            return nn.functional.linear(h, self.W_y, self.b_y)
+        product = nn.functional.linear(h, self.W_y.to(h.dtype))
+        return product.to(self.b_y.dtype) + self.b_y  # so the bias's gradient is not rounded
 
 
 class CharRNN(nn.Module):
@@ -114,7 +122,7 @@ class CharRNN(nn.Module):
             h = layer(h, h_0)
             last.append(h[-1])
             if masks is not None:
-                h = h * masks[i]
+                h = (h * masks[i]).to(state.dtype)
         return h, torch.stack(last)
 
     def forward(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from charrnn.config import ModelConfig, TrainingConfig, Unit
+from charrnn.config import ModelConfig, Precision, TrainingConfig, Unit
 
 if TYPE_CHECKING:
     from charrnn.model.forward import Forward
@@ -25,6 +25,7 @@ class RunSummary:
     batch_size: int  # B
     seq_len: int  # T
     unit: Unit
+    precision: Precision = "fp32"
 
     @classmethod
     def of(
@@ -41,6 +42,7 @@ class RunSummary:
             batch_size=training.batch_size,
             seq_len=training.seq_len,
             unit=model.unit,
+            precision=training.precision,
         )
 
 

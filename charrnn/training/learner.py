@@ -19,6 +19,7 @@ from charrnn.model.device import find_device
 from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward, Network
 from charrnn.model.network import CharRNN
 from charrnn.model.on_device import OnDevice
+from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch
 from charrnn.training.optimizer import AdamW, update_average
 from charrnn.training.shares import Shares
@@ -44,11 +45,12 @@ class Learner:
         """Moves the model to its device, or where all workers see it.
 
         Raises:
-            OptionError: There is no such device.
+            OptionError: There is no such device, or it has no such precision.
             TrainingError: The workers cannot share it.
         """
         model.to(find_device(config.device))
-        self.shares = shares = Shares(model, config.batch_size, config.seq_len, workers)
+        bf16 = precision_for(model.config, config) == "bf16"
+        self.shares = shares = Shares(model, config.batch_size, config.seq_len, workers, bf16=bf16)
         self.model = shares.model
         self._average = shares.weights.clone()
         self.average = CharRNN.placed(model.config, shares.by_name(self._average))

@@ -18,6 +18,7 @@ from charrnn.config import ENOUGH_EPOCHS, UNIT_NAMES, ModelConfig, TrainingConfi
 from charrnn.model.device import find_device
 from charrnn.model.memory import check_room, training_bytes
 from charrnn.model.network import CharRNN
+from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Clock, enough_steps, total_steps
@@ -104,7 +105,7 @@ def plan(
         model = replace(model, dropout=fitted_dropout(epochs_read, chars, large=large))
         if model.dropout:
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
-    training = replace(training, **schedule, workers=worker_count(model, training))
+    training = fit_to_machine(model, replace(training, **schedule))
     if (asked.workers or 0) > (training.workers or 0):
         notes.append(f"{training.workers} workers, one a stream, instead of {asked.workers}")
     check_memory(model, training)
@@ -169,6 +170,16 @@ def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
     return replace(config, batch_size=batch_size, seq_len=seq_len)
 
 
+def fit_to_machine(model: ModelConfig, config: TrainingConfig) -> TrainingConfig:
+    """Returns the settings, with workers and precision as asked for, or as they pay here.
+
+    Raises:
+        OptionError: What is asked for cannot be had.
+    """
+    workers, precision = worker_count(model, config), precision_for(model, config)
+    return replace(config, workers=workers, precision=precision)
+
+
 def fitted_hidden_size(chars: float, train_chars: float) -> int:
     """Returns the hidden size for a time in which the default one would read ``chars`` characters.
 
@@ -220,8 +231,9 @@ def training_speed(
     model_config: ModelConfig, config: TrainingConfig, workers: Workers, clock: Clock
 ) -> float:
     """Measures how fast such a model learns here, characters/s; takes a quarter of a second."""
+    config = fit_to_machine(model_config, config)
     check_memory(model_config, config)
-    workers.set_count(worker_count(model_config, config))
+    workers.set_count(config.workers or 1)
     with torch.random.fork_rng(devices=[]):
         learner = Learner(CharRNN(model_config), config, workers)
     size = (config.seq_len + 1, config.batch_size)

@@ -12,6 +12,7 @@ from charrnn.config import LIMITS, MODEL_FILE, TrainingConfig, option_name
 from charrnn.errors import CheckpointError, OptionError
 from charrnn.fields import typed
 from charrnn.model.network import CharRNN
+from charrnn.model.precision import lacks_bfloat16
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.opened import RunFolder
@@ -20,15 +21,15 @@ from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
 from charrnn.training.moments import not_whole, restore, take_mark
-from charrnn.training.planning import check_memory
+from charrnn.training.planning import check_memory, fit_to_machine
 from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import Clock, Progress
 from charrnn.training.trainer import Trainer
-from charrnn.training.workers import Workers, worker_count
+from charrnn.training.workers import Workers
 
 # settings that a resumed run may change
 RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s"}
-RESUMABLE |= {"workers", "threads", "device"}
+RESUMABLE |= {"workers", "threads", "device", "precision"}
 MOST_WORKERS_A_CORE = 4  # of those that a file asks for, which may be of another machine
 
 
@@ -87,7 +88,7 @@ def resume(
                 raise not_whole(path, f"there is no {moment.position}")
         recorder.mark = mark
         trainer.begin()
-        trainer.notes += [*_other_workers(as_before, config), f"resumed at step {progress.step:,}"]
+        trainer.notes += [*_other_rounding(as_before, config), f"resumed at step {progress.step:,}"]
         on_error.pop_all()
         return trainer
 
@@ -98,7 +99,8 @@ def _settings(saved: Checkpoint) -> tuple[TrainingConfig, Origin]:
     if not state:
         raise CheckpointError(f"{saved.path}: a model, not a saved training: name the run's folder")
     try:
-        config = typed(TrainingConfig, state["training_config"])
+        # runs of earlier versions had no choice
+        config = typed(TrainingConfig, {"precision": "fp32", **state["training_config"]})
         if not isinstance(state.get("asked", {}), dict):
             raise TypeError("asked is no JSON object")
         origin = Origin.read(state)
@@ -131,20 +133,27 @@ def _check_changes(
 def _changed(
     saved: Checkpoint, config: TrainingConfig, changes: Mapping[str, Any]
 ) -> TrainingConfig:
-    """Returns the settings with a user's changes, and with workers that this machine can have."""
+    """Returns the settings with a user's changes, and with what this machine can have."""
     new = {key: changes[key] for key in RESUMABLE if key in changes}
     if new.keys() & set(LIMITS):
         new = dict.fromkeys(LIMITS) | new
     if "workers" not in new and (config.workers or 1) > MOST_WORKERS_A_CORE * core_count():
         new["workers"] = None
     config = replace(config, **new)
-    return replace(config, workers=worker_count(saved.model.config, config))
+    if "precision" not in new and lacks_bfloat16(config):
+        config = replace(config, precision="fp32")
+    return fit_to_machine(saved.model.config, config)
 
 
-def _other_workers(before: TrainingConfig, config: TrainingConfig) -> list[str]:
-    if before.workers in (None, config.workers):
-        return []
-    return [f"workers: {config.workers}, and {before.workers} before: the same but for rounding"]
+def _other_rounding(before: TrainingConfig, config: TrainingConfig) -> list[str]:
+    changes = (
+        (name, getattr(config, name), getattr(before, name)) for name in ("workers", "precision")
+    )
+    return [
+        f"{name}: {new}, and {old} before: the same but for rounding"
+        for name, new, old in changes
+        if old not in (None, new)
+    ]
 
 
 def _learner(saved: Checkpoint, config: TrainingConfig, workers: Workers) -> Learner:

@@ -46,6 +46,7 @@ class Shape:
     seq_len: int  # T, of the longest batch
     workers: int  # W
     dtype: str  # of the weights, as torch calls it
+    bf16: bool = False  # whether states and products are rounded to bfloat16
 
     def streams(self, rank: int) -> slice:
         """Returns the streams of a worker."""
@@ -123,6 +124,7 @@ class Worker:
         self._text = tensors.text[:, :, streams]
         self._nats = tensors.nats[rank]
         self._batch_size = shape.batch_size
+        self._dtype = torch.bfloat16 if shape.bf16 else tensors.states.dtype  # of the products
 
     def compute(self, length: int, turn: int) -> None:
         """Computes its share of the gradient and of the surprise, and its streams' next state.
@@ -132,7 +134,8 @@ class Worker:
             turn: which of the two states is the one before.
         """
         x, y = self._text[:, :length]
-        logits, after = self.model(x, self._states[turn], self._masks)  # (T, b, V), (L, b, H)
+        before = self._states[turn].to(self._dtype)
+        logits, after = self.model(x, before, self._masks)  # (T, b, V), (L, b, H)
         surprise = nn.functional.cross_entropy(
             logits.flatten(0, 1), y.flatten(), reduction="sum"
         ) / (length * self._batch_size)
@@ -153,7 +156,15 @@ class Shares:
         weights: all its parameters, (P,).
     """
 
-    def __init__(self, model: CharRNN, batch_size: int, seq_len: int, workers: Workers) -> None:
+    def __init__(
+        self,
+        model: CharRNN,
+        batch_size: int,
+        seq_len: int,
+        workers: Workers,
+        *,
+        bf16: bool = False,
+    ) -> None:
         """Copies the model's weights to where all workers see them.
 
         Raises:
@@ -161,7 +172,7 @@ class Shares:
         """
         like = model.output.b_y
         dtype = str(like.dtype).removeprefix("torch.")
-        self._shape = shape = Shape(model.config, batch_size, seq_len, workers.count, dtype)
+        self._shape = shape = Shape(model.config, batch_size, seq_len, workers.count, dtype, bf16)
         self._workers, self._turn = workers, 0
         torch.set_num_threads(workers.threads)
         if workers.count == 1:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from charrnn.config import DataConfig, ModelConfig, option_name
+from charrnn.config import DataConfig, ModelConfig, TrainingConfig, option_name
 from charrnn.errors import OptionError
 from charrnn.model.network import CharRNN
+from charrnn.model.precision import precision_for
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import NewRun
 from charrnn.store.transfer import transfer
@@ -62,6 +63,8 @@ def start(
     model_options = {"unit": data.unit, **request.model}
     if other is not None:
         model_options |= _shape_of(other.model.config, model_options)
+    # before reading: it may be refused
+    precision_for(ModelConfig(2), TrainingConfig(**request.training))
     name = run_name(request.sources) if request.name is None else request.name
     workers = workers or Workers(threads=request.training.get("threads") or 1)
     with contextlib.ExitStack() as on_error:

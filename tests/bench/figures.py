@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -17,6 +18,7 @@ import torch
 from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 from charrnn.model.forward import Forward
 from charrnn.model.network import CharRNN
+from charrnn.model.precision import has_bfloat16
 from charrnn.model.streams import Streams
 from charrnn.sampling.generate import generate, generate_batch
 from charrnn.scoring.lines import LineScorer
@@ -62,27 +64,30 @@ def training(rounds: int) -> list[Row]:
     rows: list[Row] = []
     square = torch.randn(2048, 2048)
     for shape in SHAPES:
-        with charrnn_step(shape) as ours:
+        with ExitStack() as steps:
             contestants: list[Run] = [
                 with_threads(THREADS, lambda: torch.mm(square, square)),
-                ours,
+                steps.enter_context(charrnn_step(shape)),
                 torch_step(shape, one_hot=True),
                 torch_step(shape, one_hot=False),
             ]
+            if has_bfloat16():
+                contestants.append(steps.enter_context(charrnn_step(shape, precision="bf16")))
             if has_jax():
                 contestants.append(jax_step(shape))
-            mm_s, ours_s, one_hot_s, embedding_s, *jax_s = medians_s(contestants, rounds)
+            mm_s, ours_s, one_hot_s, embedding_s, *more_s = medians_s(contestants, rounds)
         peak = 2 * len(square) ** 3 / mm_s
         row: Row = {
             "hidden x layers, batch, T": str(shape),
             "chars_per_second": round(shape.chars / ours_s),
             "times_torch_one_hot": round(one_hot_s / ours_s, 2),
             "times_torch_embedding": round(embedding_s / ours_s, 2),
+            "bf16_times_fp32": round(ours_s / more_s.pop(0), 2) if has_bfloat16() else "not here",
             "percent_of_gemm_peak": round(100 * shape.product_flops() / ours_s / peak),
             "gemm_peak_gflops": round(peak / 1e9),
         }
-        if jax_s:
-            row["times_jax"] = round(jax_s[0] / ours_s, 2)
+        if more_s:
+            row["times_jax"] = round(more_s[0] / ours_s, 2)
         rows.append(row)
     return rows
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.config import ModelConfig, Precision, TrainingConfig
 from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
@@ -67,11 +67,13 @@ class TorchRNN(nn.Module):
 
 
 @contextmanager
-def charrnn_step(shape: Shape, symbols: int = V, workers: int | None = None) -> Iterator[Run]:
+def charrnn_step(
+    shape: Shape, symbols: int = V, workers: int | None = None, precision: Precision = "fp32"
+) -> Iterator[Run]:
     """Lends charrnn's training step, as ``charrnn train`` makes it: by several workers."""
     H, L, B, T = shape
     model = ModelConfig(symbols, hidden_size=H, num_layers=L)
-    config = TrainingConfig(batch_size=B, seq_len=T, workers=workers)
+    config = TrainingConfig(batch_size=B, seq_len=T, workers=workers, precision=precision)
     text = np.random.default_rng(0).integers(symbols, size=(T + 1, B))
     batch = Batch(text[:-1], text[1:], starts_block=False, after=Position())
     with Workers(worker_count(model, config)) as team:

@@ -8,7 +8,7 @@ import pytest
 from calls import TINY, call, metadata, succeed
 
 from charrnn.cli.values import count
-from charrnn.config import Nonlinearity, OnUnknown, Unit
+from charrnn.config import Nonlinearity, OnUnknown, Precision, Unit
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def help_of(command: str) -> str:
     [
         ("train", "--unit", get_args(Unit)),
         ("train", "--nonlinearity", get_args(Nonlinearity)),
+        ("train", "--precision", get_args(Precision)),
         ("eval", "--on-unknown", get_args(OnUnknown)),
         ("eval", "--encoding-errors", ("strict", "replace")),
     ],

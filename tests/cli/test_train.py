@@ -224,6 +224,19 @@ def test_a_run_is_resumed(how: str, story: Path, runs: Path) -> None:
     assert json.loads(last)["step"] == 8
 
 
+def test_bfloat16_is_shown_or_refused(
+    story: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("train", story, "--runs", runs, *TINY, "--precision", "bf16")
+    monkeypatch.setattr("charrnn.model.precision.has_bfloat16", lambda: False)
+    assert "no bfloat16 products" in fail(*args, code=2)
+    assert contents(runs) == []
+    monkeypatch.setattr("charrnn.model.precision.has_bfloat16", lambda: True)
+    assert re.search(r"; batch \d+ x 64, bfloat16\n", succeed(*args).stderr)
+    config = metadata(runs / "story/training.safetensors", "training_state")["training_config"]
+    assert config["precision"] == "bf16"
+
+
 def test_a_run_that_is_over_stays_as_it_is(story: Path, runs: Path) -> None:
     model = Path(succeed("train", story, "--runs", runs, *TINY).stdout.strip())
     before = model.read_bytes()

@@ -1,6 +1,7 @@
 """How much memory is left, and what is surely too large for it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,5 +100,6 @@ def test_what_a_training_needs_by_hand() -> None:
     model = ModelConfig(2, hidden_size=1, num_layers=1)
     one = TrainingConfig(batch_size=3, seq_len=5, max_time=1.0)
     assert training_bytes(model, one) == 4 * (5 * 8 + 15 * (1 + 4))
+    assert training_bytes(model, replace(one, precision="bf16")) == 4 * (5 * 8 + 15 * 4.5)
     counted = TrainingConfig(batch_size=3, seq_len=5)
     assert training_bytes(model, counted) == 4 * (9 * 8 + 15 * (1 + 4))

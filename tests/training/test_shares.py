@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from processes import posix
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
 from charrnn.training.shares import Shape, Shares, Tensors, Worker, parameters_in
@@ -70,6 +71,40 @@ def test_the_gradient_is_that_of_the_mean_surprise() -> None:
     torch.testing.assert_close(tensors.gradients[0], weights.grad)
     torch.testing.assert_close(tensors.nats[0], surprise.detach())
     torch.testing.assert_close(tensors.states[1], after.detach())
+
+
+@pytest.mark.parametrize("f", ["tanh", "relu"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_in_bfloat16_it_is_the_same_but_for_rounding(layers: int, f: Nonlinearity) -> None:
+    config = ModelConfig(V, hidden_size=32, num_layers=layers, nonlinearity=f, dropout=0.5)
+    results = []
+    for bf16 in (False, True):
+        shape = Shape(config, 8, T, 1, "float32", bf16)
+        tensors = filled(shape)
+        if f == "relu":  # no sum is near zero, where rounding would change f'
+            tensors.weights.abs_().mul_(0.15)
+            tensors.states.abs_()
+            for name, part in parameters_in(config, tensors.weights).items():
+                if name.endswith(".b"):
+                    part[::2] -= 100
+        tensors.states.copy_(tensors.states.bfloat16())
+        Worker(shape, 0, tensors).compute(T, 0)
+        gradients = parameters_in(config, tensors.gradients[0])
+        results.append({**gradients, "nats": tensors.nats, "states": tensors.states[1]})
+    for name, exact in results[0].items():
+        rounded = results[1][name]
+        error = (rounded - exact).norm() / exact.norm()
+        assert 0 < error < 0.08, name
+    assert torch.equal(rounded, rounded.bfloat16()), "states are carried as they are"
+
+
+@posix
+def test_helpers_compute_in_bfloat16_too() -> None:
+    with Workers(2) as team:
+        shares = Shares(CharRNN(shape_of(4).model), 4, T, team, bf16=True)
+        shares.gradient(batch())
+        product = shares.by_name(shares._tensors.gradients[1])["layers.0.W_h"]
+    assert torch.equal(product, product.bfloat16()) and bool(product.any())
 
 
 def batch(starts_block: bool = False) -> Batch:

@@ -1,0 +1,53 @@
+"""In what a model is trained: float32, or states and products in bfloat16.
+
+Some processors multiply matrices of bfloat16 at twice the speed, and add up the products in
+float32; on others torch does so many times slower than in float32.
+"""
+
+import functools
+
+import torch
+
+from charrnn.config import ModelConfig, Precision, TrainingConfig
+from charrnn.errors import OptionError
+
+# from this hidden size on, a step of training is 1.5 times as fast; measured in
+# tests/bench/README.md
+BF16_HIDDEN_SIZE = 384
+
+
+def precision_for(model: ModelConfig, config: TrainingConfig) -> Precision:
+    """Returns in what such a model is trained, "fp32" or "bf16": as asked for, or as it pays.
+
+    Processor and hidden size decide, never the clock, so that a run can be repeated to the bit.
+    Another device than the processor takes bf16 only if asked to.
+
+    Raises:
+        OptionError: bf16 is asked for, and the processor that is to train does not have it.
+    """
+    if lacks_bfloat16(config):
+        raise OptionError(
+            "--precision bf16: this processor has no bfloat16 products (AVX512-BF16 or AMX), and "
+            "would be many times slower: leave --precision out"
+        )
+    if config.precision != "auto":
+        return config.precision
+    large = model.hidden_size >= BF16_HIDDEN_SIZE
+    return "bf16" if config.device == "cpu" and large and has_bfloat16() else "fp32"
+
+
+def lacks_bfloat16(config: TrainingConfig) -> bool:
+    """Returns whether bf16 is asked for, and the processor that is to train does not have it."""
+    return config.precision == "bf16" and config.device == "cpu" and not has_bfloat16()
+
+
+@functools.cache
+def has_bfloat16() -> bool:
+    """Returns whether the processor multiplies bfloat16, and torch lets it, by oneDNN."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):  # from torch 2.11 on
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in asks)

@@ -24,7 +24,7 @@ from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, OverflowedError
 from charrnn.store.folder import find_run
-from charrnn.system import quoted
+from charrnn.system import quoted, stopwatch
 from charrnn.training.workers import Workers, worker_count
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 @named_errors("use a smaller --hidden-size or --batch-size")
 def train(
+    context: typer.Context,
     sources: options.TrainSources = None,
     name: training_options.Name = None,
     resume: training_options.Resume = False,
@@ -81,6 +82,7 @@ def train(
 
     Examples: charrnn train corpus.txt; cat *.log | charrnn train - --max-time 5m
     """
+    clock = context.obj or stopwatch()
     data = set_options(unit=unit, encoding=encoding, encoding_errors=encoding_errors)
     data |= set_options(column=column, separator=separator, min_count=min_count)
     data |= {"hold_out": "lines"} if split == "lines" else set_options(split=split)
@@ -105,32 +107,35 @@ def train(
     elif not sources:
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
     set_threads(threads)
+    expected = 1 if resume else _expected_workers(model, training)
     # the helpers first: they load torch while this process does
-    with Workers(1 if resume else _expected_workers(model, training), threads or 1) as team:
+    with Workers(expected, threads or 1) as team, Bar(shown=not quiet, lines=True) as bar:
+        bar.stage("loading PyTorch")
         from charrnn.store import checkpoint
         from charrnn.training.resume import resume as resume_run
         from charrnn.training.start import Request, start
 
         with Signals() as signals:
-            with Bar(shown=not quiet) as bar:
-                watch = partial(_show_reading, bar)
-                if resume:
-                    path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
-                    trainer = resume_run(path, data | model | training, watch, team)
-                    set_threads(trainer.config.threads)
-                else:
-                    request = Request(
-                        sources=sources or [],
-                        runs=runs,
-                        name=name,
-                        data=DataConfig(**data),
-                        training=training,
-                        model=model,
-                        val_source=val_source,
-                        init_from=checkpoint.load(find_run(runs, init_from)) if init_from else None,
-                        keep_characters=keep_characters,
-                    )
-                    trainer = start(request, watch, team)
+            watch = partial(_show_reading, bar)
+            if resume:
+                path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
+                trainer = resume_run(path, data | model | training, watch, team, clock)
+                set_threads(trainer.config.threads)
+            else:
+                request = Request(
+                    sources=sources or [],
+                    runs=runs,
+                    name=name,
+                    data=DataConfig(**data),
+                    training=training,
+                    model=model,
+                    val_source=val_source,
+                    init_from=checkpoint.load(find_run(runs, init_from)) if init_from else None,
+                    keep_characters=keep_characters,
+                )
+                measuring = partial(bar.stage, "measuring this machine")
+                trainer = start(request, watch, team, clock, measuring)
+            bar.close()
             finished = _show(trainer, signals, quiet)
     if finished.reason == "interrupted":
         note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")

@@ -1,8 +1,7 @@
 """A new run: from the user's settings and sources to a trainer."""
 
 import contextlib
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from charrnn.model.network import CharRNN
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import NewRun
 from charrnn.store.transfer import transfer
+from charrnn.system import stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore, run_name
 from charrnn.training.learner import Learner
 from charrnn.training.planning import plan
@@ -45,7 +45,8 @@ def start(
     request: Request,
     watch: Watch = ignore,
     workers: Workers | None = None,
-    clock: Clock = time.perf_counter,
+    clock: Clock | None = None,
+    measuring: Callable[[], None] = lambda: None,
 ) -> Trainer:
     """Reads the text once, fits the settings to it, builds the model.
 
@@ -53,7 +54,8 @@ def start(
         request: what the user asks for.
         watch: called while the text is read.
         workers: what trains, if they were started before; closed with the trainer.
-        clock: returns seconds.
+        clock: returns the seconds since the command began; None: since now.
+        measuring: called before it is measured how fast this machine trains.
 
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
@@ -63,6 +65,7 @@ def start(
     if other is not None:
         model_options |= _shape_of(other.model.config, model_options)
     name = run_name(request.sources) if request.name is None else request.name
+    clock = clock or stopwatch()
     workers = workers or Workers(threads=request.training.get("threads") or 1)
     with contextlib.ExitStack() as on_error:
         on_error.callback(workers.close)
@@ -77,7 +80,9 @@ def start(
         )
         on_error.callback(dataset.close)
         model_options["vocab_size"] = len(dataset.vocabulary)
-        planned = plan(model_options, request.training, dataset.train_chars, workers, clock)
+        planned = plan(
+            model_options, request.training, dataset.train_chars, workers, clock, measuring
+        )
         config, notes = planned.training, [*dataset.notes, *planned.notes]
         torch.manual_seed(config.seed)
         model = CharRNN(planned.model)
@@ -94,16 +99,11 @@ def start(
             },
             provenance=dataset.origin.provenance | {"sources": list(request.sources)},
         )
-        trainer = Trainer(learner, dataset, recorder, config, _after(planned.spent_s), clock)
+        trainer = Trainer(learner, dataset, recorder, config, Progress(), clock)
         trainer.notes += notes
         trainer.begin()
         on_error.pop_all()
         return trainer
-
-
-def _after(spent_s: float) -> Progress:
-    """Returns the beginning of a training, some seconds after its start."""
-    return Progress(elapsed_s=spent_s, evaluated_s=spent_s, log_start_s=spent_s)
 
 
 def _shape_of(other: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:

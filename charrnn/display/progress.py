@@ -30,10 +30,6 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Erases it; nothing is shown any more."""
         if self._shown and self._progress is not None:
             with contextlib.suppress(OSError):
                 self._progress.stop()

@@ -6,7 +6,7 @@ The experiments behind the figures here are in ``tests/bench/README.md``.
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +57,6 @@ def plan(
     train_chars: float,
     workers: Workers,
     clock: Clock,
-    measuring: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Fits model, settings, length, evaluation and workers to what can be read of the text.
 
@@ -67,7 +66,6 @@ def plan(
         train_chars: characters of the training text; infinite if it has not ended.
         workers: what trains; as many as fit are left.
         clock: returns the seconds since the command began, which are part of a time budget.
-        measuring: called before it is measured how fast this machine trains.
 
     Raises:
         OptionError: A value is out of range.
@@ -78,7 +76,6 @@ def plan(
     model, asked = ModelConfig(**model_options), TrainingConfig(**training_options)
     notes, speed, spent_s = list[str](), 0.0, 0.0
     if asked.max_time is not None:
-        measuring()
         model, asked, speed = _fit_to_time(model, asked, fixed, train_chars, workers, clock)
         spent_s = clock()
     large = "hidden_size" not in fixed and model.hidden_size > ModelConfig.hidden_size

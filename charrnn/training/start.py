@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from charrnn.config import DataConfig, ModelConfig, option_name
+from charrnn.config import DataConfig, ModelConfig, TrainingConfig, option_name
 from charrnn.errors import OptionError
 from charrnn.model.network import CharRNN
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import NewRun
+from charrnn.store.opened import RunFolder
 from charrnn.store.transfer import transfer
 from charrnn.system import stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore, run_name
@@ -80,30 +81,34 @@ def start(
         )
         on_error.callback(dataset.close)
         model_options["vocab_size"] = len(dataset.vocabulary)
-        planned = plan(
-            model_options, request.training, dataset.train_chars, workers, clock, measuring
-        )
+        if request.training.get("max_time") is not None:
+            measuring()
+        planned = plan(model_options, request.training, dataset.train_chars, workers, clock)
         config, notes = planned.training, [*dataset.notes, *planned.notes]
         torch.manual_seed(config.seed)
         model = CharRNN(planned.model)
         if other is not None:
             notes.append(transfer(other, model.in_numpy(), dataset.vocabulary))
         learner = Learner(model, config, workers)
-        recorder = Recorder(
-            run.folder(),
-            dataset.vocabulary,
-            config,
-            origin={
-                **asdict(dataset.origin),
-                "asked": {key: request.training[key] for key in FITTED if key in request.training},
-            },
-            provenance=dataset.origin.provenance | {"sources": list(request.sources)},
-        )
+        recorder = _recorder(request, run.folder(), dataset, config)
         trainer = Trainer(learner, dataset, recorder, config, Progress(), clock)
         trainer.notes += notes
         trainer.begin()
         on_error.pop_all()
         return trainer
+
+
+def _recorder(
+    request: Request, folder: RunFolder, dataset: Dataset, config: TrainingConfig
+) -> Recorder:
+    asked = {key: request.training[key] for key in FITTED if key in request.training}
+    return Recorder(
+        folder,
+        dataset.vocabulary,
+        config,
+        origin={**asdict(dataset.origin), "asked": asked},
+        provenance=dataset.origin.provenance | {"sources": list(request.sources)},
+    )
 
 
 def _shape_of(other: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,13 @@ def main() -> None:
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # not if it is ignored
         _signal.signal(_signal.SIGINT, lambda *_: os._exit(130))
+    # before the rest is loaded: what that takes is part of a time budget
+    from charrnn.system import stopwatch
+
+    clock = stopwatch()
     from charrnn.cli.app import main as run
 
-    run()
+    run(clock)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import selectors
 import shlex
 import stat
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,12 @@ def control_groups() -> Iterator[tuple[str, Path]]:
         root = CGROUPS / controllers
         group = root / name.strip("/")
         yield from ((controllers, at) for at in (group, *group.parents) if at.is_relative_to(root))
+
+
+def stopwatch() -> Callable[[], float]:
+    """Returns a clock that shows the seconds since now."""
+    start_s = time.perf_counter()
+    return lambda: time.perf_counter() - start_s
 
 
 def core_count() -> int:

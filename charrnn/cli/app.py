@@ -1,6 +1,7 @@
 """The Typer app with its commands, and how it runs."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import charrnn
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.sample import sample
 from charrnn.cli.shell import (
-    end_if_arrow_was_used,
+    end_at_once,
     end_on_broken_pipe,
     keep_closed_streams_closed,
     whole_output,
@@ -39,13 +40,13 @@ def _root(
         raise typer.Exit()
 
 
-def main() -> None:
-    """Runs the command line."""
+def main(clock: Callable[[], float]) -> None:
+    """Runs the command line; ``clock`` shows how many seconds ago the program began."""
     keep_closed_streams_closed()
     if "train" not in sys.argv[1:2]:  # training must survive the reader of its output
         end_on_broken_pipe()
     try:
         with whole_output():
-            app(prog_name="charrnn")
+            app(prog_name="charrnn", obj=clock)
     finally:
-        end_if_arrow_was_used()
+        end_at_once()

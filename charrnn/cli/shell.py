@@ -232,10 +232,13 @@ def end_on_broken_pipe() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def end_if_arrow_was_used() -> None:
-    """Ends the process if Arrow was used: its threads may wait for each other forever."""
+def end_at_once() -> None:
+    """Ends the process if Arrow was used, or torch.
+
+    Arrow's threads may wait for each other forever; torch takes half a second to be taken down.
+    """
     error = sys.exception()
-    if "pyarrow" in sys.modules and isinstance(error, SystemExit):
+    if {"pyarrow", "torch"} & sys.modules.keys() and isinstance(error, SystemExit):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()

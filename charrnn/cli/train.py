@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,8 @@ from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, OverflowedError
 from charrnn.store.folder import find_run
-from charrnn.system import quoted
-from charrnn.training.workers import Workers, worker_count
+from charrnn.system import quoted, stopwatch
+from charrnn.training.workers import Workers, saved_workers, worker_count
 
 if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Finished
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 @named_errors("use a smaller --hidden-size or --batch-size")
 def train(
+    context: typer.Context,
     sources: options.TrainSources = None,
     name: training_options.Name = None,
     resume: training_options.Resume = False,
@@ -82,6 +84,7 @@ def train(
 
     Examples: charrnn train corpus.txt; cat *.log | charrnn train - --max-time 5m
     """
+    clock = context.obj or stopwatch()
     data = set_options(unit=unit, encoding=encoding, encoding_errors=encoding_errors)
     data |= set_options(column=column, separator=separator, min_count=min_count)
     data |= {"hold_out": "lines"} if split == "lines" else set_options(split=split)
@@ -106,32 +109,31 @@ def train(
     elif not sources:
         raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
     set_threads(threads)
+    expected = _expected_workers(model, training)
+    if resume:
+        path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
+        expected = workers or saved_workers(path)
     # the helpers first: they load torch while this process does
-    with Workers(1 if resume else _expected_workers(model, training), threads or 1) as team:
-        from charrnn.store import checkpoint
-        from charrnn.training.resume import resume as resume_run
-        from charrnn.training.start import Request, start
+    with Workers(expected, threads or 1) as team:
+        with Bar(shown=not quiet) as bar:
+            bar.stage("loading PyTorch")
+            from charrnn.store import checkpoint
+            from charrnn.training.resume import resume as resume_run
+            from charrnn.training.start import Request, start
 
         with Signals() as signals:
-            with Bar(shown=not quiet) as bar:
+            with Bar(shown=not quiet, lines=True) as bar:
                 watch = partial(_show_reading, bar)
                 if resume:
-                    path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
-                    trainer = resume_run(path, data | model | training, watch, team)
+                    trainer = resume_run(path, data | model | training, watch, team, clock)
                     set_threads(trainer.config.threads)
                 else:
-                    request = Request(
-                        sources=sources or [],
-                        runs=runs,
-                        name=name,
-                        data=DataConfig(**data),
-                        training=training,
-                        model=model,
-                        val_source=val_source,
-                        init_from=checkpoint.load(find_run(runs, init_from)) if init_from else None,
-                        keep_characters=keep_characters,
-                    )
-                    trainer = start(request, watch, team)
+                    initial = checkpoint.load(find_run(runs, init_from)) if init_from else None
+                    request = Request(sources or [], runs, name, DataConfig(**data), training)
+                    request = replace(request, model=model, val_source=val_source)
+                    request = replace(request, init_from=initial, keep_characters=keep_characters)
+                    measuring = partial(bar.stage, "measuring this machine")
+                    trainer = start(request, watch, team, clock, measuring)
             finished = _show(trainer, signals, quiet)
     if finished.reason == "interrupted":
         note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")

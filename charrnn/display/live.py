@@ -194,9 +194,8 @@ def _step(step: int, stepped: events.Stepped | None) -> str:
 
 def _speed(stepped: events.Stepped, elapsed_s: float, unit: Unit) -> list[str]:
     """Returns how fast training is, how long it took, and how long it will still take."""
-    progress = max(stepped.progress, 1e-9)
     return [
         f"{stepped.chars_per_second:,.0f} {unit}s/s",
         f"{duration(elapsed_s)} elapsed",
-        f"{duration(stepped.elapsed_s * (1 - progress) / progress)} left",
+        f"{duration(stepped.left_s)} left",
     ]

@@ -12,7 +12,7 @@ The layers' states and products have the type of the state that they start from:
 is faster. The logits have the weights' type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,22 +25,46 @@ from charrnn.model.forward import Forward
 CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
 
 
-class Layer(nn.Module):
-    """One layer's W_x (H, D), W_h (H, H) and b (H,).
+def drawn(config: ModelConfig) -> dict[str, Tensor]:
+    """Draws the weights at the start of a training from torch's generator, by their names.
 
-    W_h starts orthogonal: it keeps the length of what it relays, so that the hidden state neither
-    fades nor explodes at first. Source: Saxe et al. 2014.
+    W_h is orthogonal: it keeps the length of what it relays, so that the hidden state neither fades
+    nor explodes at first. Source: Saxe et al. 2014.
     """
+    H, weights = config.hidden_size, dict[str, Tensor]()
+    for name, shape in config.parameter_shapes().items():
+        weights[name] = w = _empty(name, shape)
+        match name.split("."):
+            case "layers", "0", "W_x":
+                # a character's column is all that W_x x_t adds, so it may be large
+                nn.init.normal_(w, std=CHARACTER_SCALE[config.nonlinearity])
+            case _, _, "W_x":
+                nn.init.normal_(w, std=H**-0.5)  # an h has H numbers
+            case _, _, "W_h":
+                nn.init.orthogonal_(w)
+            case _, "W_y":
+                # small: at the start all characters are about equally probable
+                nn.init.normal_(w, std=0.3 * H**-0.5)
+            case _:
+                nn.init.zeros_(w)
+    return weights
 
-    def __init__(self, D: int, H: int, nonlinearity: Nonlinearity, scale: float) -> None:
+
+def _empty(name: str, shape: Sequence[int]) -> Tensor:
+    """Returns room for a parameter.
+
+    W_x is stored transposed: the look-up of a character's column then reads one contiguous row.
+    """
+    return torch.empty(*reversed(shape)).T if name.endswith("W_x") else torch.empty(*shape)
+
+
+class Layer(nn.Module):
+    """One layer's W_x (H, D), W_h (H, H) and b (H,)."""
+
+    def __init__(self, nonlinearity: Nonlinearity, W_x: Tensor, W_h: Tensor, b: Tensor) -> None:
         super().__init__()
         self.nonlinearity: Nonlinearity = nonlinearity
-        # stored transposed: the look-up of a character's column then reads one contiguous row
-        self.W_x = nn.Parameter(torch.empty(D, H).T)
-        self.W_h = nn.Parameter(torch.empty(H, H))
-        self.b = nn.Parameter(torch.zeros(H))
-        nn.init.normal_(self.W_x, std=scale)
-        nn.init.orthogonal_(self.W_h)
+        self.W_x, self.W_h, self.b = nn.Parameter(W_x), nn.Parameter(W_h), nn.Parameter(b)
 
     def forward(self, x: Tensor, h_0: Tensor) -> Tensor:
         """Returns h_1 ... h_T, (T, B, H), for x, (T, B) ids or (T, B, D), and h_0, (B, H)."""
@@ -52,12 +76,9 @@ class Layer(nn.Module):
 class Output(nn.Module):
     """The output layer's W_y (V, H) and b_y (V,)."""
 
-    def __init__(self, V: int, H: int) -> None:
+    def __init__(self, W_y: Tensor, b_y: Tensor) -> None:
         super().__init__()
-        self.W_y = nn.Parameter(torch.empty(V, H))
-        self.b_y = nn.Parameter(torch.zeros(V))
-        # small: at the start all characters are about equally probable
-        nn.init.normal_(self.W_y, std=0.3 * H**-0.5)
+        self.W_y, self.b_y = nn.Parameter(W_y), nn.Parameter(b_y)
 
     def forward(self, h: Tensor) -> Tensor:
         """Returns logits, (..., V), for h, (..., H)."""
@@ -68,33 +89,27 @@ class Output(nn.Module):
 
 
 class CharRNN(nn.Module):
-    """A character-level RNN language model; its weights are drawn from torch's generator."""
+    """A character-level RNN language model."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Takes these tensors themselves as parameters, by their names, or draws them."""
         super().__init__()
         self.config = config
-        V, H, f = config.vocab_size, config.hidden_size, config.nonlinearity
-        # a character's column is all that W_x x_t adds, so it may be large; an h has H numbers
-        first = Layer(V, H, f, scale=CHARACTER_SCALE[f])
-        upper = (Layer(H, H, f, scale=H**-0.5) for _ in range(config.num_layers - 1))
-        self.layers = nn.ModuleList([first, *upper])
-        self.output = Output(V, H)
+        w, f = drawn(config) if weights is None else weights, config.nonlinearity
+        of_layers = (
+            {name: w[f"layers.{i}.{name}"] for name in ("W_x", "W_h", "b")}
+            for i in range(config.num_layers)
+        )
+        self.layers = nn.ModuleList(Layer(f, **parameters) for parameters in of_layers)
+        self.output = Output(w["output.W_y"], w["output.b_y"])
 
     @classmethod
     def of(cls, network: Forward) -> "CharRNN":
-        """Returns the same network in torch; draws no random numbers."""
-        with torch.random.fork_rng(devices=[]):
-            model = cls(network.config)
-        model.load_state_dict({name: torch.tensor(w) for name, w in network.weights.items()})
-        return model
-
-    @classmethod
-    def placed(cls, config: ModelConfig, weights: Mapping[str, Tensor]) -> "CharRNN":
-        """Returns a network whose parameters are these tensors themselves, by their names."""
-        with torch.random.fork_rng(devices=[]):  # torch's meta device would load its compiler
-            model = cls(config)
-        model.load_state_dict(weights, assign=True)
-        return model
+        """Returns the same network in torch."""
+        weights = {name: _empty(name, w.shape) for name, w in network.weights.items()}
+        for name, w in network.weights.items():
+            weights[name].copy_(torch.from_numpy(w))
+        return cls(network.config, weights)
 
     def in_numpy(self) -> Forward:
         """Returns the same network in NumPy; on the CPU, it shares the weights' memory."""

@@ -183,6 +183,15 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
         ) from None
 
 
+def training_state(path: Path) -> dict[str, Any]:
+    """Returns what a training file keeps as JSON, without its tensors; nothing if it is damaged."""
+    try:
+        with _open(path) as stream:
+            return json_object(read_header(stream).metadata, "training_state")
+    except (OSError, CheckpointError):
+        return {}
+
+
 def _open(path: Path) -> BinaryIO:
     return os.fdopen(system.open_regular(path, os.O_RDONLY, follow=True), "rb")
 

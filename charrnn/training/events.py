@@ -58,6 +58,7 @@ class Stepped:
     chars_per_second: float  # since the last such event, evaluations and saves excluded
     progress: float  # share of the training that is done, 0 to 1
     total_steps: int | None  # updates of the whole training; None if the clock decides
+    left_s: float  # seconds of training that are left, as far as anybody knows
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Learner:
         self.shares = shares = Shares(model, config.batch_size, config.seq_len, workers, bf16=bf16)
         self.model = shares.model
         self._average = shares.weights.clone()
-        self.average = CharRNN.placed(model.config, shares.by_name(self._average))
+        self.average = CharRNN(model.config, shares.by_name(self._average))
         weight_decay = torch.zeros_like(shares.weights)
         for part in shares.by_name(weight_decay).values():
             part.fill_(config.weight_decay if part.ndim > 1 else 0)  # only matrices decay

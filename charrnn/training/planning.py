@@ -6,7 +6,6 @@ The experiments behind the figures here are in ``tests/bench/README.md``.
 import itertools
 import math
 import statistics
-import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +24,7 @@ from charrnn.training.schedule import Clock, enough_steps, total_steps
 from charrnn.training.workers import Workers, worker_count
 
 # the hidden size from this many characters on that are read in all
-HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
+HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (-math.inf, 128))
 
 # a hidden size above the default, for texts of at least this many characters; its larger dropout
 # makes more epochs worthwhile
@@ -38,6 +37,9 @@ LARGE_MODEL_EPOCHS = 60
 LONG_CHARS = 8e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
 
+# how long the speed is measured, seconds; and as a share of a short time budget
+MEASURE_S, MEASURE_SHARE = 0.25, 0.02
+
 DROPOUT_EPOCHS = 8.0  # dropout is used from this many epochs on
 
 
@@ -48,7 +50,6 @@ class Plan:
     model: ModelConfig
     training: TrainingConfig
     notes: list[str]  # what the user should know, a line each
-    spent_s: float  # seconds that planning took from the time budget
 
 
 def plan(
@@ -56,7 +57,7 @@ def plan(
     training_options: Mapping[str, Any],
     train_chars: float,
     workers: Workers,
-    clock: Clock = time.perf_counter,
+    clock: Clock,
 ) -> Plan:
     """Fits model, settings, length, evaluation and workers to what can be read of the text.
 
@@ -65,19 +66,19 @@ def plan(
         training_options: fields of the settings that are set; the others are chosen.
         train_chars: characters of the training text; infinite if it has not ended.
         workers: what trains; as many as fit are left.
-        clock: returns seconds.
+        clock: returns the seconds since the command began, which are part of a time budget.
 
     Raises:
         OptionError: A value is out of range.
         TrainingError: The workers cannot be started.
         TooLargeError: The model needs more memory than there is.
     """
-    start_s, fixed = clock(), model_options.keys() | training_options.keys()
+    fixed = model_options.keys() | training_options.keys()
     model, asked = ModelConfig(**model_options), TrainingConfig(**training_options)
     notes, speed, spent_s = list[str](), 0.0, 0.0
     if asked.max_time is not None:
         model, asked, speed = _fit_to_time(model, asked, fixed, train_chars, workers, clock)
-        spent_s = clock() - start_s
+        spent_s = clock()
     large = "hidden_size" not in fixed and model.hidden_size > ModelConfig.hidden_size
     training = fit_to_text(asked, train_chars)
     if training != asked:
@@ -110,7 +111,7 @@ def plan(
         notes.append(f"{training.workers} workers, one a stream, instead of {asked.workers}")
     check_memory(model, training)
     workers.set_count(training.workers or 1)
-    return Plan(model, training, notes, spent_s)
+    return Plan(model, training, notes)
 
 
 def _shrunk(asked: TrainingConfig, training: TrainingConfig) -> str:
@@ -145,11 +146,11 @@ def _fit_to_time(
         fixed: the fields of both that the user set.
         train_chars: characters of the training text.
         workers: what trains.
-        clock: returns seconds.
+        clock: returns the seconds since the command began.
     """
     assert asked.max_time is not None
     speed = training_speed(model, fit_to_text(asked, train_chars), workers, clock)
-    size = fitted_hidden_size(speed * asked.max_time, train_chars)
+    size = fitted_hidden_size(speed * (asked.max_time - clock()), train_chars)
     if "hidden_size" in fixed or size == model.hidden_size:
         return model, asked, speed
     if size > model.hidden_size and "batch_size" not in fixed:
@@ -230,7 +231,10 @@ def check_memory(
 def training_speed(
     model_config: ModelConfig, config: TrainingConfig, workers: Workers, clock: Clock
 ) -> float:
-    """Measures how fast such a model learns here, characters/s; takes a quarter of a second."""
+    """Measures how fast such a model learns here, characters/s; takes a quarter of a second.
+
+    It takes less of a short time budget.
+    """
     config = fit_to_machine(model_config, config)
     check_memory(model_config, config)
     workers.set_count(config.workers or 1)
@@ -239,8 +243,9 @@ def training_speed(
     size = (config.seq_len + 1, config.batch_size)
     text = np.random.default_rng(0).integers(model_config.vocab_size, size=size)
     batch = Batch(text[:-1], text[1:], starts_block=False, after=Position())
+    least_s = min(MEASURE_S, MEASURE_SHARE * (config.max_time or math.inf))
     marks_s = [clock()]
-    while len(marks_s) < 4 or marks_s[-1] - marks_s[0] < 0.25:
+    while len(marks_s) < 4 or marks_s[-1] - marks_s[0] < least_s:
         learner.update(batch, lr=0.0)  # the weights stay where they are
         marks_s.append(clock())
     # the first update has the warm-up

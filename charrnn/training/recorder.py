@@ -110,7 +110,7 @@ class Recorder:
         """Adds a line to the history, to be written by the next flush."""
         assert self._history is not None
         name = "step" if isinstance(event, Stepped) else "eval"
-        inner = ("progress", "total_steps", "model")
+        inner = ("progress", "total_steps", "left_s", "model")
         fields = {key: value for key, value in vars(event).items() if key not in inner}
         self._history.append({"event": name, **fields})
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from charrnn.model.precision import lacks_bfloat16
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.opened import RunFolder
-from charrnn.system import core_count
+from charrnn.system import core_count, stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
@@ -38,7 +37,7 @@ def resume(
     changes: Mapping[str, Any],
     watch: Watch = ignore,
     workers: Workers | None = None,
-    clock: Clock = time.perf_counter,
+    clock: Clock | None = None,
 ) -> Trainer:
     """Continues a run exactly where its training file says.
 
@@ -47,12 +46,13 @@ def resume(
         changes: settings that the user set anew; all but :data:`RESUMABLE` must be as saved.
         watch: called while the text is read.
         workers: what trains, if they were started before; closed with the trainer.
-        clock: returns seconds.
+        clock: returns the seconds since the command began; None: since now.
 
     Raises:
         CheckpointError: The file cannot be used, or a setting differs.
         CorpusError: The text has changed, or is gone.
     """
+    clock = clock or stopwatch()
     with contextlib.ExitStack() as on_error:
         # before reading: what another training saves meanwhile would be lost
         folder = on_error.enter_context(RunFolder(path.parent))

@@ -5,7 +5,6 @@ network, no text and no disk.
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,25 +19,29 @@ from charrnn.errors import OptionError
 from charrnn.text.batches import Batch, Position
 from charrnn.training.events import Stepped
 
-Clock = Callable[[], float]  # returns seconds
+Clock = Callable[[], float]  # returns the seconds since the command began
 
 ENOUGH_STEPS = 200  # a model may make this many, however small its text is
 MAX_ROLLBACKS = 5  # each halves the learning rate
 LOG_AFTER_S = 2.0  # then a line is logged, however few updates were made
 EARLY_FROM_S = 20.0  # a time budget from here on can afford an early evaluation
 SAVES_SHARE = 0.02  # of the time, that saves by the clock may take
+LEAST_SHARE = 0.1  # of a time budget, for updates, whatever the rest takes
+LAST_EVALUATIONS = 2  # what the last one and held-out lines take, in times of an evaluation
 
 
 @dataclass
 class Progress:
     """What changes in training, except tensors; a training file keeps it as JSON.
 
-    Times are seconds of training, evaluations included.
+    Times are seconds of training, evaluations included. With a time budget, they are those of whole
+    commands.
     """
 
     step: int = 0  # updates so far
     chars: int = 0  # characters read so far
     elapsed_s: float = 0.0
+    starts_s: float = 0.0  # of these, until the first update of each command, if they count
     position: Position = field(default_factory=Position)  # where the next batch starts
     best_nats: float | None = None  # the best validation figure, nats/char; None if there is none
     evaluations_since_best: int = 0
@@ -127,7 +130,7 @@ class Schedule:
         steps: int | None,
         eval_every: int,
         progress: Progress,
-        clock: Clock = time.perf_counter,
+        clock: Clock,
     ) -> None:
         self.config, self.steps, self.progress = config, steps, progress
         self.eval_every = eval_every
@@ -137,9 +140,16 @@ class Schedule:
         self._save_took_s = 0.0
 
     def start(self) -> None:
-        """Starts the clock, or starts it anew after a break."""
-        self._start_s = self._clock() - self.progress.elapsed_s
-        self._saved_s = self.progress.elapsed_s
+        """Starts the time of training; all that the command did before is part of a budget."""
+        progress, now_s = self.progress, self._clock()
+        budget = self.config.max_time
+        if budget is not None and budget != progress.done_max_time:
+            progress.starts_s += now_s
+            progress.elapsed_s += now_s
+            progress.evaluated_s += now_s
+            progress.log_start_s += now_s
+        self._start_s = now_s - progress.elapsed_s
+        self._saved_s = progress.elapsed_s
 
     def elapsed(self) -> float:
         """Returns the seconds of training so far, and puts them into the progress."""
@@ -148,12 +158,14 @@ class Schedule:
 
     def share_done(self) -> float:
         """Returns the share of the training that is done; 1 or more at the end."""
+        progress = self.progress
         if self.steps is not None:
-            return self.progress.step / self.steps
+            return progress.step / self.steps
         assert self.config.max_time is not None
-        # the budget reserves the time of one evaluation for the last one
-        budget_s = max(self.config.max_time - self.progress.eval_s, 1e-9)
-        return self.progress.elapsed_s / budget_s
+        end_s = LAST_EVALUATIONS * progress.eval_s + self._save_took_s  # after the last update
+        left_s = self.config.max_time - progress.starts_s - end_s
+        training_s = progress.elapsed_s - progress.starts_s
+        return training_s / max(left_s, LEAST_SHARE * self.config.max_time)
 
     def learning_rate(self) -> float:
         """Returns the learning rate of the next update."""
@@ -189,9 +201,17 @@ class Schedule:
             chars_per_second=progress.log_chars / max(now_s - progress.log_start_s, 1e-9),
             progress=min(self.share_done(), 1.0),
             total_steps=self.steps,
+            left_s=self._left_s(),
         )
         progress.log_nats, progress.log_chars, progress.log_start_s = 0.0, 0, now_s
         return event
+
+    def _left_s(self) -> float:
+        progress, config = self.progress, self.config
+        if config.max_time is not None:
+            return max(config.max_time - progress.elapsed_s, 0.0)
+        assert self.steps is not None
+        return progress.elapsed_s * max(self.steps / progress.step - 1, 0.0)
 
     def exclude_since(self, before_s: float) -> float:
         """Leaves the time since then out of the speed; returns how long it was, in seconds."""
@@ -215,6 +235,7 @@ class Schedule:
         if wrong.best_nats != saved.best_nats:
             saved.best_nats, saved.evaluations_since_best = wrong.best_nats, 0
         saved.elapsed_s = saved.log_start_s = self._saved_s = wrong.elapsed_s
+        saved.starts_s = wrong.starts_s
         saved.setbacks = wrong.setbacks + 1
 
     def log_is_due(self) -> bool:

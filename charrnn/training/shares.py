@@ -116,7 +116,7 @@ class Worker:
     def __init__(self, shape: Shape, rank: int, tensors: Tensors) -> None:
         keep_freed_memory()
         streams, config = shape.streams(rank), shape.model
-        self.model = CharRNN.placed(config, parameters_in(config, tensors.weights))
+        self.model = CharRNN(config, parameters_in(config, tensors.weights))
         self._parameters = list(self.model.parameters())
         self._gradient = list(parameters_in(config, tensors.gradients[rank]).values())
         self._states = tensors.states[:, :, streams]

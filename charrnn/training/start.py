@@ -1,8 +1,7 @@
 """A new run: from the user's settings and sources to a trainer."""
 
 import contextlib
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from charrnn.model.network import CharRNN
 from charrnn.model.precision import precision_for
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.folder import NewRun
+from charrnn.store.opened import RunFolder
 from charrnn.store.transfer import transfer
+from charrnn.system import stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore, run_name
 from charrnn.training.learner import Learner
 from charrnn.training.planning import plan
@@ -46,7 +47,8 @@ def start(
     request: Request,
     watch: Watch = ignore,
     workers: Workers | None = None,
-    clock: Clock = time.perf_counter,
+    clock: Clock | None = None,
+    measuring: Callable[[], None] = lambda: None,
 ) -> Trainer:
     """Reads the text once, fits the settings to it, builds the model.
 
@@ -54,7 +56,8 @@ def start(
         request: what the user asks for.
         watch: called while the text is read.
         workers: what trains, if they were started before; closed with the trainer.
-        clock: returns seconds.
+        clock: returns the seconds since the command began; None: since now.
+        measuring: called before it is measured how fast this machine trains.
 
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
@@ -66,6 +69,7 @@ def start(
     # before reading: it may be refused
     precision_for(ModelConfig(2), TrainingConfig(**request.training))
     name = run_name(request.sources) if request.name is None else request.name
+    clock = clock or stopwatch()
     workers = workers or Workers(threads=request.training.get("threads") or 1)
     with contextlib.ExitStack() as on_error:
         on_error.callback(workers.close)
@@ -80,6 +84,8 @@ def start(
         )
         on_error.callback(dataset.close)
         model_options["vocab_size"] = len(dataset.vocabulary)
+        if request.training.get("max_time") is not None:
+            measuring()
         planned = plan(model_options, request.training, dataset.train_chars, workers, clock)
         config, notes = planned.training, [*dataset.notes, *planned.notes]
         torch.manual_seed(config.seed)
@@ -87,26 +93,25 @@ def start(
         if other is not None:
             notes.append(transfer(other, model.in_numpy(), dataset.vocabulary))
         learner = Learner(model, config, workers)
-        recorder = Recorder(
-            run.folder(),
-            dataset.vocabulary,
-            config,
-            origin={
-                **asdict(dataset.origin),
-                "asked": {key: request.training[key] for key in FITTED if key in request.training},
-            },
-            provenance=dataset.origin.provenance | {"sources": list(request.sources)},
-        )
-        trainer = Trainer(learner, dataset, recorder, config, _after(planned.spent_s), clock)
+        recorder = _recorder(request, run.folder(), dataset, config)
+        trainer = Trainer(learner, dataset, recorder, config, Progress(), clock)
         trainer.notes += notes
         trainer.begin()
         on_error.pop_all()
         return trainer
 
 
-def _after(spent_s: float) -> Progress:
-    """Returns the beginning of a training, some seconds after its start."""
-    return Progress(elapsed_s=spent_s, evaluated_s=spent_s, log_start_s=spent_s)
+def _recorder(
+    request: Request, folder: RunFolder, dataset: Dataset, config: TrainingConfig
+) -> Recorder:
+    asked = {key: request.training[key] for key in FITTED if key in request.training}
+    return Recorder(
+        folder,
+        dataset.vocabulary,
+        config,
+        origin={**asdict(dataset.origin), "asked": asked},
+        provenance=dataset.origin.provenance | {"sources": list(request.sources)},
+    )
 
 
 def _shape_of(other: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The loop: updates, and what is due after them; yields typed events, knows no screen."""
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ class Trainer:
         recorder: Recorder,
         config: TrainingConfig,
         progress: Progress,
-        clock: Clock = time.perf_counter,
+        clock: Clock,
     ) -> None:
         self.learner, self.recorder, self.config = learner, recorder, config
         self.notes: list[str] = []
@@ -151,7 +150,7 @@ class Trainer:
         yield Finished(
             reason,
             progress.step,
-            progress.elapsed_s,
+            self.schedule.elapsed(),
             progress.best_nats,
             self.recorder.model_path(),
         )

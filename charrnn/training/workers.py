@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -58,6 +59,15 @@ def worker_count(model: ModelConfig, config: TrainingConfig) -> int:
     multiplications = config.batch_size * config.seq_len * model.parameter_count()
     most = min(config.batch_size // FEWEST_STREAMS, multiplications // LEAST_MULTIPLICATIONS)
     return max(1, min(core_count(), most))
+
+
+def saved_workers(path: Path) -> int:
+    """Returns how many workers a training file asks for, if it does, and this machine has them."""
+    from charrnn.store.checkpoint import training_state  # loads NumPy, which a new run need not
+
+    settings = training_state(path).get("training_config")
+    count = settings.get("workers") if isinstance(settings, dict) else None
+    return count if isinstance(count, int) and 1 <= count <= core_count() else 1
 
 
 class Workers:

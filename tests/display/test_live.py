@@ -28,6 +28,7 @@ def stepped(step: int = 500, **changes: Any) -> Stepped:
         "chars_per_second": 12_345.6,
         "progress": 0.25,
         "total_steps": 2000,
+        "left_s": 180.0,
     }
     return Stepped(**{**fields, **changes})
 
@@ -63,7 +64,7 @@ def show(screen: TrainingDisplay) -> None:
         screen.show(stepped())
         screen.show(evaluated(2.5))
         screen.show(evaluated(2.25))
-        screen.show(stepped(1000, progress=0.5))
+        screen.show(stepped(1000, progress=0.5, left_s=60.0))
         screen.show(evaluated(2.75, best=False))
         screen.show(rolled_back())
         screen.show(finished())

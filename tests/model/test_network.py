@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from charrnn.config import ModelConfig, Nonlinearity
-from charrnn.model.network import CharRNN
+from charrnn.model.network import CharRNN, drawn
 
 V, H, T, B = 11, 16, 12, 3
 
@@ -196,6 +196,21 @@ def test_a_network_goes_to_numpy_and_back() -> None:
     assert back.config == model.config
     for name, parameter in back.named_parameters():
         assert torch.equal(parameter, model.get_parameter(name))
+
+
+def test_a_network_takes_weights_as_they_are_and_draws_none() -> None:
+    config = ModelConfig(V, hidden_size=H, num_layers=2)
+    before = torch.get_rng_state()
+    weights = drawn(config)
+    assert not torch.equal(torch.get_rng_state(), before)
+    before = torch.get_rng_state()
+    placed = CharRNN(config, weights)
+    for name, parameter in placed.named_parameters():
+        assert parameter.data_ptr() == weights[name].data_ptr()
+    copied = CharRNN.of(placed.in_numpy())
+    assert torch.equal(torch.get_rng_state(), before)
+    for layer in (*placed.layers, *copied.layers):
+        assert layer.W_x.T.is_contiguous(), "a look-up of a character reads one row"
 
 
 def test_in_numpy_the_memory_is_the_same() -> None:

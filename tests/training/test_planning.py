@@ -40,8 +40,9 @@ def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, speed: float, **optio
     source = folder / "text.txt"
     source.write_text(COFFEE)
     model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
+    clock = options.pop("clock", Clock(1e-4))
     request = Request([str(source)], folder / "runs", training=options, model=model)
-    return starting.start(request, clock=Clock(1e-4))
+    return starting.start(request, clock=clock)
 
 
 def test_a_very_short_time_gets_a_smaller_model(
@@ -50,9 +51,10 @@ def test_a_very_short_time_gets_a_smaller_model(
     def hidden(**options: Any) -> int:
         return planned(monkeypatch, tmp_path, **options).learner.model.config.hidden_size
 
-    assert hidden(speed=50_000, max_time=60.0) == 256
+    assert hidden(speed=50_000, max_time=61.0) == 256
     assert hidden(speed=50_000, max_time=20.0) == 192
     assert hidden(speed=50_000, max_time=10.0) == 128
+    assert hidden(speed=50_000, max_time=61.0, clock=Clock(1e-4, now_s=52.0)) == 128
     assert hidden(speed=750, max_time=60.0) == 128
     assert hidden(speed=750, max_time=60.0, hidden_size=200) == 200
     assert hidden(speed=750, steps=1) == 256
@@ -65,25 +67,31 @@ def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
     monkeypatch.setattr(
         planning, "training_speed", lambda model, *_: 50_000 * 256 / model.hidden_size
     )
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 1_000_000, Workers())
+    plan = planning.plan(
+        {"vocab_size": 60}, {"max_time": 1800.0}, 1_000_000, Workers(), Clock(1e-4)
+    )
     assert (plan.model.hidden_size, plan.training.batch_size, plan.model.dropout) == (384, 64, 0.15)
     assert plan.training.learning_rate == 3e-3
     assert plan.training.max_time == pytest.approx(1800.0, rel=0.01)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 3600.0}, 1_000_000, Workers())
+    plan = planning.plan(
+        {"vocab_size": 60}, {"max_time": 3600.0}, 1_000_000, Workers(), Clock(1e-4)
+    )
     assert plan.training.max_time == pytest.approx(60e6 / (50_000 * 256 / 384), rel=0.01)
     plan = planning.plan(
-        {"vocab_size": 60}, {"max_time": 1800.0, "batch_size": 8}, 1_000_000, Workers()
+        {"vocab_size": 60}, {"max_time": 1800.0, "batch_size": 8}, 1_000_000, Workers(), Clock(1e-4)
     )
     assert (plan.model.hidden_size, plan.training.batch_size) == (384, 8)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 100_000_000, Workers())
+    plan = planning.plan(
+        {"vocab_size": 60}, {"max_time": 1800.0}, 100_000_000, Workers(), Clock(1e-4)
+    )
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 400_000, Workers())
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 400_000, Workers(), Clock(1e-4))
     assert (plan.model.hidden_size, plan.training.batch_size) == (256, 32)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, math.inf, Workers())
+    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, math.inf, Workers(), Clock(1e-4))
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
     assert plan.training.max_time == 1800.0 and not plan.notes
     with pytest.raises(OptionError, match="--steps or --max-time"):
-        planning.plan({"vocab_size": 60}, {}, math.inf, Workers())
+        planning.plan({"vocab_size": 60}, {}, math.inf, Workers(), Clock(1e-4))
 
 
 def test_the_oftener_a_text_is_read_the_more_dropout(

@@ -16,7 +16,7 @@ from small_runs import after, resume, run, same, saved_tensors, scores, start
 from charrnn.config import TrainingConfig
 from charrnn.errors import OptionError
 from charrnn.training.events import Evaluated, Finished, Stepped
-from charrnn.training.schedule import learning_rate, total_steps
+from charrnn.training.schedule import Progress, Schedule, learning_rate, total_steps
 
 # --- learning rates
 
@@ -113,6 +113,63 @@ def test_patience_that_ends_at_a_stop_has_ended(tmp_path: Path) -> None:
     assert (finished.reason, finished.step) == ("patience", 20)
 
 
+@pytest.mark.parametrize(
+    ("max_time", "start_s", "evaluation_s"),
+    [
+        (5.0, 3.0, 0.25),
+        (10.0, 3.0, 0.3),
+        (10.0, 5.0, 0.9),
+        (60.0, 4.0, 2.0),
+        (600.0, 90.0, 20.0),
+    ],
+)
+def test_a_budget_is_that_of_the_whole_command(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    max_time: float,
+    start_s: float,
+    evaluation_s: float,
+) -> None:
+    """What comes before the first update counts, and there is time left for what follows."""
+    clock = Clock(max_time / 1000, now_s=start_s)
+
+    def score(*_: object) -> float:
+        clock.now += evaluation_s
+        return 1.0
+
+    def usual(*_: object) -> dict[str, Any]:
+        clock.now += 1.2 * evaluation_s
+        return {}
+
+    monkeypatch.setattr("charrnn.training.trainer.usual_of_lines", usual)
+    limits = {"steps": None, "max_time": max_time, "eval_every": None, "hidden_size": 4}
+    events = run(start(tmp_path, clock=clock, score=score, patience=0, **limits))
+    assert 0.9 * max_time < clock.now <= 1.02 * max_time + 0.5 * evaluation_s
+    assert events[-1].elapsed_s == pytest.approx(clock.now, abs=max_time / 100)
+    stepped = [event for event in events if isinstance(event, Stepped)]
+    assert stepped[0].progress < 0.25, "the schedule begins with the first update"
+    for event in stepped:
+        assert event.left_s == pytest.approx(max(max_time - event.elapsed_s, 0))
+
+
+def test_a_budget_that_ends_before_the_first_update_trains_for_a_tenth_of_it(
+    tmp_path: Path,
+) -> None:
+    limits = {"steps": None, "max_time": 10.0, "eval_every": None, "hidden_size": 4}
+    finished = run(start(tmp_path, clock=Clock(0.01, now_s=25.0), **limits))[-1]
+    assert isinstance(finished, Finished) and finished.reason == "done"
+    assert finished.step > 10
+    assert 26 < finished.elapsed_s < 26.5
+
+
+def test_what_a_budget_has_lost_stays_lost_after_a_rollback() -> None:
+    schedule = Schedule(TrainingConfig(max_time=10.0), None, 10, Progress(), Clock(now_s=3.0))
+    schedule.start()
+    schedule.roll_back(Progress())
+    assert schedule.progress.starts_s == pytest.approx(3.0, abs=0.2)
+    assert schedule.elapsed() > 3
+
+
 @pytest.mark.parametrize("evaluation_s", [0.1, 1.5])
 def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_s: float) -> None:
     def score(*_: object) -> float:
@@ -123,7 +180,7 @@ def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_
     events = run(start(tmp_path, clock=clock, score=score, **limits))
     finished = events[-1]
     assert isinstance(finished, Finished) and finished.reason == "done"
-    assert 18 < finished.elapsed_s < 20.8
+    assert 16 < finished.elapsed_s < 20.8
     spent = evaluation_s * sum(isinstance(event, Evaluated) for event in events)
     assert 0 < spent < 20 / 5
     shares = [event.progress for event in events if isinstance(event, Stepped)]
@@ -174,13 +231,17 @@ def test_a_stop_in_the_last_evaluation_of_a_budget_is_made_up_for(
 def test_max_time_counts_what_was_spent_before_a_stop(tmp_path: Path, clock: Clock) -> None:
     limits = {"steps": None, "max_time": 10.0, "eval_every": None}
     one = run(start(tmp_path / "one", clock=clock, **limits))[-1]
-    assert 2 < run(start(tmp_path, clock=clock, **limits), after(20))[-1].elapsed_s < 8
-    clock.now += 1e6  # a night between
-    finished = run(resume(tmp_path, clock=clock))[-1]
+    assert 2 < run(start(tmp_path, clock=Clock(), **limits), after(20))[-1].elapsed_s < 8
+    finished = run(resume(tmp_path, clock=Clock()))[-1]
     assert 9 < finished.elapsed_s < 11
-    assert abs(finished.step - one.step) < 5
-    finished = run(resume(tmp_path, clock=clock, max_time=15.0))[-1]
-    assert 14 < finished.elapsed_s < 16
+    assert abs(finished.step - one.step) < 8
+    again, late = Clock(), Clock(now_s=3.0)
+    finished = run(resume(tmp_path, clock=again, max_time=15.0))[-1]
+    assert 14 < finished.elapsed_s < 16 and 4 < again.now < 6
+    finished = run(resume(tmp_path, clock=late, max_time=20.0))[-1]
+    assert 19 < finished.elapsed_s < 21 and 4 < late.now < 6, "its start is part of it"
+    finished = run(resume(tmp_path, clock=late))[-1]
+    assert finished.elapsed_s < 21, "what is done costs no more of it"
 
 
 # --- logs

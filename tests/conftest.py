@@ -1,6 +1,7 @@
 """What every test shares: texts made on the spot, and small models."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from charrnn.store.checkpoint import Checkpoint
 # nothing here may reach for a network, or for another test's runs
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("CHARRNN_RUNS", None)
+# tests that are started in the background inherit that it is ignored, and so would all commands
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # sums come out the same every time, as the command's, and tests side by side do not wait
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 torch.set_num_threads(1)

@@ -31,6 +31,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from faults import each_call_failing
+from forked import fork_helpers, helpers_of
 from killed import in_a_child, traces
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE, DataConfig, TrainingConfig
@@ -74,6 +75,8 @@ SETTINGS = [
     Setting("another text", more={"val_source": "other.txt"}, model={"num_layers": 2}),
     Setting("diverges", training={"eval_every": 29}, diverges=True),
     Setting("budget", training={"steps": None, "max_time": 1.0}),
+    Setting("workers", training={"workers": 3}, model={"dropout": 0.2}),
+    Setting("workers, saved often", training={"workers": 2, "save_every": 7}),
 ]
 
 
@@ -185,8 +188,10 @@ class Soak:
                     break
                 said += news
             else:
-                os.kill(child, signal.SIGKILL)
-                self.counts["kills"] += 1
+                victim = self.victim(child, setting)
+                os.kill(victim, signal.SIGKILL)
+                self.counts["kills" if victim == child else "killed helpers"] += 1
+            # until all processes have ended that could write, helpers too
             while news := os.read(pipe, 2**16):
                 said += news
             os.close(pipe)
@@ -194,11 +199,20 @@ class Soak:
             self.counts["full disks"] += full
             if code == 0:
                 return
-            if code != -signal.SIGKILL and not (full and code == NAMED):
+            died = "killed by signal 9" in said.decode(errors="replace") and "workers" in (
+                setting.training
+            )
+            if code != -signal.SIGKILL and not (code == NAMED and (full or died)):
                 self.wrong.append(f"{setting.name}: {said.decode(errors='replace').lstrip('.')}")
                 if code != NAMED:
                     return
             self.check_what_was_saved(folder / "run", setting)
+
+    def victim(self, child: int, setting: Setting) -> int:
+        """Returns the process to kill: the one that trains, or often one of its helpers."""
+        if "workers" in setting.training and sys.platform == "linux" and self.dice.random() < 0.7:
+            return self.dice.choice([*helpers_of(child), child])
+        return child
 
     def check_what_was_saved(self, run: Path, setting: Setting) -> None:
         """Reads what a killed training left, as the next one would."""
@@ -275,6 +289,7 @@ def read_for_ever(folder: Path, pipe: int) -> None:
 def main(hours: float, seed: int, *, quick: bool) -> dict[str, Any]:
     """Soaks for some hours, in whole rounds; if ``quick``, one short round of few settings."""
     torch.set_num_threads(1)
+    fork_helpers()
     end_s = time.monotonic() + 3600 * hours
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     soak, number = Soak(folder, seed), 0

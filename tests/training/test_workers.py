@@ -23,7 +23,7 @@ from charrnn.system import core_count
 from charrnn.training import workers
 from charrnn.training.events import Stepped
 from charrnn.training.trainer import Trainer
-from charrnn.training.workers import WorkerDied, Workers, worker_count
+from charrnn.training.workers import WorkerDied, Workers, saved_workers, worker_count
 
 posix = processes.posix
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc of Linux")
@@ -68,6 +68,19 @@ def test_several_workers_need_the_cpu_and_posix(monkeypatch: pytest.MonkeyPatch)
     assert worker_count(MODEL, TRAINING) == 1
     with pytest.raises(OptionError, match="--workers: this system"):
         worker_count(MODEL, TrainingConfig(workers=2))
+
+
+@pytest.mark.parametrize(("cores", "wanted"), [(1, 1), (2, 1), (3, 3)])
+def test_a_training_file_says_how_many_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, wanted: int
+) -> None:
+    run(start(tmp_path, workers=3, steps=1))
+    monkeypatch.setattr(workers, "core_count", lambda: cores)
+    path = tmp_path / "runs" / "text" / "training.safetensors"
+    assert saved_workers(path) == wanted
+    path.write_bytes(path.read_bytes()[:100])
+    assert saved_workers(path) == 1
+    assert saved_workers(tmp_path / "none") == 1
 
 
 # --- what they compute

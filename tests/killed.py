@@ -1,9 +1,10 @@
 """Children that end at the worst moments, and what they leave behind, printed as JSON.
 
-``python killed.py storm RUNS SEED KILLS`` kills a training again and again, with `SIGKILL`;
-``python killed.py deaths FILE`` ends within a save of a model or training file, before and after
-each call that reaches the system; ``python killed.py starts RUNS`` ends so within a start;
-``python killed.py reads FILE COUNT`` reads a model COUNT times while it is saved COUNT times.
+``python killed.py storm FOLDER SEED KILLS WORKERS`` trains once in peace, and once killed again and
+again, with `SIGKILL`: of several workers, one of the helpers; ``python killed.py deaths FILE`` ends
+within a save of a model or training file, before and after each call that reaches the system;
+``python killed.py starts RUNS`` ends so within a start; ``python killed.py reads FILE COUNT`` reads
+a model COUNT times while it is saved COUNT times.
 torch is imported once, each child is a fork.
 """
 
@@ -20,35 +21,37 @@ from typing import Any
 
 import torch
 from faults import READING, Call, Fault, watched
+from forked import fork_helpers, helpers_of
 from numpy_model import parse
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, TrainingError
 from charrnn.store import checkpoint
 from charrnn.store.opened import HISTORY_FILE
 from charrnn.training.resume import resume
 from charrnn.training.start import Request, start
 from charrnn.training.trainer import Trainer
 
-STEPS = 2400
+MOST_STEPS = 25  # until a kill
+NAMED = 3  # exit code of a training that ended with an error
 TRAINING = {
     "batch_size": 4,
     "seq_len": 16,
-    "steps": STEPS,
+    "steps": 300,
     "eval_every": 11,
     "save_every": 7,
     "patience": 0,
 }
 
 
-def trainer_in(runs: Path) -> Trainer:
+def trainer_in(runs: Path, **training: int) -> Trainer:
     """Returns the training of these runs: a new one, or the one that was begun."""
     path = runs / "text" / TRAINING_FILE
     if path.exists():
         return resume(path, {})
-    model = {"hidden_size": 8, "dropout": 0.2}
+    model = {"hidden_size": 8, "num_layers": 1, "dropout": 0.2}
     text = str(runs.parent / "text.txt")
-    return start(Request([text], runs, training=TRAINING, model=model))
+    return start(Request([text], runs, training=TRAINING | training, model=model))
 
 
 def in_a_child(task: Callable[[int], None]) -> tuple[int, int]:
@@ -75,38 +78,53 @@ def exit_code_of(task: Callable[[int], None]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def train(runs: Path, pipe: int) -> None:
-    """Trains to the end; writes a byte at each step."""
+def train(runs: Path, training: dict[str, int], pipe: int) -> None:
+    """Trains to the end; writes a byte at each step, and the error if there is one."""
 
     def stop() -> bool:
         os.write(pipe, b".")
         return False
 
-    for _ in trainer_in(runs).events(stop):
-        pass
+    try:
+        for _ in trainer_in(runs, **training).events(stop):
+            pass
+    except TrainingError as error:
+        os.write(pipe, str(error).encode())
+        os._exit(NAMED)
 
 
-def storm(runs: Path, seed: int, kills: int) -> dict[str, object]:
-    """Kills a training again and again, then lets it end."""
-    chance = random.Random(seed)
+def storm(folder: Path, seed: int, kills: int, workers: int) -> dict[str, object]:
+    """Trains in peace; kills a training again and again, then lets it end."""
+    chance, steps = random.Random(seed), kills * MOST_STEPS
     steps_at_kills: list[int] = []
+    errors: list[str] = []
+
+    def begun(name: str) -> tuple[int, int]:
+        return in_a_child(partial(train, folder / name, {"workers": workers, "steps": steps}))
+
     for _ in range(kills):
-        child, pipe = in_a_child(partial(train, runs))
+        child, pipe = begun("killed")
         # the steps are counted, but where within the last of them the signal comes is chance
-        for _ in range(chance.randrange(1, 40)):
+        for _ in range(chance.randrange(1, MOST_STEPS)):
             assert os.read(pipe, 1), "it ended before it was killed"
-        os.kill(child, signal.SIGKILL)
+        os.kill(child if workers == 1 else chance.choice(helpers_of(child)), signal.SIGKILL)
+        said = b""
+        while news := os.read(pipe, 2**16):  # until all processes that could write have ended
+            said += news
         _, status = os.waitpid(child, 0)
         os.close(pipe)
-        assert os.WIFSIGNALED(status)
-        saved = checkpoint.load(runs / "text" / TRAINING_FILE)
-        checkpoint.load(runs / "text" / MODEL_FILE)
+        assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if workers == 1 else NAMED)
+        errors.append(said.decode().lstrip("."))
+        saved = checkpoint.load(folder / "killed" / "text" / TRAINING_FILE)
+        checkpoint.load(folder / "killed" / "text" / MODEL_FILE)
         steps_at_kills.append(saved.training_state["progress"]["step"])
-    child, pipe = in_a_child(partial(train, runs))
-    while os.read(pipe, 2**16):
-        pass
-    _, status = os.waitpid(child, 0)
-    return {"status": status, "steps_at_kills": steps_at_kills}
+    for name in ("killed", "calm"):
+        child, pipe = begun(name)
+        while os.read(pipe, 2**16):
+            pass
+        os.close(pipe)
+        assert os.waitpid(child, 0)[1] == 0
+    return {"steps_at_kills": steps_at_kills, "errors": errors}
 
 
 def traces(run: Path) -> dict[str, Any]:
@@ -241,6 +259,7 @@ def reads(path: Path, count: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    fork_helpers()
     what, name, *numbers = sys.argv[1:]
     task: Any = {"storm": storm, "deaths": deaths, "starts": starts, "reads": reads}[what]
     print(json.dumps(task(Path(name), *map(int, numbers))))

@@ -15,7 +15,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,13 +27,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import damaged
+import fuzzed
 import numpy as np
 import torch
 from faults import each_call_failing
+from forked import fork_helpers, helpers_of
 from killed import in_a_child, traces
 
 from charrnn.config import MODEL_FILE, TRAINING_FILE, DataConfig, TrainingConfig
 from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.model import parallel
 from charrnn.store import checkpoint
 from charrnn.training.learner import Diverged, Learner
 from charrnn.training.resume import resume
@@ -74,6 +77,8 @@ SETTINGS = [
     Setting("another text", more={"val_source": "other.txt"}, model={"num_layers": 2}),
     Setting("diverges", training={"eval_every": 29}, diverges=True),
     Setting("budget", training={"steps": None, "max_time": 1.0}),
+    Setting("workers", training={"workers": 3}, model={"dropout": 0.2}),
+    Setting("workers, saved often", training={"workers": 2, "save_every": 7}),
 ]
 
 
@@ -185,8 +190,10 @@ class Soak:
                     break
                 said += news
             else:
-                os.kill(child, signal.SIGKILL)
-                self.counts["kills"] += 1
+                victim = self.victim(child, setting)
+                os.kill(victim, signal.SIGKILL)
+                self.counts["kills" if victim == child else "killed helpers"] += 1
+            # until all processes have ended that could write, helpers too
             while news := os.read(pipe, 2**16):
                 said += news
             os.close(pipe)
@@ -194,11 +201,20 @@ class Soak:
             self.counts["full disks"] += full
             if code == 0:
                 return
-            if code != -signal.SIGKILL and not (full and code == NAMED):
+            died = "killed by signal 9" in said.decode(errors="replace") and "workers" in (
+                setting.training
+            )
+            if code != -signal.SIGKILL and not (code == NAMED and (full or died)):
                 self.wrong.append(f"{setting.name}: {said.decode(errors='replace').lstrip('.')}")
                 if code != NAMED:
                     return
             self.check_what_was_saved(folder / "run", setting)
+
+    def victim(self, child: int, setting: Setting) -> int:
+        """Returns the process to kill: the one that trains, or often one of its helpers."""
+        if "workers" in setting.training and sys.platform == "linux" and self.dice.random() < 0.7:
+            return self.dice.choice([*helpers_of(child), child])
+        return child
 
     def check_what_was_saved(self, run: Path, setting: Setting) -> None:
         """Reads what a killed training left, as the next one would."""
@@ -232,31 +248,35 @@ class Soak:
 
     def read_damaged(self, count: int) -> None:
         """Reads damaged models, trainings, and tables, in processes of their own."""
-        for script, target, share in (
-            ("fuzzed.py", self.folder / "one" / MODEL_FILE, 0.25),
-            ("fuzzed.py", self.folder / "one" / TRAINING_FILE, 0.25),
-            ("damaged.py", self.folder / "damaged", 0.5),
+        for read, target, share in (
+            (fuzzed.main, self.folder / "one" / MODEL_FILE, 0.25),
+            (fuzzed.main, self.folder / "one" / TRAINING_FILE, 0.25),
+            (damaged.main, self.folder / "damaged", 0.5),
         ):
-            target.parent.mkdir(exist_ok=True)
-            if script == "damaged.py":
-                target.mkdir()
-            arguments = [str(target), str(self.dice.randrange(10**6)), str(int(count * share))]
-            done = subprocess.run(
-                [sys.executable, str(HERE / script), *arguments],
-                capture_output=True,
-                text=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-            if done.returncode:
-                self.wrong.append(f"{script}: {done.returncode}: {done.stderr[-2000:]}")
-                continue
-            result = json.loads(done.stdout)
+            (self.folder / "damaged").mkdir()
+            seed = self.dice.randrange(10**6)
+            child, pipe = in_a_child(partial(report, read, target, seed, int(count * share)))
+            with open(pipe, "rb") as stream:
+                text = stream.read()
+            os.waitpid(child, 0)
+            result = json.loads(text or '{"other": ["it ended"], "refused": 0, "read": 0}')
             self.counts["damaged files refused"] += result["refused"]
             self.counts["damaged files read"] += result["read"]
             self.wrong += result["other"]
             for folder in (self.folder / "one").glob("fuzzed-*"):
                 shutil.rmtree(folder)
             shutil.rmtree(self.folder / "damaged", ignore_errors=True)
+
+
+def report(read: Callable[..., dict[str, Any]], *arguments: object) -> None:
+    """Reads damaged files, in a child; writes what came of it."""
+    *arguments, pipe = arguments
+    try:
+        result = read(*arguments)
+    except BaseException:
+        result = {"refused": 0, "read": 0, "other": [traceback.format_exc()]}
+    with open(pipe, "w") as stream:
+        json.dump(result, stream)
 
 
 def read_for_ever(folder: Path, pipe: int) -> None:
@@ -275,6 +295,8 @@ def read_for_ever(folder: Path, pipe: int) -> None:
 def main(hours: float, seed: int, *, quick: bool) -> dict[str, Any]:
     """Soaks for some hours, in whole rounds; if ``quick``, one short round of few settings."""
     torch.set_num_threads(1)
+    parallel.set_threads(1)
+    fork_helpers()
     end_s = time.monotonic() + 3600 * hours
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     soak, number = Soak(folder, seed), 0

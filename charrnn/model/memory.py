@@ -19,6 +19,7 @@ except ImportError:  # not a POSIX system
     resource = None  # type: ignore[assignment]
 
 FLOAT_BYTES = 4  # of float32
+HELPER_BYTES = 140 * 10**6  # of a process that has loaded torch, shared pages aside
 # files of a group, by what the groups of version 2 and 1 are called
 _LIMIT_AND_USAGE = {
     "": ("memory.max", "memory.current"),

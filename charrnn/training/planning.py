@@ -15,7 +15,7 @@ import torch
 
 from charrnn.config import ENOUGH_EPOCHS, UNIT_NAMES, ModelConfig, TrainingConfig
 from charrnn.model.device import find_device
-from charrnn.model.memory import check_room, training_bytes
+from charrnn.model.memory import HELPER_BYTES, check_room, training_bytes
 from charrnn.model.network import CharRNN
 from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch, Position
@@ -109,7 +109,7 @@ def plan(
     training = fit_to_machine(model, replace(training, **schedule))
     if (asked.workers or 0) > (training.workers or 0):
         notes.append(f"{training.workers} workers, one a stream, instead of {asked.workers}")
-    check_memory(model, training)
+    check_memory(model, training, workers)
     workers.set_count(training.workers or 1)
     return Plan(model, training, notes)
 
@@ -213,16 +213,21 @@ def fitted_dropout(epochs: float, chars: float, *, large: bool = False) -> float
 def check_memory(
     model_config: ModelConfig,
     config: TrainingConfig,
+    workers: Workers,
     advice: str = "choose a smaller model (--hidden-size, --num-layers) or batch (--batch-size, "
     "--seq-len), or close other programs",
 ) -> None:
-    """Raises TooLargeError if a training on the CPU surely needs more memory than there is."""
+    """Raises TooLargeError if a training on the CPU surely needs more memory than there is.
+
+    ``workers`` are those that have started: of these, the system has counted what they need.
+    """
     if find_device(config.device).type != "cpu":
         return
     size, layers = model_config.hidden_size, model_config.num_layers
     batch = f"batches of {config.batch_size} x {config.seq_len} {UNIT_NAMES[model_config.unit]}s"
+    helpers = max((config.workers or 1) - workers.count, 0)  # to be started
     check_room(
-        training_bytes(model_config, config),
+        training_bytes(model_config, config) + helpers * HELPER_BYTES,
         f"a model of {size:,} x {layers}, {model_config.vocab_size:,} symbols, in {batch},",
         advice,
     )
@@ -236,7 +241,7 @@ def training_speed(
     It takes less of a short time budget.
     """
     config = fit_to_machine(model_config, config)
-    check_memory(model_config, config)
+    check_memory(model_config, config, workers)
     workers.set_count(config.workers or 1)
     with torch.random.fork_rng(devices=[]):
         learner = Learner(CharRNN(model_config), config, workers)

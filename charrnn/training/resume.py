@@ -163,7 +163,7 @@ def _learner(saved: Checkpoint, config: TrainingConfig, workers: Workers) -> Lea
         TooLargeError: It needs more memory than there is.
         TrainingError: The workers cannot be started.
     """
-    check_memory(saved.model.config, config, "close other programs")
+    check_memory(saved.model.config, config, workers, "close other programs")
     workers.threads = config.threads or 1
     workers.set_count(config.workers or 1)
     return Learner(CharRNN.of(saved.model), config, workers)

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import small_runs
 from calls import SMALL, TINY, call, contents, fail, metadata, succeed
+from clocks import Clock
 from processes import COMMAND, posix, run
 from safetensors import safe_open
+from typer.testing import CliRunner
 
 from charrnn.cli import train
+from charrnn.cli.app import app
 from charrnn.system import quoted
 from charrnn.training.events import Evaluated
 
@@ -118,6 +121,14 @@ def test_an_option_reaches_the_training(
     succeed("train", story, "--runs", runs, *TINY, option, text)
     state = metadata(runs / "story/training.safetensors", "training_state")
     assert state["training_config"][field] == value
+
+
+def test_a_time_budget_begins_with_the_program(story: Path, runs: Path) -> None:
+    """Its clock is handed to the command; here 25 s have passed before it."""
+    args = ["train", str(story), "--runs", str(runs), *SMALL, "--max-time", "10s"]
+    result = CliRunner().invoke(app, args, obj=Clock(0.01, now_s=25.0))
+    assert result.exit_code == 0, result.exception
+    assert re.search(r"done after \d+ steps, 0:2[67]", result.stderr), "a tenth of it is trained"
 
 
 @pytest.mark.parametrize(

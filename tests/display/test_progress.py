@@ -70,3 +70,28 @@ def test_a_terminal_that_goes_away_does_not_end_the_work(
     with streams_given_back(), Bar() as bar:
         for done in range(3):
             bar.show("a.txt", done, lambda: 3, "")
+
+
+def test_what_cannot_be_measured_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    with streams_given_back(), Bar() as bar:
+        bar.show("a.txt", 2, lambda: 2, "2 MB")
+        monkeypatch.setattr(progress, "REFRESH_S", 60.0)
+        bar.stage("measuring this machine")
+    last = without_codes(stream.getvalue()).split("a.txt")[-1]
+    assert "measuring this machine" in last
+    assert "%" not in last.split("measuring")[1] and "MB" not in last.split("measuring")[1]
+
+
+def test_without_a_terminal_long_work_is_named_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Bar(lines=True) as bar:
+        bar.stage("too soon")
+        monkeypatch.setattr(progress, "PLAIN_S", 0.0)
+        monkeypatch.setattr(progress, "REFRESH_S", 0.0)
+        bar.show("reading a.txt", 1, lambda: 2, "1 MB")
+        bar.stage("measuring this machine")
+    with Bar(shown=False, lines=True) as bar:
+        bar.stage("not shown")
+    assert capsys.readouterr() == ("", "reading a.txt  1 MB\nmeasuring this machine\n")

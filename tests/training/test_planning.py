@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from small_runs import COFFEE, MODEL_FIELDS, after, resume, run, start
 
 from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
-from charrnn.errors import OptionError
+from charrnn.errors import OptionError, TooLargeError
 from charrnn.training import planning
 from charrnn.training import start as starting
 from charrnn.training.events import Finished
@@ -180,6 +180,16 @@ def test_what_is_measured_takes_its_time_from_the_budget(tmp_path: Path, clock: 
     assert events[0].elapsed_s < 0.5
 
 
+def test_whoever_watches_hears_of_the_measuring(tmp_path: Path) -> None:
+    heard: list[str] = []
+    for limit in ({"max_time": 1.0}, {"steps": 1}):
+        source = tmp_path / "text.txt"
+        source.write_text(COFFEE)
+        request = Request([str(source)], tmp_path, training=limit, model={"hidden_size": 4})
+        starting.start(request, clock=Clock(), measuring=lambda: heard.append("measuring"))
+    assert heard == ["measuring"]
+
+
 def test_the_shortest_time_is_one_update(tmp_path: Path) -> None:
     finished = run(start(tmp_path, steps=None, max_time=1e-6))[-1]
     assert isinstance(finished, Finished)
@@ -209,6 +219,17 @@ def test_the_speed_is_characters_of_an_update_by_its_time(clock: Clock) -> None:
     assert training_speed(ModelConfig(5, hidden_size=4), config, Workers(), clock) == pytest.approx(
         21 / 0.1
     )
+
+
+def test_helpers_that_are_still_to_be_started_need_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, training = ModelConfig(5, hidden_size=4), TrainingConfig(workers=5)
+    monkeypatch.setattr("charrnn.model.memory.available_bytes", lambda: 500e6)
+    team = Workers()
+    with pytest.raises(TooLargeError, match=r"needs at least 0\.56 GB"):
+        planning.check_memory(model, training, team)
+    team.count = 3
+    planning.check_memory(model, training, team)
+    planning.check_memory(model, TrainingConfig(workers=1), team)
 
 
 few = settings(max_examples=60, deadline=None)

@@ -3,23 +3,27 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import processes
 import pytest
 import torch
+from forked import helpers_of as children
+from lent import Lent
 from small_runs import COFFEE, after, history, resume, run, same, saved_tensors, start, twice
 from texts import DATA
 
 from charrnn import system
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import OptionError, TrainingError
+from charrnn.store import checkpoint
 from charrnn.system import core_count
 from charrnn.training import workers
 from charrnn.training.events import Stepped
 from charrnn.training.trainer import Trainer
-from charrnn.training.workers import WorkerDied, Workers, worker_count
+from charrnn.training.workers import WorkerDied, Workers, saved_workers, worker_count
 
 posix = processes.posix
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc of Linux")
@@ -66,11 +70,37 @@ def test_several_workers_need_the_cpu_and_posix(monkeypatch: pytest.MonkeyPatch)
         worker_count(MODEL, TrainingConfig(workers=2))
 
 
+@pytest.mark.parametrize(("cores", "wanted"), [(1, 1), (2, 1), (3, 3)])
+def test_a_training_file_says_how_many_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, wanted: int
+) -> None:
+    run(start(tmp_path, workers=3, steps=1))
+    monkeypatch.setattr(workers, "core_count", lambda: cores)
+    path = tmp_path / "runs" / "text" / "training.safetensors"
+    assert saved_workers(path) == wanted
+    path.write_bytes(path.read_bytes()[:100])
+    assert saved_workers(path) == 1
+    assert saved_workers(tmp_path / "none") == 1
+
+
 # --- what they compute
 
 
+@pytest.fixture(scope="module")
+def team() -> Iterator[Lent]:
+    lent = Lent()
+    yield lent
+    lent.give_back()
+
+
+@pytest.fixture(autouse=True)
+def _one_team_trains_all(monkeypatch: pytest.MonkeyPatch, team: Lent) -> None:
+    for wing in ("start", "resume"):
+        monkeypatch.setattr(f"charrnn.training.{wing}.Workers", lambda **_: team)
+
+
 def trained(folder: Path, **options: Any) -> dict[str, torch.Tensor]:
-    run(start(folder, **{"steps": 30, "dropout": 0.2, "block_chars": 1024, **options}))
+    run(start(folder, **{"steps": 20, "dropout": 0.2, "block_chars": 1024, **options}))
     return {name: torch.tensor(t) for name, t in saved_tensors(folder).items()}
 
 
@@ -130,9 +160,8 @@ def helpers_of(trainer: Trainer) -> list[Any]:
 
 @posix
 def test_a_worker_that_dies_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"steps": 40, "dropout": 0.3, "workers": 2, "eval_every": 15}
-    run(start(tmp_path / "whole", **options))
-    trainer = start(tmp_path / "cut", **options)
+    """A storm of such deaths is in `test_killed`."""
+    trainer = start(tmp_path, steps=40, workers=2)
     with pytest.raises(TrainingError) as raised:
         for event in trainer.events():
             if isinstance(event, Stepped):
@@ -141,19 +170,17 @@ def test_a_worker_that_dies_is_named_and_nothing_is_lost(tmp_path: Path) -> None
         "worker 2 of 2: killed by signal 9, perhaps for want of memory; all is saved up to step "
         f"10: charrnn train --resume {trainer.folder} continues it"
     )
-    run(resume(tmp_path / "cut"))
-    assert same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "cut"))
-    assert history(tmp_path / "cut", "eval")[-1]["step"] == 40
+    assert resume(tmp_path).schedule.progress.step == 10
 
 
 @posix
-def test_a_helper_that_cannot_do_what_it_is_told_says_why() -> None:
-    with Workers(2) as team:
-        team.share(1)
-        shape = {"batch_size": 2, "seq_len": 3, "workers": 2, "dtype": "float32"}
-        team.tell(shape={"model": {"vocab_size": 5, "hidden_size": 2**16}, **shape})
-        with pytest.raises(WorkerDied, match=r"worker 2 of 2: \w+"):
-            team.wait()
+def test_a_helper_that_cannot_do_what_it_is_told_says_why(team: Lent) -> None:
+    team.set_count(2)
+    team.share(1)
+    shape = {"batch_size": 2, "seq_len": 3, "workers": 2, "dtype": "float32"}
+    team.tell(shape={"model": {"vocab_size": 5, "hidden_size": 2**16}, **shape})
+    with pytest.raises(WorkerDied, match=r"worker 2 of 2: \w+"):
+        team.wait()
 
 
 @posix
@@ -174,10 +201,6 @@ def open_files() -> int:
     return len(os.listdir(folder)) if folder.exists() else 0
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def has_ended(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -186,24 +209,44 @@ def has_ended(pid: int) -> bool:
 
 
 @linux
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_helpers_end_with_the_process_that_started_them(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGKILL,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT)],
+)
+def test_nothing_is_left_of_a_training_that_is_ended(
+    tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
     args = ["train", DATA / "coffee.txt", "--runs", tmp_path, "--workers", "2", "--steps", "100k"]
-    with processes.start(*args, "--hidden-size", "16", "--save-every", "1") as process:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with processes.start(*args, "--hidden-size", "8", TMPDIR=str(temporary)) as process:
         try:
             assert process.stderr is not None
             assert any("characters" in line for line in process.stderr), "training begins"
-            (helper,) = children(process.pid)
-            assert not has_ended(helper)
-            process.send_signal(number)
-            process.communicate()
+            helpers = children(process.pid)
+            assert len(helpers) == 1 and not any(map(has_ended, helpers))
+            for number in signals:
+                process.send_signal(number)
+            _, err = process.communicate()
         finally:
             process.kill()
     deadline = time.monotonic() + processes.DEADLINE_S
-    while not has_ended(helper) and time.monotonic() < deadline:
-        os.sched_yield()
-    assert has_ended(helper)
-    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    while not all(map(has_ended, helpers)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert all(map(has_ended, helpers))
+    if signals == (signal.SIGINT,):
+        assert process.returncode == 130
+        assert err.splitlines()[-1].startswith("resume with: charrnn train --resume ")
+    elif signals == (signal.SIGKILL,):
+        assert process.returncode == -signal.SIGKILL
+    assert resumable(tmp_path / "coffee" / "training.safetensors")
+    assert os.listdir(temporary) == []
+    pids = [str(pid) for pid in (process.pid, *helpers)]
+    assert [name for name in os.listdir("/dev/shm") if any(pid in name for pid in pids)] == []
+
+
+def resumable(path: Path) -> bool:
+    return checkpoint.load(path).training_state["training_config"]["workers"] == 2
 
 
 @posix

@@ -7,6 +7,7 @@ import typer
 
 import charrnn
 from charrnn.cli.evaluate import evaluate
+from charrnn.cli.ranks import follow, follows
 from charrnn.cli.sample import sample
 from charrnn.cli.shell import (
     end_if_arrow_was_used,
@@ -42,6 +43,8 @@ def _root(
 def main() -> None:
     """Runs the command line."""
     keep_closed_streams_closed()
+    if follows():
+        follow()
     if "train" not in sys.argv[1:2]:  # training must survive the reader of its output
         end_on_broken_pipe()
     try:

@@ -1,23 +1,22 @@
 """``charrnn train``: starts or resumes a run, and shows it."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from charrnn.cli import options, training_options
+from charrnn.cli.ranks import check_ranks, team
 from charrnn.cli.shell import Signals, named_errors, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import (
     TRAINING_FILE,
     DataConfig,
-    ModelConfig,
     SamplingConfig,
-    TrainingConfig,
     check,
 )
 from charrnn.display.console import exact_bytes, note
@@ -25,7 +24,7 @@ from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, OverflowedError
 from charrnn.store.folder import find_run
 from charrnn.system import quoted
-from charrnn.training.workers import Workers, worker_count
+from charrnn.training.launch import launch
 
 if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Finished
@@ -75,6 +74,7 @@ def train(
     grad_clip: training_options.GradClip = None,
     eval_every: training_options.EvalEvery = None,
     workers: training_options.Workers = None,
+    average_every: training_options.AverageEvery = None,
     device: training_options.Device = None,
 ) -> None:
     """Train on a text; print the best model's path. Ctrl-C saves and names the command to resume.
@@ -94,30 +94,30 @@ def train(
     training |= set_options(grad_clip=grad_clip, weight_decay=weight_decay, seed=seed)
     training |= set_options(eval_every=eval_every, save_every=save_every)
     training |= set_options(device=device, workers=workers, threads=threads)
+    training |= set_options(average_every=average_every)
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
     check(data | model | training)
     _check_validation(val_source, val_fraction, split)
+    _check_sources(sources or [], name, init_from, val_source, resume=resume)
     if keep_characters and not init_from:
         raise OptionError("--keep-characters: goes with --init-from")
-    if resume:
-        _check_resume(sources or [], name, init_from, val_source)
-    elif not sources:
-        raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
+    check_ranks(started := launch(), training)
     set_threads(threads)
-    # the helpers first: they load torch while this process does
-    with Workers(1 if resume else _expected_workers(model, training), threads or 1) as team:
+    with team(started, model, training, resumed=resume) as workers_or_ranks:
         from charrnn.store import checkpoint
+        from charrnn.training.machines import begun, remember
         from charrnn.training.resume import resume as resume_run
         from charrnn.training.start import Request, start
 
-        with Signals() as signals:
+        with Signals(twice_ends=not started.elastic) as signals:
             with Bar(shown=not quiet) as bar:
                 watch = partial(_show_reading, bar)
                 if resume:
                     path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
-                    trainer = resume_run(path, data | model | training, watch, team)
-                    set_threads(trainer.config.threads)
+                    trainer = resume_run(path, data | model | training, watch, workers_or_ranks)
+                elif saved := begun(started):  # with the same command
+                    trainer = resume_run(saved, {}, watch, workers_or_ranks)
                 else:
                     request = Request(
                         sources=sources or [],
@@ -130,20 +130,18 @@ def train(
                         init_from=checkpoint.load(find_run(runs, init_from)) if init_from else None,
                         keep_characters=keep_characters,
                     )
-                    trainer = start(request, watch, team)
+                    trainer = start(request, watch, workers_or_ranks)
+            set_threads(trainer.config.threads)
+            remember(started, trainer.folder)
             finished = _show(trainer, signals, quiet)
+    _write_path(finished, trainer.folder, signals)
+
+
+def _write_path(finished: "Finished", folder: Path, signals: Signals) -> None:
+    """Prints where the model is; or ends as a signal wanted it, with the command that resumes."""
     if finished.reason == "interrupted":
-        note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")
+        note(f"resume with: charrnn train --resume {quoted(folder)}")
         raise typer.Exit(128 + signals.received)
-    _write_path(finished)
-
-
-def _expected_workers(model: Mapping[str, Any], training: Mapping[str, Any]) -> int:
-    """Returns how many workers will train, if the text is large and has as many symbols as most."""
-    return worker_count(ModelConfig(**{"vocab_size": 100, **model}), TrainingConfig(**training))
-
-
-def _write_path(finished: "Finished") -> None:
     try:
         write(os.fsencode(finished.model_path), "\n")
     except CharrnnError as error:
@@ -163,10 +161,19 @@ def _check_validation(
         raise OptionError("--val-source and --split lines: give one of them")
 
 
-def _check_resume(
-    sources: Sequence[str], name: str | None, init_from: str | None, val_source: str | None
+def _check_sources(
+    sources: Sequence[str],
+    name: str | None,
+    init_from: str | None,
+    val_source: str | None,
+    *,
+    resume: bool,
 ) -> None:
     """Refuses what does not go with ``--resume``: several runs, a text, options of a new run."""
+    if not resume:
+        if not sources:
+            raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
+        return
     for option, value in (("--init-from", init_from), ("--val-source", val_source)):
         if value is not None:
             raise OptionError(f"--resume and {option}: give one of them")

@@ -61,6 +61,12 @@ Workers = Annotated[
     int | None,
     counting(TRAINING, "Processes that train, each with its streams.", "one a core, if it pays"),
 ]
+AverageEvery = Annotated[
+    int | None,
+    counting(
+        TRAINING, "With torchrun: updates that a rank makes before an average.", T.average_every
+    ),
+]
 Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
 MaxTime = Annotated[
     float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")

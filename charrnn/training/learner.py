@@ -20,7 +20,9 @@ from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward, Network
 from charrnn.model.network import CharRNN
 from charrnn.model.on_device import OnDevice
 from charrnn.text.batches import Batch
+from charrnn.training.machines import Machines
 from charrnn.training.optimizer import AdamW, update_average
+from charrnn.training.ranks import RankShares
 from charrnn.training.shares import Shares
 from charrnn.training.workers import Workers
 
@@ -48,7 +50,11 @@ class Learner:
             TrainingError: The workers cannot share it.
         """
         model.to(find_device(config.device))
-        self.shares = shares = Shares(model, config.batch_size, config.seq_len, workers)
+        self.shares = shares = (
+            RankShares(model, config, workers)
+            if isinstance(workers, Machines)
+            else Shares(model, config.batch_size, config.seq_len, workers)
+        )
         self.model = shares.model
         self._average = shares.weights.clone()
         self.average = CharRNN.placed(model.config, shares.by_name(self._average))
@@ -57,6 +63,8 @@ class Learner:
             part.fill_(config.weight_decay if part.ndim > 1 else 0)  # only matrices decay
         self.optimizer = AdamW(shares.weights, weight_decay)
         self._max_norm = config.grad_clip or math.inf
+        if workers.rank == 0:
+            self.spread(updates=0)
 
     def update(self, batch: Batch, lr: float) -> float:
         """Makes one update at a learning rate.
@@ -68,7 +76,7 @@ class Learner:
             Diverged: It, or its gradient, is NaN or infinite; the weights are as they were.
             WorkerDied: A helper has ended; nothing has changed.
         """
-        nats, gradient = self.shares.gradient(batch)
+        nats, gradient = self.shares.gradient(batch, lr)
         if not math.isfinite(nats):
             raise Diverged(f"the loss is {nats}")
         norm = float(torch.linalg.vector_norm(gradient))
@@ -79,6 +87,31 @@ class Learner:
         self.optimizer.update(gradient, lr)
         update_average(self._average, self.shares.weights, self.optimizer.updates - 1)
         return nats
+
+    def meet(self) -> None:
+        """Averages weights, and what goes with them, over ranks that made updates alone.
+
+        Raises:
+            WorkerDied: One has ended; this one's weights are as they were.
+        """
+        self.shares.average(self._numbers())
+
+    def spread(self, updates: int) -> None:
+        """Gives all ranks what the first one has, after so many updates.
+
+        Raises:
+            WorkerDied: One has ended.
+        """
+        self.optimizer.updates = updates
+        self.shares.spread(self._numbers(), updates)
+
+    def _numbers(self) -> list[Tensor]:
+        """Returns what must be the same at each rank, (P,) each; its mean over ranks has a sense.
+
+        The moving average is linear: its mean is the moving average of the weights' mean.
+        """
+        optimizer = self.optimizer
+        return [self.shares.weights, self._average, optimizer.exp_avg, optimizer.exp_avg_sq]
 
     def close(self) -> None:
         """Ends the helpers; the weights stay."""
@@ -133,4 +166,4 @@ class Learner:
             self.check_finite()
         except Diverged as error:
             raise ValueError(str(error)) from None
-        self.optimizer.updates = step
+        self.spread(updates=step)

@@ -21,7 +21,7 @@ from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Clock, enough_steps, total_steps
-from charrnn.training.workers import Workers, worker_count
+from charrnn.training.workers import Workers
 
 # the hidden size from this many characters on that are read in all
 HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (0.0, 128))
@@ -104,7 +104,7 @@ def plan(
         model = replace(model, dropout=fitted_dropout(epochs_read, chars, large=large))
         if model.dropout:
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
-    training = replace(training, **schedule, workers=worker_count(model, training))
+    training = replace(training, **schedule, workers=workers.count_for(model, training))
     if (asked.workers or 0) > (training.workers or 0):
         notes.append(f"{training.workers} workers, one a stream, instead of {asked.workers}")
     check_memory(model, training)
@@ -221,7 +221,7 @@ def training_speed(
 ) -> float:
     """Measures how fast such a model learns here, characters/s; takes a quarter of a second."""
     check_memory(model_config, config)
-    workers.set_count(worker_count(model_config, config))
+    workers.set_count(workers.count_for(model_config, config))
     with torch.random.fork_rng(devices=[]):
         learner = Learner(CharRNN(model_config), config, workers)
     size = (config.seq_len + 1, config.batch_size)

@@ -24,11 +24,11 @@ from charrnn.training.planning import check_memory
 from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import Clock, Progress
 from charrnn.training.trainer import Trainer
-from charrnn.training.workers import Workers, worker_count
+from charrnn.training.workers import Workers
 
 # settings that a resumed run may change
 RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s"}
-RESUMABLE |= {"workers", "threads", "device"}
+RESUMABLE |= {"workers", "average_every", "threads", "device"}
 MOST_WORKERS_A_CORE = 4  # of those that a file asks for, which may be of another machine
 
 
@@ -60,8 +60,8 @@ def resume(
         config, origin = _settings(saved)
         asked = saved.training_state.get("asked", {})
         _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
-        as_before, config = config, _changed(saved, config, changes)
         workers = on_error.enter_context(workers or Workers())
+        as_before, config = config, _changed(saved, config, changes, workers)
         # before reading: of a file that cannot be used, not even the text is looked at
         learner = _learner(saved, config, workers)
         mark = take_mark(saved)
@@ -129,7 +129,7 @@ def _check_changes(
 
 
 def _changed(
-    saved: Checkpoint, config: TrainingConfig, changes: Mapping[str, Any]
+    saved: Checkpoint, config: TrainingConfig, changes: Mapping[str, Any], workers: Workers
 ) -> TrainingConfig:
     """Returns the settings with a user's changes, and with workers that this machine can have."""
     new = {key: changes[key] for key in RESUMABLE if key in changes}
@@ -138,7 +138,7 @@ def _changed(
     if "workers" not in new and (config.workers or 1) > MOST_WORKERS_A_CORE * core_count():
         new["workers"] = None
     config = replace(config, **new)
-    return replace(config, workers=worker_count(saved.model.config, config))
+    return replace(config, workers=workers.count_for(saved.model.config, config))
 
 
 def _other_workers(before: TrainingConfig, config: TrainingConfig) -> list[str]:

@@ -11,6 +11,7 @@ from charrnn.training.launch import Launch
 from charrnn.training.learner import Diverged, Learner
 from charrnn.training.machines import Machines, Order, join
 from charrnn.training.ranks import RankShares
+from charrnn.training.shares import parameters_in
 from charrnn.training.workers import WorkerDied
 
 
@@ -44,9 +45,10 @@ def obey(machines: Machines) -> None:
     while (order := machines.order()).kind != "end":
         if order.kind == "prepare":
             about = json.loads(machines.receive(int(order.numbers[0])).numpy().tobytes())
-            config = TrainingConfig(**about["training"])
+            model, config = ModelConfig(**about["model"]), TrainingConfig(**about["training"])
             machines.threads = config.threads or 1
-            learner = Learner(CharRNN(ModelConfig(**about["model"])), config, machines)
+            zeros = parameters_in(model, torch.zeros(model.parameter_count()))
+            learner = Learner(CharRNN.placed(model, zeros), config, machines)
             continue
         assert learner is not None and isinstance(learner.shares, RankShares)
         if order.kind == "restore":

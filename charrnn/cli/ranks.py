@@ -1,5 +1,6 @@
 """The ranks of ``charrnn train`` that torchrun starts: the first one is it, the others follow."""
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -29,11 +30,17 @@ def follow() -> None:
     try:
         with named_errors("train with more ranks, or a smaller --hidden-size"):
             set_threads(None)
+            silence_torch()
             from charrnn.training.follower import follow
 
             raise SystemExit(follow(launch()))
     except typer.Exit as ended:
         raise SystemExit(ended.exit_code) from None
+
+
+def silence_torch() -> None:
+    """Keeps torch from reporting connections: what matters is an error of ours."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is loaded
 
 
 def check_ranks(started: Launch, training: Mapping[str, Any]) -> None:
@@ -58,6 +65,7 @@ def team(
         TrainingError: The ranks do not find each other, or the system refuses helpers.
     """
     if started.size > 1:
+        silence_torch()
         from charrnn.training.machines import join
 
         return join(started)

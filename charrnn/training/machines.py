@@ -180,8 +180,8 @@ class Machines(Workers):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None and self._group is not None:
-            with contextlib.suppress(WorkerDied):
+        if kind is None and self.rank == 0 and self._group is not None:
+            with contextlib.suppress(WorkerDied), self._named():
                 self.command("end")
                 self._arrived()
         self.close()

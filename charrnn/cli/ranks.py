@@ -66,7 +66,7 @@ def team(
     """
     if started.size > 1:
         silence_torch()
-        from charrnn.training.machines import join
+        from charrnn.training.meeting import join
 
         return join(started)
     config = TrainingConfig(**training)

@@ -106,7 +106,7 @@ def train(
     set_threads(threads)
     with team(started, model, training, resumed=resume) as workers_or_ranks:
         from charrnn.store import checkpoint
-        from charrnn.training.machines import begun, remember
+        from charrnn.training.meeting import begun, remember
         from charrnn.training.resume import resume as resume_run
         from charrnn.training.start import Request, start
 

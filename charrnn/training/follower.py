@@ -9,7 +9,8 @@ from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.model.network import CharRNN
 from charrnn.training.launch import Launch
 from charrnn.training.learner import Diverged, Learner
-from charrnn.training.machines import Machines, Order, join
+from charrnn.training.machines import Machines, Order
+from charrnn.training.meeting import join
 from charrnn.training.ranks import RankShares
 from charrnn.training.shares import parameters_in
 from charrnn.training.workers import WorkerDied

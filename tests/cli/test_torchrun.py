@@ -11,7 +11,6 @@ from typing import TextIO
 
 import processes
 import pytest
-from numpy_model import parse
 
 SHORT = ("--hidden-size", 16, "--num-layers", 2, "--batch-size", 4, "--seq-len", 16)
 
@@ -34,12 +33,6 @@ def test_the_first_rank_alone_reads_writes_and_speaks(story: Path, runs: Path) -
     assert "done after 30 steps" in err
     assert follower == (0, "", "")
     assert [path.name for path in runs.iterdir()] == ["ranks"]
-    with processes.start(*args, "--name", "workers", "--workers", 2) as process:
-        process.communicate()
-    tensors = [
-        parse((runs / n / "model.safetensors").read_bytes())[1] for n in ("ranks", "workers")
-    ]
-    assert all((tensors[0][name] == tensors[1][name]).all() for name in tensors[0])
 
 
 @pytest.mark.parametrize(

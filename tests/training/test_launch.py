@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from charrnn.errors import TrainingError
-from charrnn.training import machines
+from charrnn.training import meeting
 from charrnn.training.launch import Launch, launch
-from charrnn.training.machines import join
+from charrnn.training.meeting import join
 
 NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE")
 WHOLE = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
@@ -85,8 +85,8 @@ def test_ranks_that_start_again_do_not_hear_those_that_have_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = torch.distributed.HashStore()  # type: ignore[attr-defined]
-    monkeypatch.setattr(machines, "_store", lambda *_: store)
-    monkeypatch.setattr(machines, "_TIMEOUT", timedelta(seconds=60))
+    monkeypatch.setattr(meeting, "_store", lambda *_: store)
+    monkeypatch.setattr(meeting, "_TIMEOUT", timedelta(seconds=60))
     # the last launch: rank 1 was killed when it had come, and nobody had answered
     store.set("charrnn/rank 1", "charrnn/stale 127.0.0.1")
     for _ in range(2):

@@ -18,18 +18,19 @@ from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import OptionError, TrainingError
 from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
-from charrnn.training import machines
+from charrnn.training import meeting
 from charrnn.training.events import Evaluated, RolledBack, Stepped
 from charrnn.training.follower import obey
 from charrnn.training.launch import Launch
 from charrnn.training.learner import Diverged, Learner
-from charrnn.training.machines import Machines, connected
+from charrnn.training.machines import Machines
+from charrnn.training.meeting import connected
 from charrnn.training.workers import WorkerDied, Workers
 
 
 @pytest.fixture(autouse=True)
 def _nobody_waits_forever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machines, "_TIMEOUT", timedelta(seconds=DEADLINE_S))
+    monkeypatch.setattr(meeting, "_TIMEOUT", timedelta(seconds=DEADLINE_S))
 
 
 class Ranks:

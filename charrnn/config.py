@@ -84,6 +84,7 @@ _RANGES: dict[str, Range] = {
     "seed": (lambda n: 0 <= n < 2**63, "0 to 2**63 - 1"),
     "precision": _one_of(Precision),
     "workers": (lambda n: 1 <= n <= 1024, "1 to 1024"),
+    "average_every": _ONE_OR_MORE,
     "threads": (lambda n: 1 <= n <= 1024, "1 to 1024"),
     "temperature": (lambda x: 0 <= x < math.inf, "0 (most probable) or more"),
     "top_k": (lambda n: 0 <= n <= MOST, "0 (all) to 1e15"),
@@ -215,6 +216,7 @@ class TrainingConfig(_Checked):
     save_every_s: float = 30.0  # seconds between saves by the clock
     seed: int = 0  # of the initial weights and of dropout
     workers: int | None = None  # processes that train; None: one a core, as far as it pays
+    average_every: int = 1  # updates that each rank makes alone before ranks average their weights
     threads: int | None = None  # of each product; None: one, and one a core for scoring
     device: str = "cpu"  # where to train, in torch's words
     precision: Precision = "auto"  # of states and products in training; auto: where bf16 pays

@@ -43,6 +43,7 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_bytes(text.encode("utf-8"))
     score, clock = options.pop("score", nats_unasked), options.pop("clock", Clock(0.01))
+    team = options.pop("team", None)
     data = {key: options.pop(key) for key in DATA_FIELDS & options.keys()}
     model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
     fields = {key: options.pop(key) for key in Request.__annotations__.keys() & options.keys()}
@@ -55,15 +56,15 @@ def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:
         model={**shape, "dropout": 0.0, **model},
         **fields,
     )
-    trainer = starting.start(request, clock=clock)
+    trainer = starting.start(request, workers=team, clock=clock)
     trainer.score = score
     return trainer
 
 
 def resume(folder: Path, **changes: Any) -> Trainer:
     score, clock = changes.pop("score", nats_unasked), changes.pop("clock", Clock(0.01))
-    path = folder / "runs" / "text" / "training.safetensors"
-    trainer = resuming.resume(path, changes, clock=clock)
+    team, path = changes.pop("team", None), folder / "runs" / "text" / "training.safetensors"
+    trainer = resuming.resume(path, changes, workers=team, clock=clock)
     trainer.score = score
     return trainer
 

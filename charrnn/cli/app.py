@@ -8,6 +8,7 @@ import typer
 
 import charrnn
 from charrnn.cli.evaluate import evaluate
+from charrnn.cli.ranks import follow, follows
 from charrnn.cli.sample import sample
 from charrnn.cli.shell import (
     end_at_once,
@@ -43,6 +44,8 @@ def _root(
 def main(clock: Callable[[], float]) -> None:
     """Runs the command line; ``clock`` shows how many seconds ago the program began."""
     keep_closed_streams_closed()
+    if follows():
+        follow()
     if "train" not in sys.argv[1:2]:  # training must survive the reader of its output
         end_on_broken_pipe()
     try:

@@ -65,14 +65,16 @@ class Signals:
     """Catches the signals that ask to stop; a context manager.
 
     Until ``saving`` is set, a signal ends the program at once, with clean-up. From then on the
-    first signal is only noted, so that training can save; a second Ctrl-C ends the program at once.
+    first signal is only noted, so that training can save; a second Ctrl-C ends the program at once,
+    if ``twice_ends``: torchrun may pass on what the terminal has sent already.
 
     Attributes:
         received: number of the first signal noted; 0 if none was.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, twice_ends: bool = True) -> None:
         self.saving = False
+        self._twice_ends = twice_ends
         self.received = 0
         self._handlers: dict[int, Any] = {}  # as they were before
 
@@ -94,7 +96,8 @@ class Signals:
             raise SystemExit(128 + number)
         self.received = self.received or number
         # a second Ctrl-C ends the program; a second SIGTERM does not, as some programs send two
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if self._twice_ends:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def end_with_clean_up() -> None:

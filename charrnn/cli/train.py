@@ -1,24 +1,23 @@
 """``charrnn train``: starts or resumes a run, and shows it."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from charrnn.cli import options, training_options
+from charrnn.cli.ranks import check_ranks, team
 from charrnn.cli.shell import Signals, named_errors, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import (
     TRAINING_FILE,
     DataConfig,
-    ModelConfig,
     SamplingConfig,
-    TrainingConfig,
     check,
 )
 from charrnn.display.console import exact_bytes, note
@@ -26,7 +25,7 @@ from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, OverflowedError
 from charrnn.store.folder import find_run
 from charrnn.system import quoted, stopwatch
-from charrnn.training.workers import Workers, saved_workers, worker_count
+from charrnn.training.launch import launch
 
 if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Finished
@@ -77,6 +76,7 @@ def train(
     grad_clip: training_options.GradClip = None,
     eval_every: training_options.EvalEvery = None,
     workers: training_options.Workers = None,
+    average_every: training_options.AverageEvery = None,
     device: training_options.Device = None,
     precision: training_options.Precision = None,
 ) -> None:
@@ -98,55 +98,51 @@ def train(
     training |= set_options(grad_clip=grad_clip, weight_decay=weight_decay, seed=seed)
     training |= set_options(eval_every=eval_every, save_every=save_every)
     training |= set_options(device=device, workers=workers, threads=threads, precision=precision)
+    training |= set_options(average_every=average_every)
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
     check(data | model | training)
     _check_validation(val_source, val_fraction, split)
+    _check_sources(sources or [], name, init_from, val_source, resume=resume)
     if keep_characters and not init_from:
         raise OptionError("--keep-characters: goes with --init-from")
-    if resume:
-        _check_resume(sources or [], name, init_from, val_source)
-    elif not sources:
-        raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
+    check_ranks(started := launch(), training)
     set_threads(threads)
-    expected = _expected_workers(model, training)
+    path = None
     if resume:
         path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
-        expected = workers or saved_workers(path)
-    # the helpers first: they load torch while this process does
-    with Workers(expected, threads or 1) as team:
+    with team(started, model, training, resumed=path) as workers_or_ranks:
         with Bar(shown=not quiet) as bar:
             bar.stage("loading PyTorch")
             from charrnn.store import checkpoint
+            from charrnn.training.meeting import begun, remember
             from charrnn.training.resume import resume as resume_run
             from charrnn.training.start import Request, start
 
-        with Signals() as signals:
+        with Signals(twice_ends=not started.elastic) as signals:
             with Bar(shown=not quiet, lines=True) as bar:
                 watch = partial(_show_reading, bar)
-                if resume:
-                    trainer = resume_run(path, data | model | training, watch, team, clock)
-                    set_threads(trainer.config.threads)
+                if path := path or begun(started):  # the latter with the same command
+                    changes = data | model | training if resume else {}
+                    trainer = resume_run(path, changes, watch, workers_or_ranks, clock)
                 else:
                     initial = checkpoint.load(find_run(runs, init_from)) if init_from else None
                     request = Request(sources or [], runs, name, DataConfig(**data), training)
                     request = replace(request, model=model, val_source=val_source)
                     request = replace(request, init_from=initial, keep_characters=keep_characters)
                     measuring = partial(bar.stage, "measuring this machine")
-                    trainer = start(request, watch, team, clock, measuring)
+                    trainer = start(request, watch, workers_or_ranks, clock, measuring)
+            set_threads(trainer.config.threads)
+            remember(started, trainer.folder)
             finished = _show(trainer, signals, quiet)
+    _write_path(finished, trainer.folder, signals)
+
+
+def _write_path(finished: "Finished", folder: Path, signals: Signals) -> None:
+    """Prints where the model is; or ends as a signal wanted it, with the command that resumes."""
     if finished.reason == "interrupted":
-        note(f"resume with: charrnn train --resume {quoted(trainer.folder)}")
+        note(f"resume with: charrnn train --resume {quoted(folder)}")
         raise typer.Exit(128 + signals.received)
-    _write_path(finished)
-
-
-def _expected_workers(model: Mapping[str, Any], training: Mapping[str, Any]) -> int:
-    """Returns how many workers will train, if the text is large and has as many symbols as most."""
-    return worker_count(ModelConfig(**{"vocab_size": 100, **model}), TrainingConfig(**training))
-
-
-def _write_path(finished: "Finished") -> None:
     try:
         write(os.fsencode(finished.model_path), "\n")
     except CharrnnError as error:
@@ -166,10 +162,19 @@ def _check_validation(
         raise OptionError("--val-source and --split lines: give one of them")
 
 
-def _check_resume(
-    sources: Sequence[str], name: str | None, init_from: str | None, val_source: str | None
+def _check_sources(
+    sources: Sequence[str],
+    name: str | None,
+    init_from: str | None,
+    val_source: str | None,
+    *,
+    resume: bool,
 ) -> None:
     """Refuses what does not go with ``--resume``: several runs, a text, options of a new run."""
+    if not resume:
+        if not sources:
+            raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
+        return
     for option, value in (("--init-from", init_from), ("--val-source", val_source)):
         if value is not None:
             raise OptionError(f"--resume and {option}: give one of them")

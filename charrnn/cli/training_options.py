@@ -65,6 +65,12 @@ Precision = Annotated[
     config.Precision | None,
     option(TRAINING, "Of states and products; auto: bf16 where it is faster.", T.precision),
 ]
+AverageEvery = Annotated[
+    int | None,
+    counting(
+        TRAINING, "With torchrun: updates that a rank makes before an average.", T.average_every
+    ),
+]
 Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
 MaxTime = Annotated[
     float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")

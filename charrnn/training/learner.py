@@ -21,7 +21,9 @@ from charrnn.model.network import CharRNN
 from charrnn.model.on_device import OnDevice
 from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch
+from charrnn.training.machines import Machines
 from charrnn.training.optimizer import AdamW, update_average
+from charrnn.training.ranks import RankShares
 from charrnn.training.shares import Shares
 from charrnn.training.workers import Workers
 
@@ -50,7 +52,11 @@ class Learner:
         """
         model.to(find_device(config.device))
         bf16 = precision_for(model.config, config) == "bf16"
-        self.shares = shares = Shares(model, config.batch_size, config.seq_len, workers, bf16=bf16)
+        self.shares = shares = (
+            RankShares(model, config, workers, bf16=bf16)
+            if isinstance(workers, Machines)
+            else Shares(model, config.batch_size, config.seq_len, workers, bf16=bf16)
+        )
         self.model = shares.model
         self._average = shares.weights.clone()
         self.average = CharRNN(model.config, shares.by_name(self._average))
@@ -59,6 +65,8 @@ class Learner:
             part.fill_(config.weight_decay if part.ndim > 1 else 0)  # only matrices decay
         self.optimizer = AdamW(shares.weights, weight_decay)
         self._max_norm = config.grad_clip or math.inf
+        if workers.rank == 0:
+            self.spread(updates=0)
 
     def update(self, batch: Batch, lr: float) -> float:
         """Makes one update at a learning rate.
@@ -70,7 +78,7 @@ class Learner:
             Diverged: It, or its gradient, is NaN or infinite; the weights are as they were.
             WorkerDied: A helper has ended; nothing has changed.
         """
-        nats, gradient = self.shares.gradient(batch)
+        nats, gradient = self.shares.gradient(batch, lr)
         if not math.isfinite(nats):
             raise Diverged(f"the loss is {nats}")
         norm = float(torch.linalg.vector_norm(gradient))
@@ -81,6 +89,31 @@ class Learner:
         self.optimizer.update(gradient, lr)
         update_average(self._average, self.shares.weights, self.optimizer.updates - 1)
         return nats
+
+    def meet(self) -> None:
+        """Averages weights, and what goes with them, over ranks that made updates alone.
+
+        Raises:
+            WorkerDied: One has ended; this one's weights are as they were.
+        """
+        self.shares.average(self._numbers())
+
+    def spread(self, updates: int) -> None:
+        """Gives all ranks what the first one has, after so many updates.
+
+        Raises:
+            WorkerDied: One has ended.
+        """
+        self.optimizer.updates = updates
+        self.shares.spread(self._numbers(), updates)
+
+    def _numbers(self) -> list[Tensor]:
+        """Returns what must be the same at each rank, (P,) each; its mean over ranks has a sense.
+
+        The moving average is linear: its mean is the moving average of the weights' mean.
+        """
+        optimizer = self.optimizer
+        return [self.shares.weights, self._average, optimizer.exp_avg, optimizer.exp_avg_sq]
 
     def close(self) -> None:
         """Ends the helpers; the weights stay."""
@@ -135,4 +168,4 @@ class Learner:
             self.check_finite()
         except Diverged as error:
             raise ValueError(str(error)) from None
-        self.optimizer.updates = step
+        self.spread(updates=step)

@@ -21,7 +21,7 @@ from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch, Position
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Clock, enough_steps, total_steps
-from charrnn.training.workers import Workers, worker_count
+from charrnn.training.workers import Workers
 
 # the hidden size from this many characters on that are read in all
 HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (-math.inf, 128))
@@ -106,7 +106,7 @@ def plan(
         model = replace(model, dropout=fitted_dropout(epochs_read, chars, large=large))
         if model.dropout:
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
-    training = fit_to_machine(model, replace(training, **schedule))
+    training = fit_to_machine(model, replace(training, **schedule), workers)
     if (asked.workers or 0) > (training.workers or 0):
         notes.append(f"{training.workers} workers, one a stream, instead of {asked.workers}")
     check_memory(model, training, workers)
@@ -171,14 +171,14 @@ def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
     return replace(config, batch_size=batch_size, seq_len=seq_len)
 
 
-def fit_to_machine(model: ModelConfig, config: TrainingConfig) -> TrainingConfig:
+def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers) -> TrainingConfig:
     """Returns the settings, with workers and precision as asked for, or as they pay here.
 
     Raises:
         OptionError: What is asked for cannot be had.
     """
-    workers, precision = worker_count(model, config), precision_for(model, config)
-    return replace(config, workers=workers, precision=precision)
+    count, precision = workers.count_for(model, config), precision_for(model, config)
+    return replace(config, workers=count, precision=precision)
 
 
 def fitted_hidden_size(chars: float, train_chars: float) -> int:
@@ -240,7 +240,7 @@ def training_speed(
 
     It takes less of a short time budget.
     """
-    config = fit_to_machine(model_config, config)
+    config = fit_to_machine(model_config, config, workers)
     check_memory(model_config, config, workers)
     workers.set_count(config.workers or 1)
     with torch.random.fork_rng(devices=[]):

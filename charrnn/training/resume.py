@@ -28,7 +28,7 @@ from charrnn.training.workers import Workers
 
 # settings that a resumed run may change
 RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s"}
-RESUMABLE |= {"workers", "threads", "device", "precision"}
+RESUMABLE |= {"workers", "average_every", "threads", "device", "precision"}
 MOST_WORKERS_A_CORE = 4  # of those that a file asks for, which may be of another machine
 
 
@@ -61,8 +61,8 @@ def resume(
         config, origin = _settings(saved)
         asked = saved.training_state.get("asked", {})
         _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
-        as_before, config = config, _changed(saved, config, changes)
         workers = on_error.enter_context(workers or Workers())
+        as_before, config = config, _changed(saved, config, changes, workers)
         # before reading: of a file that cannot be used, not even the text is looked at
         learner = _learner(saved, config, workers)
         mark = take_mark(saved)
@@ -131,7 +131,7 @@ def _check_changes(
 
 
 def _changed(
-    saved: Checkpoint, config: TrainingConfig, changes: Mapping[str, Any]
+    saved: Checkpoint, config: TrainingConfig, changes: Mapping[str, Any], workers: Workers
 ) -> TrainingConfig:
     """Returns the settings with a user's changes, and with what this machine can have."""
     new = {key: changes[key] for key in RESUMABLE if key in changes}
@@ -142,7 +142,7 @@ def _changed(
     config = replace(config, **new)
     if "precision" not in new and lacks_bfloat16(config):
         config = replace(config, precision="fp32")
-    return fit_to_machine(saved.model.config, config)
+    return fit_to_machine(saved.model.config, config, workers)
 
 
 def _other_rounding(before: TrainingConfig, config: TrainingConfig) -> list[str]:

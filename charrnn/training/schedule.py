@@ -249,7 +249,7 @@ class Schedule:
         """Returns whether one is due by the steps, or by the clock if that ends the training."""
         progress, config = self.progress, self.config
         if config.max_time is None or config.eval_every is not None:
-            return progress.step % self.eval_every == 0
+            return self._counted(self.eval_every)
         # a tenth of the budget, at most a minute, and never more than a twentieth of the time
         wanted_s = max(min(config.max_time / 10, 60.0), 20 * progress.eval_s)
         if progress.evaluated_step == 0 and config.max_time >= EARLY_FROM_S:
@@ -283,14 +283,22 @@ class Schedule:
     def save_is_due(self) -> bool:
         """Returns whether one is due by the steps, or by the clock; then they take 2 % at most."""
         if self.config.save_every is not None:
-            return self.progress.step % self.config.save_every == 0
+            return self._counted(self.config.save_every)
         interval_s = max(self.config.save_every_s, self._save_took_s / SAVES_SHARE)
         return self.elapsed() - self._saved_s >= interval_s
 
     def mark_is_due(self) -> bool:
         """Returns whether training may return to this step: counting decides, never the clock."""
         every = self.config.save_every or self.eval_every
-        return self.steps is not None and self.progress.step % every == 0
+        return self.steps is not None and self._counted(every)
+
+    def round_is_over(self) -> bool:
+        """Returns whether ranks that made updates alone average now: only then is anything due."""
+        return self.progress.step % self.config.average_every == 0 or self.is_done()
+
+    def _counted(self, every: int) -> bool:
+        """Returns whether something is due that is so every N steps, or when that round is over."""
+        return self.progress.step % every < self.config.average_every
 
     def saved(self, took_s: float) -> None:
         """Notes that a save has just ended."""

@@ -9,7 +9,7 @@ Shapes: T time, B batch, L layers, H hidden, W workers, P parameters in all.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -175,24 +175,32 @@ class Shares:
         self._shape = shape = Shape(model.config, batch_size, seq_len, workers.count, dtype, bf16)
         self._workers, self._turn = workers, 0
         torch.set_num_threads(workers.threads)
-        if workers.count == 1:
-            self._tensors = shape.allocated(like.device)
-        else:
-            self._tensors = shape.placed(workers.share(shape.offsets()[-1]))
-            self._tensors.states.zero_()
-            workers.tell(shape=asdict(shape))
-        self._first = Worker(shape, 0, self._tensors)
-        self.model, self.weights = self._first.model, self._tensors.weights
+        self._tensors = self._placed(like.device)
+        self._own = Worker(shape, workers.rank, self._tensors)
+        self.model, self.weights = self._own.model, self._tensors.weights
         self.model.load_state_dict(model.state_dict())
         workers.wait()
+
+    def _placed(self, device: torch.device) -> Tensors:
+        """Returns the tensors, where all workers see them; the states are zeros."""
+        if self._workers.count == 1:
+            return self._shape.allocated(device)
+        tensors = self._shape.placed(self._workers.share(self._shape.offsets()[-1]))
+        tensors.states.zero_()
+        self._workers.tell(shape=asdict(self._shape))
+        return tensors
 
     @property
     def state(self) -> Tensor:
         """The hidden state after the last batch, (L, B, H)."""
         return self._tensors.states[self._turn]
 
-    def gradient(self, batch: Batch) -> tuple[float, Tensor]:
+    def gradient(self, batch: Batch, lr: float = 0.0) -> tuple[float, Tensor]:
         """Computes the gradient of a batch's mean surprise, and the next state.
+
+        Args:
+            batch: the text.
+            lr: the learning rate, for whoever makes the same update.
 
         Returns:
             The mean surprise, nats/char, and its gradient, (P,), until the next one is computed.
@@ -200,7 +208,7 @@ class Shares:
         Raises:
             WorkerDied: A helper has ended, or failed; state and random numbers are as before.
         """
-        random_state, turn = torch.get_rng_state(), self._turn
+        random_state = torch.get_rng_state()
         text = self._tensors.text[:, : len(batch.x)]
         for ids, ours in zip((batch.x, batch.y), text, strict=True):
             ours.copy_(torch.from_numpy(ids))
@@ -208,13 +216,17 @@ class Shares:
             self.state.zero_()
         self._draw_masks()
         try:
-            self._workers.tell(length=len(batch.x), turn=turn)
-            self._first.compute(len(batch.x), turn)
-            self._workers.wait()
+            nats, gradient = self._compute(batch, lr)
         except WorkerDied:
             torch.set_rng_state(random_state)
             raise
-        self._turn = 1 - turn
+        self._turn = 1 - self._turn
+        return nats, gradient
+
+    def _compute(self, batch: Batch, lr: float) -> tuple[float, Tensor]:
+        self._workers.tell(length=len(batch.x), turn=self._turn)
+        self._own.compute(len(batch.x), self._turn)
+        self._workers.wait()
         total, *others = self._tensors.gradients
         for gradient in others:
             total += gradient
@@ -234,6 +246,12 @@ class Shares:
     def by_name(self, numbers: Tensor) -> Mapping[str, Tensor]:
         """Returns (P,) numbers, like weights or a gradient, as parameters by their names."""
         return parameters_in(self._shape.model, numbers)
+
+    def spread(self, numbers: Sequence[Tensor], updates: int) -> None:
+        """Gives other machines, of which there are none, what this one has."""
+
+    def average(self, numbers: Sequence[Tensor]) -> None:
+        """Averages over machines; this is the only one."""
 
     def close(self) -> None:
         """Ends the helpers; the tensors stay."""

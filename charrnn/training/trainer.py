@@ -146,27 +146,25 @@ class Trainer:
                     f"charrnn train --resume {folder} continues it"
                 ) from None
         yield from self._score_lines()
-        progress = self.schedule.progress
-        yield Finished(
-            reason,
-            progress.step,
-            self.schedule.elapsed(),
-            progress.best_nats,
-            self.recorder.model_path(),
-        )
+        at, elapsed_s = self.schedule.progress, self.schedule.elapsed()
+        yield Finished(reason, at.step, elapsed_s, at.best_nats, self.recorder.model_path())
 
     def _train(self, stop: Stop) -> Generator[Event, None, Reason]:
         """Makes updates from the current position on; returns why training ended."""
         schedule, learner = self.schedule, self.learner
         if schedule.progress.step and (reason := (yield from self._evaluate_if_due(stop))):
             return reason  # training had stopped between a step and what was due after it
+        stopping = False
         for batch in self.batches.batches(schedule.progress.position):
             lr = schedule.learning_rate()
             schedule.count(batch, learner.update(batch, lr))
-            now_s = schedule.elapsed()
-            stopping = stop()
-            if stopping or schedule.is_done() or schedule.log_is_due():
+            now_s, stopping = schedule.elapsed(), stop() or stopping
+            if together := schedule.round_is_over():
+                learner.meet()
+            if (stopping and together) or schedule.is_done() or schedule.log_is_due():
                 yield self._log(lr, now_s)
+            if not together:
+                continue
             if stopping:
                 return (yield from self._interrupted())
             if reason := (yield from self._evaluate_if_due(stop)):

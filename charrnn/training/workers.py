@@ -73,6 +73,8 @@ def saved_workers(path: Path) -> int:
 class Workers:
     """This process and its helpers; to be used by ``with``, which ends the helpers."""
 
+    rank = 0  # of this process
+
     def __init__(self, count: int = 1, threads: int = 1) -> None:
         """Starts helpers, which load torch meanwhile; each product has ``threads`` threads."""
         self.threads = threads
@@ -80,6 +82,10 @@ class Workers:
         self._helpers: list[subprocess.Popen[bytes]] = []
         self._memory: int | None = None  # the file's descriptor
         self.set_count(count)
+
+    def count_for(self, model: ModelConfig, config: TrainingConfig) -> int:
+        """Returns how many workers train such a model: see :func:`worker_count`."""
+        return worker_count(model, config)
 
     def set_count(self, count: int) -> None:
         """Starts helpers, or ends the last, until there are ``count`` workers.

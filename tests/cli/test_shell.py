@@ -355,6 +355,15 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
 
 
 @posix
+def test_ctrl_c_that_torchrun_passes_on_is_one() -> None:
+    with Signals(twice_ends=False) as signals:
+        signals.saving = True
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert signals.received == signal.SIGINT
+
+
+@posix
 def test_ctrl_break_of_windows_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
     with Signals() as signals:

@@ -15,7 +15,7 @@ from charrnn.store.checkpoint import Checkpoint
 from charrnn.text.batches import Position
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.learner import Learner
-from charrnn.training.schedule import Progress
+from charrnn.training.progress import Progress
 
 _ROLLBACK = "rollback."  # before the names of a mark's tensors in a training file
 

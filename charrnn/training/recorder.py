@@ -27,7 +27,7 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import moments
 from charrnn.training.events import Evaluated, Stepped
 from charrnn.training.learner import Learner
-from charrnn.training.schedule import Progress
+from charrnn.training.progress import Progress
 
 # what decides a run's numbers
 VERSIONS = {

@@ -21,8 +21,9 @@ from charrnn.text.origin import Origin
 from charrnn.training.learner import Learner
 from charrnn.training.moments import not_whole, restore, take_mark
 from charrnn.training.planning import check_memory, fit_to_machine
+from charrnn.training.progress import Progress
 from charrnn.training.recorder import Recorder
-from charrnn.training.schedule import Clock, Progress
+from charrnn.training.schedule import Clock
 from charrnn.training.trainer import Trainer
 from charrnn.training.workers import Workers
 

@@ -1,71 +1,31 @@
-"""When, and how fast: how far a training is, its learning rate, what is due now.
+"""When, and how fast: the learning rate, and what is due now.
 
-A :class:`Schedule` answers from the settings, a clock and the :class:`Progress`; it knows no
+A :class:`Schedule` answers from the settings, a clock and the progress; it knows no
 network, no text and no disk.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from charrnn.config import (
     DEFAULT_EPOCHS,
     DEFAULT_MIN_STEPS,
     ENOUGH_EPOCHS,
-    MOST,
     TrainingConfig,
 )
 from charrnn.errors import OptionError
-from charrnn.text.batches import Batch, Position
+from charrnn.text.batches import Batch
 from charrnn.training.events import Stepped
+from charrnn.training.progress import Progress
 
 Clock = Callable[[], float]  # returns the seconds since the command began
 
 ENOUGH_STEPS = 200  # a model may make this many, however small its text is
-MAX_ROLLBACKS = 5  # each halves the learning rate
 LOG_AFTER_S = 2.0  # then a line is logged, however few updates were made
 EARLY_FROM_S = 20.0  # a time budget from here on can afford an early evaluation
 SAVES_SHARE = 0.02  # of the time, that saves by the clock may take
 LEAST_SHARE = 0.1  # of a time budget, for updates, whatever the rest takes
 LAST_EVALUATIONS = 2  # what the last one and held-out lines take, in times of an evaluation
-
-
-@dataclass
-class Progress:
-    """What changes in training, except tensors; a training file keeps it as JSON.
-
-    Times are seconds of training, evaluations included. With a time budget, they are those of whole
-    commands.
-    """
-
-    step: int = 0  # updates so far
-    chars: int = 0  # characters read so far
-    elapsed_s: float = 0.0
-    starts_s: float = 0.0  # of these, until the first update of each command, if they count
-    position: Position = field(default_factory=Position)  # where the next batch starts
-    best_nats: float | None = None  # the best validation figure, nats/char; None if there is none
-    evaluations_since_best: int = 0
-    evaluated_step: int = 0  # the step of the last evaluation
-    evaluated_s: float = 0.0  # when it ended
-    eval_s: float = 0.0  # how long it took
-    setbacks: int = 0  # rollbacks (version 1 names them so); each halves the learning rate
-    done_max_time: float | None = None  # the time budget that was used up, if one was
-    log_nats: float = 0.0  # surprise of the characters read since the last log line, summed
-    log_chars: int = 0  # how many they are
-    log_start_s: float = 0.0  # when they began; evaluations and saves since then are left out
-
-    def check(self) -> None:
-        """Checks what was read from a file.
-
-        Raises:
-            ValueError: A number is larger than any training makes it.
-        """
-        if self.setbacks > MAX_ROLLBACKS:
-            raise ValueError(f"{self.setbacks} rollbacks")
-        numbers = {**vars(self), **vars(self.position)}
-        for name in numbers.keys() - {"position", "best_nats", "log_nats"}:
-            if (numbers[name] or 0) > MOST:
-                raise ValueError(f"{name} is {numbers[name]}")
 
 
 def learning_rate(config: TrainingConfig, share_done: float) -> float:

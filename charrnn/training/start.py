@@ -20,8 +20,9 @@ from charrnn.system import stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore, run_name
 from charrnn.training.learner import Learner
 from charrnn.training.planning import plan
+from charrnn.training.progress import Progress
 from charrnn.training.recorder import Recorder
-from charrnn.training.schedule import Clock, Progress
+from charrnn.training.schedule import Clock
 from charrnn.training.trainer import Trainer
 from charrnn.training.workers import Workers
 

@@ -25,11 +25,10 @@ from charrnn.training.events import (
 )
 from charrnn.training.learner import Diverged, Learner
 from charrnn.training.moments import restore
+from charrnn.training.progress import MAX_ROLLBACKS, Progress
 from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import (
-    MAX_ROLLBACKS,
     Clock,
-    Progress,
     Schedule,
     default_eval_every,
     total_steps,

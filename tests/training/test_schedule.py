@@ -16,7 +16,8 @@ from small_runs import after, resume, run, same, saved_tensors, scores, start
 from charrnn.config import TrainingConfig
 from charrnn.errors import OptionError
 from charrnn.training.events import Evaluated, Finished, Stepped
-from charrnn.training.schedule import Progress, Schedule, learning_rate, total_steps
+from charrnn.training.progress import Progress
+from charrnn.training.schedule import Schedule, learning_rate, total_steps
 
 # --- learning rates
 

@@ -27,8 +27,8 @@ def precision_for(model: ModelConfig, config: TrainingConfig) -> Precision:
     """
     if lacks_bfloat16(config):
         raise OptionError(
-            "--precision bf16: this processor has no bfloat16 products (AVX512-BF16 or AMX), and "
-            "would be many times slower: leave --precision out"
+            "--precision: this processor has no bfloat16 products (AVX512-BF16 or AMX), and bf16 "
+            "would be many times slower: use auto or fp32"
         )
     if config.precision != "auto":
         return config.precision

@@ -219,7 +219,7 @@ class TrainingConfig(_Checked):
     average_every: int = 1  # updates that each rank makes alone before ranks average their weights
     threads: int | None = None  # of each product; None: one, and one a core for scoring
     device: str = "cpu"  # where to train, in torch's words
-    precision: Precision = "auto"  # of states and products in training; auto: where bf16 pays
+    precision: Precision = "auto"  # of states and products in training; auto: fp32
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ Workers = Annotated[
 ]
 Precision = Annotated[
     config.Precision | None,
-    option(TRAINING, "Of states and products; auto: bf16 where it is faster.", T.precision),
+    option(TRAINING, "Of states and products in training; auto: fp32.", T.precision),
 ]
 AverageEvery = Annotated[
     int | None,

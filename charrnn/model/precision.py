@@ -8,32 +8,24 @@ import functools
 
 import torch
 
-from charrnn.config import ModelConfig, Precision, TrainingConfig
+from charrnn.config import Precision, TrainingConfig
 from charrnn.errors import OptionError
 
-# from this hidden size on, a step of training is 1.5 times as fast; measured in
-# tests/bench/README.md
-BF16_HIDDEN_SIZE = 384
 
+def precision_for(config: TrainingConfig) -> Precision:
+    """Returns in what a model is trained, "fp32" or "bf16"; "auto" is float32.
 
-def precision_for(model: ModelConfig, config: TrainingConfig) -> Precision:
-    """Returns in what such a model is trained, "fp32" or "bf16": as asked for, or as it pays.
-
-    Processor and hidden size decide, never the clock, so that a run can be repeated to the bit.
-    Another device than the processor takes bf16 only if asked to.
+    Two seeds learnt a little less in bfloat16: see tests/bench/README.md.
 
     Raises:
         OptionError: bf16 is asked for, and the processor that is to train does not have it.
     """
     if lacks_bfloat16(config):
         raise OptionError(
-            "--precision: this processor has no bfloat16 products (AVX512-BF16 or AMX), and bf16 "
+            "--precision bf16: this processor has no bfloat16 products (AVX512-BF16 or AMX), and "
             "would be many times slower: use auto or fp32"
         )
-    if config.precision != "auto":
-        return config.precision
-    large = model.hidden_size >= BF16_HIDDEN_SIZE
-    return "bf16" if config.device == "cpu" and large and has_bfloat16() else "fp32"
+    return "bf16" if config.precision == "bf16" else "fp32"
 
 
 def lacks_bfloat16(config: TrainingConfig) -> bool:

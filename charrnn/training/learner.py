@@ -51,7 +51,7 @@ class Learner:
             TrainingError: The workers cannot share it.
         """
         model.to(find_device(config.device))
-        bf16 = precision_for(model.config, config) == "bf16"
+        bf16 = precision_for(config) == "bf16"
         self.shares = shares = (
             RankShares(model, config, workers, bf16=bf16)
             if isinstance(workers, Machines)

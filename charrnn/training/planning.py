@@ -177,7 +177,7 @@ def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers)
     Raises:
         OptionError: What is asked for cannot be had.
     """
-    count, precision = workers.count_for(model, config), precision_for(model, config)
+    count, precision = workers.count_for(model, config), precision_for(config)
     return replace(config, workers=count, precision=precision)
 
 

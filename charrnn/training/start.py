@@ -68,7 +68,7 @@ def start(
     if other is not None:
         model_options |= _shape_of(other.model.config, model_options)
     # before reading: it may be refused
-    precision_for(ModelConfig(2), TrainingConfig(**request.training))
+    precision_for(TrainingConfig(**request.training))
     name = run_name(request.sources) if request.name is None else request.name
     clock = clock or stopwatch()
     workers = workers or Workers(threads=request.training.get("threads") or 1)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.config import ModelConfig, Nonlinearity, Precision, TrainingConfig
+from charrnn.config import Nonlinearity, Precision, TrainingConfig
 from charrnn.errors import OptionError
 from charrnn.model import precision
 from charrnn.model.cell import rnn, rnn_cudnn
 from charrnn.model.network import Layer, Output
-from charrnn.model.precision import BF16_HIDDEN_SIZE, lacks_bfloat16, precision_for
+from charrnn.model.precision import lacks_bfloat16, precision_for
 
 BF16 = torch.bfloat16
 T, B, D, H = 257, 17, 3, 4
@@ -62,25 +62,19 @@ def test_torchs_kernels_take_the_same_types(f: Nonlinearity, ids: bool) -> None:
 # --- who gets it
 
 
-LARGE = BF16_HIDDEN_SIZE
-
-
 @pytest.mark.parametrize(
-    ("has_it", "hidden_size", "asked", "device", "wanted"),
+    ("has_it", "asked", "device", "wanted"),
     [
-        (True, LARGE, "auto", "cpu", "bf16"),
-        (True, LARGE - 1, "auto", "cpu", "fp32"),
-        (False, LARGE, "auto", "cpu", "fp32"),
-        (True, LARGE, "auto", "cuda", "fp32"),
-        (True, LARGE, "fp32", "cpu", "fp32"),
-        (True, 8, "bf16", "cpu", "bf16"),
-        (False, 8, "bf16", "cuda", "bf16"),
+        (True, "auto", "cpu", "fp32"),
+        (True, "fp32", "cpu", "fp32"),
+        (True, "bf16", "cpu", "bf16"),
+        (False, "auto", "cpu", "fp32"),
+        (False, "bf16", "cuda", "bf16"),
     ],
 )
-def test_processor_and_hidden_size_decide(
+def test_who_asks_for_it_gets_it(
     monkeypatch: pytest.MonkeyPatch,
     has_it: bool,
-    hidden_size: int,
     asked: Precision,
     device: str,
     wanted: Precision,
@@ -88,7 +82,7 @@ def test_processor_and_hidden_size_decide(
     monkeypatch.setattr(precision, "has_bfloat16", lambda: has_it)
     config = TrainingConfig(precision=asked, device=device)
     assert not lacks_bfloat16(config)
-    assert precision_for(ModelConfig(9, hidden_size=hidden_size), config) == wanted
+    assert precision_for(config) == wanted
 
 
 def test_a_processor_without_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +90,7 @@ def test_a_processor_without_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     config = TrainingConfig(precision="bf16")
     assert lacks_bfloat16(config)
     with pytest.raises(OptionError, match=r"processor has no bfloat16 .*: use auto or fp32"):
-        precision_for(ModelConfig(9), config)
+        precision_for(config)
 
 
 @pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", "avx512_f"])

@@ -22,7 +22,7 @@ def precision_for(config: TrainingConfig) -> Precision:
     """
     if lacks_bfloat16(config):
         raise OptionError(
-            "--precision bf16: this processor has no bfloat16 products (AVX512-BF16 or AMX), and "
+            "--precision: this processor has no bfloat16 products (AVX512-BF16 or AMX), and bf16 "
             "would be many times slower: use auto or fp32"
         )
     return "bf16" if config.precision == "bf16" else "fp32"

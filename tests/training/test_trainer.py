@@ -187,8 +187,8 @@ def losses_gone(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
     """Makes the loss of these updates NaN, counted from 1 over all that are made."""
     count, right = itertools.count(1), Shares.gradient
 
-    def wrong(shares: Shares, batch: Batch) -> tuple[float, torch.Tensor]:
-        nats, gradient = right(shares, batch)
+    def wrong(shares: Shares, batch: Batch, lr: float) -> tuple[float, torch.Tensor]:
+        nats, gradient = right(shares, batch, lr)
         return nats * (math.nan if next(count) in calls else 1.0), gradient
 
     monkeypatch.setattr(Shares, "gradient", wrong)
@@ -203,11 +203,11 @@ class Diverging:
     def __call__(self, trainer: Trainer, *steps: int) -> Trainer:
         rest, right = set(steps), Shares.gradient
 
-        def wrong(shares: Shares, batch: Batch) -> tuple[float, torch.Tensor]:
+        def wrong(shares: Shares, batch: Batch, lr: float) -> tuple[float, torch.Tensor]:
             step = trainer.schedule.progress.step + 1
             factor = math.nan if step in rest else 1.0
             rest.discard(step)
-            nats, gradient = right(shares, batch)
+            nats, gradient = right(shares, batch, lr)
             return nats * factor, gradient
 
         self._patch.setattr(Shares, "gradient", wrong)

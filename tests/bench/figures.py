@@ -333,10 +333,12 @@ def start_up(rounds: int) -> list[Row]:
                 "eval", *model, stdin=b"I had coffee\n"
             ),
             "the first line of eval --per-line": lambda: _first_line("eval", "--per-line", *model),
-            "charrnn train --steps 1": lambda: _charrnn(
-                "train", str(COFFEE), "--runs", runs, "--steps", "1"
-            ),
         }
+        for workers in (1, 2, 4):
+            few = ("--runs", runs, "--steps", "1", "--workers", str(workers))
+            commands[f"charrnn train --steps 1 --workers {workers}"] = lambda few=few: _charrnn(
+                "train", str(COFFEE), *few
+            )
         taken = medians_s(list(commands.values()), max(5, rounds // 3))
     return [
         {"command": name, "seconds": round(s, 2)} for name, s in zip(commands, taken, strict=True)

@@ -84,7 +84,7 @@ _RANGES: dict[str, Range] = {
     "seed": (lambda n: 0 <= n < 2**63, "0 to 2**63 - 1"),
     "precision": _one_of(Precision),
     "workers": (lambda n: 1 <= n <= 1024, "1 to 1024"),
-    "average_every": _ONE_OR_MORE,
+    "average_every": (lambda n: 1 <= n <= 1000, "1 to 1000"),
     "threads": (lambda n: 1 <= n <= 1024, "1 to 1024"),
     "temperature": (lambda x: 0 <= x < math.inf, "0 (most probable) or more"),
     "top_k": (lambda n: 0 <= n <= MOST, "0 (all) to 1e15"),

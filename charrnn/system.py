@@ -208,10 +208,10 @@ def keep_freed_memory() -> None:
     An update would have to fetch its memory anew, page by page: a twentieth of its time. Only the
     C library of GNU can be told so.
     """
-    import ctypes  # not at the start of every command
-
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as in malloc.h
-    with contextlib.suppress(AttributeError, OSError, TypeError):
+    with contextlib.suppress(ImportError, AttributeError, OSError, TypeError):
+        import ctypes  # not at the start of every command
+
         library = ctypes.CDLL(None)
         if hasattr(library, "gnu_get_libc_version"):
             library.mallopt(M_TRIM_THRESHOLD, 2**30)

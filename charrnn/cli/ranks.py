@@ -13,7 +13,7 @@ from charrnn.cli.threads import set_threads
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import OptionError, TrainingError
 from charrnn.training.launch import Launch, launch
-from charrnn.training.workers import Workers, saved_workers, worker_count
+from charrnn.training.workers import Workers, may_have_helpers, saved_workers, worker_count
 
 
 def follows() -> bool:
@@ -71,7 +71,9 @@ def team(
 
         return join(started)
     config = TrainingConfig(**training)
-    if resumed:
+    if not may_have_helpers(config):
+        count = 1
+    elif resumed:
         count = config.workers or saved_workers(resumed)
     else:
         count = worker_count(ModelConfig(**{"vocab_size": 100, **model}), config)

@@ -63,7 +63,7 @@ Workers = Annotated[
 ]
 Precision = Annotated[
     config.Precision | None,
-    option(TRAINING, "Of states and products in training; auto: fp32.", T.precision),
+    option(TRAINING, "Number format of states and products; auto: fp32.", T.precision),
 ]
 AverageEvery = Annotated[
     int | None,

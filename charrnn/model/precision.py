@@ -1,4 +1,4 @@
-"""In what a model is trained: float32, or states and products in bfloat16.
+"""The number format of a training: float32, or bfloat16 for states and products.
 
 Some processors multiply matrices of bfloat16 at twice the speed, and add up the products in
 float32; on others torch does so many times slower than in float32.
@@ -13,7 +13,7 @@ from charrnn.errors import OptionError
 
 
 def precision_for(config: TrainingConfig) -> Precision:
-    """Returns in what a model is trained, "fp32" or "bf16"; "auto" is float32.
+    """Returns the number format of a training, "fp32" or "bf16"; "auto" is float32.
 
     Two seeds learnt a little less in bfloat16: see tests/bench/README.md.
 

@@ -55,7 +55,7 @@ def obey(machines: Machines) -> None:
         if order.kind == "restore":
             learner.spread(int(order.numbers[0]))
         elif order.kind == "average":
-            learner.meet()
+            learner.average_ranks()
         else:
             _update(learner, learner.shares, order)
 
@@ -64,5 +64,5 @@ def _update(learner: Learner, shares: RankShares, order: Order) -> None:
     try:
         learner.update(shares.batch(order), lr=order.numbers[2])
     except Diverged:
-        # if this rank alone is so, the next average tells all; what rolls back restores the weights
+        # NaN spreads with the next average, so that the first rank notices, and rolls back
         learner.shares.weights.fill_(torch.nan)

@@ -47,7 +47,7 @@ class Learner:
         """Moves the model to its device, or where all workers see it.
 
         Raises:
-            OptionError: There is no such device, or it has no such precision.
+            OptionError: There is no such device, or it has no bfloat16.
             TrainingError: The workers cannot share it.
         """
         model.to(find_device(config.device))
@@ -90,7 +90,7 @@ class Learner:
         update_average(self._average, self.shares.weights, self.optimizer.updates - 1)
         return nats
 
-    def meet(self) -> None:
+    def average_ranks(self) -> None:
         """Averages weights, and what goes with them, over ranks that made updates alone.
 
         Raises:
@@ -108,7 +108,7 @@ class Learner:
         self.shares.spread(self._numbers(), updates)
 
     def _numbers(self) -> list[Tensor]:
-        """Returns what must be the same at each rank, (P,) each; its mean over ranks has a sense.
+        """Returns what is the same at each rank, or is averaged over them, (P,) each.
 
         The moving average is linear: its mean is the moving average of the weights' mean.
         """

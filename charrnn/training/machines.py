@@ -41,7 +41,7 @@ class Machines(Workers):
     def __init__(self, group: Any, rank: int, count: int) -> None:
         """Takes a group of gloo's, which connects ``count`` ranks."""
         super().__init__()
-        self.rank, self.count = rank, count
+        self.rank, self.count, self.on_machines = rank, count, True
         self._group = group
         self._content_bytes = 0
         self._sent: list[tuple[Any, Tensor]] = []  # what is not known to have arrived

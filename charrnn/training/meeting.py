@@ -36,7 +36,7 @@ def join(launch: Launch, patience_s: float = JOIN_S) -> Machines:
         TrainingError: They have not come in time, or cannot be connected.
     """
     until_s = time.monotonic() + patience_s
-    if not dist.is_gloo_available():
+    if not (dist.is_available() and dist.is_gloo_available()):
         raise TrainingError("this PyTorch has no gloo: train on this machine alone, without ranks")
     try:
         store = _store(launch, patience_s)
@@ -104,7 +104,7 @@ def _meet(store: Any, launch: Launch, until_s: float) -> tuple[str, str]:
 def connected(store: Any, launch: Launch, peer: str) -> Any:
     """Returns a group of gloo's, which connects all ranks; ``peer`` is the address of one."""
     options: Any = dist.ProcessGroupGloo._Options()
-    interface = os.environ.get("GLOO_SOCKET_IFNAME")
+    interface = os.environ.get("GLOO_SOCKET_IFNAME", "").partition(",")[0]
     address = _own_address(launch)
     if _is_here(address) and not _is_here(peer):
         address = _own_address(launch, peer)  # many machines call themselves 127.0.1.1
@@ -149,4 +149,4 @@ def remember(launch: Launch, folder: Path) -> None:
     """Lets :func:`begun` return this folder if torchrun starts the same launch again."""
     if launch.elastic:
         with contextlib.suppress(RuntimeError):
-            _store(launch).set(_RUN, os.fsdecode(folder.resolve()))
+            _store(launch).set(_RUN, os.fsencode(folder.resolve()))

@@ -177,8 +177,12 @@ def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers)
     Raises:
         OptionError: What is asked for cannot be had.
     """
-    count, precision = workers.count_for(model, config), precision_for(config)
-    return replace(config, workers=count, precision=precision)
+    return replace(
+        config,
+        workers=workers.count_for(model, config),
+        precision=precision_for(config),
+        average_every=config.average_every if workers.on_machines else 1,
+    )
 
 
 def fitted_hidden_size(chars: float, train_chars: float) -> int:
@@ -219,7 +223,7 @@ def check_memory(
 ) -> None:
     """Raises TooLargeError if a training on the CPU surely needs more memory than there is.
 
-    ``workers`` are those that have started: of these, the system has counted what they need.
+    ``workers`` are those that have started: the system counts their memory, if they have it yet.
     """
     if find_device(config.device).type != "cpu":
         return
@@ -254,4 +258,9 @@ def training_speed(
         learner.update(batch, lr=0.0)  # the weights stay where they are
         marks_s.append(clock())
     # the first update has the warm-up
-    return batch.x.size / statistics.median(b - a for a, b in itertools.pairwise(marks_s[1:]))
+    step_s = statistics.median(b - a for a, b in itertools.pairwise(marks_s[1:]))
+    if config.average_every > 1:
+        start_s = clock()
+        learner.average_ranks()
+        step_s += (clock() - start_s) / config.average_every
+    return batch.x.size / step_s

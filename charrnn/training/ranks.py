@@ -36,7 +36,7 @@ class RankShares(Shares):
         Raises:
             WorkerDied: A rank has ended.
         """
-        self._machines, self._alone = machines, (config.average_every or 1) > 1
+        self._machines, self._alone = machines, config.average_every > 1
         if machines.rank == 0:
             data = json.dumps({"model": asdict(model.config), "training": asdict(config)}).encode()
             machines.command("prepare", len(data))

@@ -25,7 +25,7 @@ from charrnn.training.progress import Progress
 from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import Clock
 from charrnn.training.trainer import Trainer
-from charrnn.training.workers import Workers
+from charrnn.training.workers import Workers, may_have_helpers
 
 # settings that a resumed run may change
 RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s"}
@@ -138,9 +138,10 @@ def _changed(
     new = {key: changes[key] for key in RESUMABLE if key in changes}
     if new.keys() & set(LIMITS):
         new = dict.fromkeys(LIMITS) | new
-    if "workers" not in new and (config.workers or 1) > MOST_WORKERS_A_CORE * core_count():
-        new["workers"] = None
     config = replace(config, **new)
+    too_many = (config.workers or 1) > MOST_WORKERS_A_CORE * core_count()
+    if "workers" not in new and (too_many or not may_have_helpers(config)):
+        config = replace(config, workers=None)
     if "precision" not in new and lacks_bfloat16(config):
         config = replace(config, precision="fp32")
     return fit_to_machine(saved.model.config, config, workers)

@@ -130,20 +130,21 @@ class Trainer:
         if self.recorder.mark is None:
             self._set_mark()
         reason: Reason | None = None
-        while reason is None:
-            try:
-                reason = yield from self._train(stop)
-                self._save_at_end()
-            except Diverged as error:
-                reason = None
-                yield from self._roll_back(str(error))
-            except WorkerDied as error:
-                self.save()
-                step, folder = self.schedule.progress.step, quoted(self.folder)
-                raise TrainingError(
-                    f"{error}; all is saved up to step {step:,}: "
-                    f"charrnn train --resume {folder} continues it"
-                ) from None
+        try:
+            while reason is None:
+                try:
+                    reason = yield from self._train(stop)
+                    self._save_at_end()
+                except Diverged as error:
+                    reason = None
+                    yield from self._roll_back(str(error))
+        except WorkerDied as error:
+            self.save()
+            step, folder = self.schedule.progress.step, quoted(self.folder)
+            raise TrainingError(
+                f"{error}; all is saved up to step {step:,}: "
+                f"charrnn train --resume {folder} continues it"
+            ) from None
         yield from self._score_lines()
         at, elapsed_s = self.schedule.progress, self.schedule.elapsed()
         yield Finished(reason, at.step, elapsed_s, at.best_nats, self.recorder.model_path())
@@ -159,7 +160,7 @@ class Trainer:
             schedule.count(batch, learner.update(batch, lr))
             now_s, stopping = schedule.elapsed(), stop() or stopping
             if together := schedule.round_is_over():
-                learner.meet()
+                learner.average_ranks()
             if (stopping and together) or schedule.is_done() or schedule.log_is_due():
                 yield self._log(lr, now_s)
             if not together:

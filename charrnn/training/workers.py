@@ -40,6 +40,11 @@ class WorkerDied(TrainingError):
     """A helper ended, or failed; the training is where its last update left it."""
 
 
+def may_have_helpers(config: TrainingConfig) -> bool:
+    """Returns whether several workers can train so: on a CPU, and a POSIX system."""
+    return config.device == "cpu" and os.name == "posix"
+
+
 def worker_count(model: ModelConfig, config: TrainingConfig) -> int:
     """Returns how many workers train such a model: as many as asked for, or as it pays.
 
@@ -48,7 +53,7 @@ def worker_count(model: ModelConfig, config: TrainingConfig) -> int:
     Raises:
         OptionError: Several are asked for, and the device or the system allows one.
     """
-    if config.device != "cpu" or os.name != "posix":
+    if not may_have_helpers(config):
         if (config.workers or 1) > 1:
             why = "this system is not a POSIX one"
             why = f"they need --device cpu, not {config.device}" if os.name == "posix" else why
@@ -74,6 +79,7 @@ class Workers:
     """This process and its helpers; to be used by ``with``, which ends the helpers."""
 
     rank = 0  # of this process
+    on_machines = False  # whether they are ranks, which may average their weights
 
     def __init__(self, count: int = 1, threads: int = 1) -> None:
         """Starts helpers, which load torch meanwhile; each product has ``threads`` threads."""

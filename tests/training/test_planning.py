@@ -20,6 +20,7 @@ from charrnn.training import start as starting
 from charrnn.training.events import Finished
 from charrnn.training.planning import (
     LONG_CHARS,
+    fit_to_machine,
     fit_to_text,
     fitted_dropout,
     fitted_hidden_size,
@@ -283,3 +284,9 @@ def test_more_to_read_never_means_a_smaller_model_or_less_dropout() -> None:
         chosen = [fitted(amount) for amount in amounts]
         assert chosen == sorted(chosen)
         assert (chosen[0], chosen[-1], fitted(0)) == (least, most, least)
+
+
+def test_who_trains_alone_averages_with_nobody() -> None:
+    """As a run of several machines that is resumed on one."""
+    config = fit_to_machine(ModelConfig(9), TrainingConfig(average_every=8), Workers())
+    assert config.average_every == 1

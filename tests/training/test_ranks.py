@@ -170,7 +170,7 @@ def test_weights_and_moments_are_the_mean_of_those_that_each_rank_makes_alone() 
     with several(2) as team:
         together = learn(Learner(model, config, team), slice(None))
         torch.testing.assert_close(together.shares.weights, alone[0].shares.weights)
-        together.meet()
+        together.average_ranks()
         for mean, *each in zip(together._numbers(), *(a._numbers() for a in alone), strict=True):
             wanted = sum(n / 5 * numbers for n, numbers in zip(sizes, each, strict=True))
             torch.testing.assert_close(mean, wanted, rtol=1e-4, atol=1e-7)

@@ -25,6 +25,7 @@ from charrnn.training.optimizer import AdamW
 from charrnn.training.schedule import learning_rate
 from charrnn.training.shares import Shares
 from charrnn.training.trainer import Trainer
+from charrnn.training.workers import WorkerDied
 
 # --- learning
 
@@ -320,6 +321,20 @@ def test_a_nan_loss_rolls_back_to_the_last_save(
         ("step", 20),
         ("eval", 20),
     ]
+
+
+def test_a_worker_that_dies_in_a_rollback_is_named_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(updates: int) -> None:
+        raise WorkerDied("one of 2 ranks has ended")
+
+    losses_gone(monkeypatch, 13)
+    trainer = start(tmp_path, steps=20, save_every=5)
+    monkeypatch.setattr(trainer.learner, "spread", died)
+    with pytest.raises(TrainingError, match=r"ranks has ended; .* train --resume \S+ continues"):
+        run(trainer)
+    assert isinstance(run(resume(tmp_path))[-1], Finished)
 
 
 def test_a_rollback_is_as_if_the_save_had_been_slower(

@@ -145,6 +145,18 @@ def test_more_workers_than_this_machine_can_have_are_not_resumed(
     run(trainer)
 
 
+def test_where_only_one_may_train_one_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another device or system than it was trained on."""
+    run(start(tmp_path, workers=2), after(5))
+    for module in ("workers", "resume"):
+        monkeypatch.setattr(f"charrnn.training.{module}.may_have_helpers", lambda _: False)
+    trainer = resume(tmp_path)
+    assert trainer.config.workers == 1
+    run(trainer)
+
+
 def test_a_small_text_has_work_for_fewer(tmp_path: Path) -> None:
     trainer = start(tmp_path, COFFEE[:300], batch_size=8, workers=8)
     assert trainer.notes[-1] == "4 workers, one a stream, instead of 8"

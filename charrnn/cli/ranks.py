@@ -65,12 +65,14 @@ def team(
     Raises:
         TrainingError: The ranks do not find each other, or the system refuses helpers.
     """
+    config = TrainingConfig(**training)
     if started.size > 1:
         silence_torch()
         from charrnn.training.meeting import join
 
-        return join(started)
-    config = TrainingConfig(**training)
+        ranks = join(started)
+        ranks.threads = config.threads or 1
+        return ranks
     if not may_have_helpers(config):
         count = 1
     elif resumed:

@@ -89,6 +89,7 @@ def start(
             measuring()
         planned = plan(model_options, request.training, dataset.train_chars, workers, clock)
         config, notes = planned.training, [*dataset.notes, *planned.notes]
+        torch.set_num_threads(workers.threads)  # what is drawn would depend on how many there are
         torch.manual_seed(config.seed)
         model = CharRNN(planned.model)
         if other is not None:

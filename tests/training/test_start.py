@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_runs import COFFEE, after, resume, run, start
 
 from charrnn.errors import CharrnnError, CorpusError, EncodingError, OptionError
@@ -71,3 +72,17 @@ def test_bytes_are_all_known(tmp_path: Path) -> None:
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
     trainer = start(tmp_path, COFFEE + "ü", unit="byte", init_from=old, keep_characters=True)
     assert any("256 bytes taken over, 0 new, 0 dropped" in note for note in trainer.notes)
+
+
+# --- the first weights
+
+
+def test_the_threads_that_torch_likes_change_nothing_that_is_drawn(tmp_path: Path) -> None:
+    """They are as many as there are cores, unless an environment variable says otherwise."""
+    drawn = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        trainer = start(tmp_path / str(threads), hidden_size=128)
+        drawn.append(trainer.learner.shares.weights)
+        trainer.learner.close()
+    assert torch.equal(*drawn)

@@ -73,10 +73,9 @@ def team(
         ranks = join(started)
         ranks.threads = config.threads or 1
         return ranks
-    if not may_have_helpers(config):
-        count = 1
-    elif resumed:
-        count = config.workers or saved_workers(resumed)
-    else:
+    count = 1
+    if not resumed:
         count = worker_count(ModelConfig(**{"vocab_size": 100, **model}), config)
+    elif may_have_helpers(config):
+        count = config.workers or saved_workers(resumed)
     return Workers(count, config.threads or 1)

@@ -7,7 +7,6 @@ that ends closes its connections: no other waits for it.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -157,14 +156,9 @@ class Machines(Workers):
         """Leaves the group; those that still wait for this rank end with an error."""
         self._group, self._sent = None, []
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None and self.rank == 0 and self._group is not None:
+    def finish(self) -> None:
+        """Tells the others that this is the end, if this is the first rank."""
+        if self.rank == 0 and self._group is not None:
             with contextlib.suppress(WorkerDied), self._named():
                 self.command("end")
                 self._arrived()
-        self.close()

@@ -165,6 +165,9 @@ class Workers:
                 why += ", perhaps for want of memory" if status == -signal.SIGKILL else ""
         return WorkerDied(f"worker {rank + 1} of {self.count}: {why or 'it does not answer'}")
 
+    def finish(self) -> None:
+        """Tells the others that all went well; helpers need not know."""
+
     def close(self) -> None:
         """Ends the helpers and gives the memory back, which lives on where it is mapped."""
         self._end(self._helpers)
@@ -189,6 +192,8 @@ class Workers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is None:
+            self.finish()
         self.close()
 
 

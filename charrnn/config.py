@@ -29,6 +29,7 @@ HoldOut = Literal["tail", "lines"]
 # what a run's folder holds, and marks it as one
 MODEL_FILE = "model.safetensors"  # its best model
 TRAINING_FILE = "training.safetensors"  # its last save
+KEPT_FILE = re.compile(r"model-step-\d+\.safetensors", re.ASCII)  # of --keep-every
 COPY_FILE = re.compile(r"\d*stdin(\.\w+)+", re.ASCII)  # a source that can be read only once
 
 # a training without any limit ends after this many epochs, and at least this many steps
@@ -80,6 +81,7 @@ _RANGES: dict[str, Range] = {
     "eval_every": _ONE_OR_MORE,
     "max_val_chars": _ONE_OR_MORE,
     "save_every": _ONE_OR_MORE,
+    "keep_every": _ONE_OR_MORE,
     "save_every_s": _ABOVE_0,
     "seed": (lambda n: 0 <= n < 2**63, "0 to 2**63 - 1"),
     "precision": _one_of(Precision),
@@ -214,6 +216,7 @@ class TrainingConfig(_Checked):
     max_val_chars: int = 2**20  # characters that an evaluation scores, from the start
     save_every: int | None = None  # steps between saves; None saves by the clock
     save_every_s: float = 30.0  # seconds between saves by the clock
+    keep_every: int | None = None  # steps between models that are kept beside the best one
     seed: int = 0  # of the initial weights and of dropout
     workers: int | None = None  # processes that train; None: one a core, as far as it pays
     average_every: int = 1  # updates that each rank makes alone before ranks average their weights

@@ -117,8 +117,10 @@ def flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def lock(descriptor: int) -> bool:
+def lock(descriptor: int, *, shared: bool = False) -> bool:
     """Locks an open file or folder until it is closed, also by the end of the process.
+
+    If ``shared``, others may hold such a lock at the same time, if the system has that.
 
     Returns:
         Whether the file system has locks.
@@ -128,7 +130,8 @@ def lock(descriptor: int) -> bool:
     """
     try:
         if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         else:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     except (BlockingIOError, PermissionError):  # the latter by Windows
@@ -218,9 +221,9 @@ def keep_freed_memory() -> None:
             library.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that is allowed
 
 
-def quoted(path: Path) -> str:
-    """Returns a path as a word of a command that can be copied from a terminal."""
-    word = str(path)
+def quoted(word: str | Path) -> str:
+    """Returns a path, or another word of a command, so that it can be copied from a terminal."""
+    word = str(word)
     if os.name == "nt":
         return subprocess.list2cmdline([word])
     if word.isprintable():

@@ -41,6 +41,7 @@ def train(
     runs: options.Runs = RUNS,
     quiet: training_options.Quiet = False,
     save_every: training_options.SaveEvery = None,
+    keep_every: training_options.KeepEvery = None,
     threads: options.TrainThreads = None,
     max_time: training_options.MaxTime = None,
     steps: training_options.Steps = None,
@@ -98,7 +99,7 @@ def train(
     training |= set_options(grad_clip=grad_clip, weight_decay=weight_decay, seed=seed)
     training |= set_options(eval_every=eval_every, save_every=save_every)
     training |= set_options(device=device, workers=workers, threads=threads, precision=precision)
-    training |= set_options(average_every=average_every)
+    training |= set_options(average_every=average_every, keep_every=keep_every)
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
     check(data | model | training)

@@ -101,4 +101,8 @@ SaveEvery = Annotated[
         metavar="TIME|STEPS",
     ),
 ]
+KeepEvery = Annotated[
+    int | None,
+    counting(RUN, "Steps between models kept in files of their own, model-step-N.safetensors."),
+]
 Quiet = Annotated[bool, flag(RUN, "quiet", "Print nothing but errors.")]

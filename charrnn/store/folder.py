@@ -8,7 +8,7 @@ import re
 import stat
 from pathlib import Path
 
-from charrnn.config import COPY_FILE, MODEL_FILE, TRAINING_FILE
+from charrnn.config import COPY_FILE, KEPT_FILE, MODEL_FILE, TRAINING_FILE
 from charrnn.errors import (
     CheckpointError,
     OptionError,
@@ -108,7 +108,7 @@ def _is_leftover(folder: RunFolder, name: str) -> bool:
 
 def clear(folder: RunFolder) -> None:
     """Removes all that a training writes into its folder."""
-    folder.remove(TEMPORARY, COPY_FILE, _SAVED)
+    folder.remove(TEMPORARY, COPY_FILE, KEPT_FILE, _SAVED)
 
 
 class NewRun:

@@ -21,7 +21,9 @@ from charrnn.errors import CheckpointError, RunBusyError, RunRemovedError, refus
 HISTORY_FILE = "history.jsonl"
 LOCK_FILE = ".lock"  # on Windows, which cannot lock a folder
 WAITS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.3)  # between attempts to replace a file that is read
-TEMPORARY = re.compile(r"\.(model\.safetensors|training\.safetensors|history\.jsonl)\.\d+\.tmp")
+TEMPORARY = re.compile(
+    r"\.(model(-step-\d+)?|training)\.safetensors\.\d+\.tmp|\.history\.jsonl\.\d+\.tmp"
+)
 _NO_FSYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -78,7 +80,7 @@ class RunFolder:
                 self._lock_file = os.open(self._at(LOCK_FILE), os.O_RDWR | os.O_CREAT)
             descriptor = self._lock_file if self._descriptor is None else self._descriptor
             assert descriptor is not None
-            self.is_locked = system.lock(descriptor)
+            self.is_locked = self._locked(descriptor)
         except BlockingIOError:
             self.close()
             raise RunBusyError(
@@ -87,6 +89,13 @@ class RunFolder:
         except OSError as error:
             raise self._failed(LOCK_FILE, error) from None
         self.remove(TEMPORARY)
+
+    def _locked(self, descriptor: int) -> bool:
+        for wait_s in WAITS_S[:3]:  # somebody may only be looking: `is_busy`
+            with contextlib.suppress(BlockingIOError):
+                return system.lock(descriptor)
+            self._wait(wait_s)
+        return system.lock(descriptor)
 
     def close(self) -> None:
         """Lets the next training in; may be called again."""
@@ -261,6 +270,24 @@ class RunFolder:
                 if any(pattern.fullmatch(name) for pattern in patterns):
                     with contextlib.suppress(OSError):
                         os.unlink(self._at(name), dir_fd=self._descriptor)
+
+
+def is_busy(folder: Path) -> bool:
+    """Returns whether a training is running in a folder; for a moment, it may keep one out."""
+    path, flags = folder / LOCK_FILE, os.O_RDWR
+    if system.OPENS_FOLDERS:
+        path, flags = folder, os.O_RDONLY | os.O_DIRECTORY
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return False
+    try:
+        system.lock(descriptor, shared=True)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def write_whole(path: Path, data: bytes) -> None:

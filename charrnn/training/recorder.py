@@ -129,6 +129,7 @@ class Recorder:
             "step": progress.step,
             "train_chars_read": progress.chars,
             "val_nats_per_char": nats,
+            "settings": {"data": self._origin["data_config"], "training": asdict(self._config)},
             "versions": VERSIONS,
         }
 
@@ -148,6 +149,18 @@ class Recorder:
         except CheckpointError:
             self._unsaved = moments.copied(best)
             raise
+
+    def keep_model(self, learner: Learner, progress: Progress) -> None:
+        """Saves the averaged model in a file of this step, which stays.
+
+        Raises:
+            Diverged: The weights are NaN or infinite.
+            CheckpointError: It cannot be written.
+        """
+        learner.check_finite()
+        provenance = self._provenance_of(progress, None)
+        model = Checkpoint(learner.average.in_numpy(), self._vocabulary, provenance)
+        self._write(f"model-step-{progress.step}.safetensors", model)
 
     def load_model(self) -> Checkpoint:
         """Returns the best model.
@@ -179,7 +192,7 @@ class Recorder:
         Args:
             learner: what learns.
             progress: how far it is.
-            kept: what is kept of the text now, fields of its origin.
+            kept: what else is kept, JSON values by their name in the training state.
 
         Raises:
             Diverged: The weights are NaN or infinite.

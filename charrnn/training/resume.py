@@ -28,8 +28,9 @@ from charrnn.training.trainer import Trainer
 from charrnn.training.workers import Workers, may_have_helpers
 
 # settings that a resumed run may change
-RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s"}
+RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s", "keep_every"}
 RESUMABLE |= {"workers", "average_every", "threads", "device", "precision"}
+MADE = ("asked", "began", "command")  # what a training file tells of the run's beginning
 MOST_WORKERS_A_CORE = 4  # of those that a file asks for, which may be of another machine
 
 
@@ -60,7 +61,8 @@ def resume(
         folder.lock()
         saved = checkpoint.load(path, folder)
         config, origin = _settings(saved)
-        asked = saved.training_state.get("asked", {})
+        made = {k: saved.training_state[k] for k in MADE if k in saved.training_state}
+        asked = made.get("asked", {})
         _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
         workers = on_error.enter_context(workers or Workers())
         as_before, config = config, _changed(saved, config, changes, workers)
@@ -80,7 +82,7 @@ def resume(
             folder,
             dataset.vocabulary,
             config,
-            origin={**asdict(origin), "asked": asked},
+            origin={**asdict(origin), **made},
             provenance=origin.provenance | {"sources": saved.sources},
         )
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)

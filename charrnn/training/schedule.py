@@ -247,6 +247,10 @@ class Schedule:
         interval_s = max(self.config.save_every_s, self._save_took_s / SAVES_SHARE)
         return self.elapsed() - self._saved_s >= interval_s
 
+    def keep_is_due(self) -> bool:
+        """Returns whether the model is to be kept in a file of its own."""
+        return self.config.keep_every is not None and self._counted(self.config.keep_every)
+
     def mark_is_due(self) -> bool:
         """Returns whether training may return to this step: counting decides, never the clock."""
         every = self.config.save_every or self.eval_every

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from charrnn.errors import OptionError
 from charrnn.model.network import CharRNN
 from charrnn.model.precision import precision_for
 from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.commands import train_command
 from charrnn.store.folder import NewRun
 from charrnn.store.opened import RunFolder
 from charrnn.store.transfer import transfer
@@ -107,13 +109,29 @@ def _recorder(
     request: Request, folder: RunFolder, dataset: Dataset, config: TrainingConfig
 ) -> Recorder:
     asked = {key: request.training[key] for key in FITTED if key in request.training}
+    made = {"began": datetime.now(UTC).isoformat(timespec="seconds"), "command": _command(request)}
     return Recorder(
         folder,
         dataset.vocabulary,
         config,
-        origin={**asdict(dataset.origin), "asked": asked},
+        origin={**asdict(dataset.origin), "asked": asked, **made},
         provenance=dataset.origin.provenance | {"sources": list(request.sources)},
     )
+
+
+def _command(request: Request) -> list[str]:
+    """Returns the words of the command that asks for this run."""
+    data, default = asdict(request.data), asdict(DataConfig())
+    settings: dict[str, Any] = {
+        "name": request.name,
+        "val_source": request.val_source,
+        "init_from": request.init_from and request.init_from.path,
+        "keep_characters": request.keep_characters,
+        **{name: value for name, value in data.items() if value != default[name]},
+        **request.model,
+        **request.training,
+    }
+    return train_command(request.sources, settings)
 
 
 def _shape_of(other: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class Trainer:
             while reason is None:
                 try:
                     reason = yield from self._train(stop)
-                    self._save_at_end()
+                    self._save_at_end(reason)
                 except Diverged as error:
                     reason = None
                     yield from self._roll_back(str(error))
@@ -165,6 +165,8 @@ class Trainer:
                 yield self._log(lr, now_s)
             if not together:
                 continue
+            if schedule.keep_is_due():
+                yield from self._attempt(self.recorder.keep_model, learner, schedule.progress)
             if stopping:
                 return (yield from self._interrupted())
             if reason := (yield from self._evaluate_if_due(stop)):
@@ -250,19 +252,19 @@ class Trainer:
         lr = self.schedule.peak_learning_rate()
         yield RolledBack(progress.step, wrong.step, self.schedule.elapsed(), reason, lr)
 
-    def save(self) -> None:
-        """Saves the whole training, so that it can be resumed exactly from here.
+    def save(self, ended: Reason | None = None) -> None:
+        """Saves the whole training, to be resumed exactly from here; and why it ended, if it has.
 
         Raises:
             CheckpointError: It cannot be written.
         """
         # first: a training file counts on what was kept of a text that has not ended
-        kept = self._dataset.keep()
+        kept = self._dataset.keep() | {"ended": ended}
         self.recorder.save(self.learner, self.schedule.progress, kept)
 
-    def _save_at_end(self) -> None:
+    def _save_at_end(self, reason: Reason) -> None:
         try:
-            self.save()
+            self.save(reason)
             self._save_missing_model()
         except CheckpointError as error:
             if isinstance(error, RunRemovedError) or not self.recorder.has(TRAINING_FILE):

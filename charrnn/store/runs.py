@@ -1,0 +1,194 @@
+"""The runs that there are: what their files tell of each.
+
+Nothing of a file is trusted: what is missing or of another type is simply not known.
+"""
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from charrnn.config import MODEL_FILE, TRAINING_FILE, ModelConfig
+from charrnn.errors import CharrnnError, RunNotFoundError, refusal
+from charrnn.store import checkpoint
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.commands import resume_command, shell_line
+from charrnn.store.opened import is_busy
+
+State = Literal["training", "finished", "resumable", "model only", "damaged"]
+# in words; a model only can be used, but not be resumed
+STATES: dict[State, str] = {
+    "training": "training now",
+    "finished": "finished",
+    "resumable": "can be resumed",
+    "model only": "model only",
+    "damaged": "damaged",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, or a model's file alone, as it was when it was looked at."""
+
+    path: Path  # of the folder, or of the file
+    state: State
+    changed: datetime  # when the model or the training file was written last, UTC
+    config: ModelConfig | None = None  # of its model; None if no file can be read
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # of its best model
+    training_state: Mapping[str, Any] = field(default_factory=dict)  # of its last save
+    damage: str = ""  # the errors of the files that cannot be read
+    sources: tuple[str, ...] = ()  # as the user named them
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.absolute().name
+
+    def number(self, *keys: str) -> float | None:
+        """Returns a number of the last save's progress or of the provenance, by its first key."""
+        progress = self.training_state.get("progress")
+        for kept in (progress if isinstance(progress, dict) else {}, self.provenance):
+            for value in map(kept.get, keys):
+                if isinstance(value, int | float) and 0 <= value < math.inf:
+                    return value
+        return None
+
+    @property
+    def best_nats(self) -> float | None:
+        """The best model's surprise on the validation text, nats per character."""
+        nats = self.provenance.get("val_nats_per_char")
+        known = isinstance(nats, float) and 0 <= nats < math.inf
+        return nats if known else self.number("best_nats")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting that is kept, by field name: of the model, the text and the training."""
+        kept = self.provenance.get("settings")
+        kept = kept if isinstance(kept, dict) else {}
+        parts = [
+            asdict(self.config) if self.config else {},
+            self.training_state.get("data_config", kept.get("data")),
+            self.training_state.get("training_config", kept.get("training")),
+        ]
+        return {k: v for part in parts if isinstance(part, dict) for k, v in part.items()}
+
+    @property
+    def command(self) -> str | None:
+        """The command that made it, as a line for the shell, if that is known."""
+        words = self.training_state.get("command")
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return None
+        return shell_line(words)
+
+    @property
+    def resume_command(self) -> str | None:
+        """The command that continues it; None if it cannot be resumed."""
+        return resume_command(self.path) if self.training_state else None
+
+    def facts(self) -> dict[str, Any]:
+        """Returns all that is known, as JSON values."""
+        nats = self.best_nats
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "state": STATES[self.state],
+            "damage": self.damage or None,
+            "began": self.training_state.get("began"),
+            "changed": self.changed.isoformat(timespec="seconds"),
+            "sources": list(self.sources),
+            "val_source": self.training_state.get("val_source"),
+            "chars": self.provenance.get("chars"),
+            "parameters": self.config.parameter_count() if self.config else None,
+            "step": self.number("step"),
+            "best_step": self.provenance.get("step"),
+            "train_chars_read": self.number("chars", "train_chars_read"),
+            "elapsed_s": self.number("elapsed_s"),
+            "val_nats_per_char": nats,
+            "val_bits_per_char": None if nats is None else nats / math.log(2),
+            "held_out_lines": self.provenance.get("held_out_lines"),
+            "settings": self.settings,
+            "text_sha256": self.training_state.get("corpus_sha256"),
+            "versions": self.provenance.get("versions"),
+            "command": self.command,
+            "resume_command": self.resume_command,
+        }
+
+
+def look_at(path: Path) -> Run:
+    """Reads what a run's folder, or a model's file, tells; the files are read whole.
+
+    Raises:
+        RunNotFoundError: There is nothing of a run.
+    """
+    folder = path if path.is_dir() else None
+    files = [folder / name for name in (MODEL_FILE, TRAINING_FILE)] if folder else [path]
+    busy = folder is not None and is_busy(folder)
+    found, errors, changed_s = dict[str, Checkpoint](), list[str](), list[float]()
+    for file in files:
+        try:
+            changed_s.append(os.lstat(file).st_mtime)
+            read = checkpoint.load(file)
+            found["training" if read.training_state else "model"] = read
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            errors.append(refusal(file, "read", error, "check the path"))
+        except CharrnnError as error:
+            errors.append(str(error))
+    if not changed_s and not errors:
+        raise RunNotFoundError(f"{path}: nothing of a run in it: name a run")
+    model, training = found.get("model"), found.get("training")
+    best = model or training
+    state: State = "damaged" if errors else "resumable" if training else "model only"
+    if state == "resumable" and training and _has_ended(training.training_state):
+        state = "finished"
+    return Run(
+        path=path,
+        state="training" if busy else state,
+        changed=datetime.fromtimestamp(max(changed_s, default=0.0), UTC),
+        config=best.model.config if best else None,
+        provenance=best.provenance if best else {},
+        training_state=training.training_state if training else {},
+        damage="; ".join(errors),
+        sources=tuple(best.sources) if best else (),
+    )
+
+
+def _has_ended(state: Mapping[str, Any]) -> bool:
+    """Returns whether a training came to its end; earlier versions kept only how far it was."""
+    if "ended" in state:
+        return state["ended"] in ("done", "patience")
+    progress, config = state.get("progress"), state.get("training_config")
+    if not isinstance(progress, dict) or not isinstance(config, dict):
+        return False
+    pairs: list[tuple[Any, Any]] = [
+        (progress.get("step"), config.get("steps")),
+        (progress.get("done_max_time"), config.get("max_time")),
+    ]
+    numbers = (int, float)
+    return any(type(a) in numbers and type(b) in numbers and a >= b for a, b in pairs)
+
+
+def all_runs(runs: Path, watch: Callable[[int], None] = lambda count: None) -> list[Run]:
+    """Returns the runs of a folder, the newest first; calls ``watch`` with how many were read.
+
+    Raises:
+        RunNotFoundError: The folder cannot be read.
+    """
+    try:
+        paths = [runs / name for name in os.listdir(runs)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunNotFoundError(refusal(runs, "read", error, "check the path")) from None
+    found = []
+    for path in sorted(paths):
+        if path.is_dir():
+            with contextlib.suppress(RunNotFoundError):
+                found.append(look_at(path))
+                watch(len(found))
+    return sorted(found, key=lambda run: run.changed, reverse=True)

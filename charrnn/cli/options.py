@@ -21,7 +21,7 @@ from charrnn.cli.declaring import (
     naming_run,
     option,
 )
-from charrnn.cli.values import bits_or_auto, delimiter, utf8
+from charrnn.cli.values import bits_or_auto, complete_run, delimiter, utf8
 from charrnn.config import DataConfig, OnUnknown, SamplingConfig
 
 D, S = DataConfig, SamplingConfig
@@ -204,7 +204,21 @@ Exact = Annotated[
     ),
 ]
 
+# of runs
+
+RunsJson = Annotated[bool, flag(OUTPUT, "json", "Print all that is known, as JSON.")]
+Card = Annotated[bool, flag(OUTPUT, "card", "Print the model card of a run, as Markdown.")]
+
 # arguments
+
+RunName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="A run's name or folder, or a model file. [dim]\\[default: a list of all][/dim]",
+        autocompletion=complete_run,
+    ),
+]
 
 TrainSources = Annotated[
     list[str] | None,

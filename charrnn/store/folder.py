@@ -186,6 +186,20 @@ def run_names(runs: Path, file: str = MODEL_FILE) -> list[str]:
     return sorted(path.parent.name for _, path in _files(runs, file, []))
 
 
+def find_folder(runs: Path, name: str) -> Path:
+    """Returns the folder of a run, by its name or its path, or a model file that is named.
+
+    Raises:
+        RunNotFoundError: There is none.
+    """
+    for path in (runs / name, Path(name)):
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_dir():
+                return path
+    path = find_run(runs, name)
+    return path.parent if path.name in (MODEL_FILE, TRAINING_FILE) else path
+
+
 def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
     """Returns the path of a run's file.
 

@@ -1,0 +1,117 @@
+"""A model card: what a reader of a model must know, as Markdown."""
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from charrnn.config import UNIT_NAMES
+from charrnn.display.console import LN_2, duration, printable
+from charrnn.display.runs import INNER, setting
+from charrnn.system import quoted
+
+if TYPE_CHECKING:
+    from charrnn.store.runs import Run
+
+UNKNOWN = "not known"
+CARD = """\
+# {name}
+
+A language model: an RNN of {layers} of {size} units, h_t = {f}(W_x x_t + W_h h_{{t-1}} + b), which
+predicts each {unit} of a text from those before it. It was trained with charrnn.
+
+## How to use it
+
+    charrnn sample "..." --model {path}
+    charrnn eval text.txt --model {path}
+
+In Python: `charrnn.load({python_path}).sample("...")`. The file `model.safetensors` is complete
+alone.
+
+## Text
+
+- sources: {sources}
+- {unit}s: {chars}, {symbols} distinct
+- validated on: {validation}
+
+## How good it is
+
+- best validation: {best}
+- learnt from: {read} {unit}s in {steps} updates, {time}
+
+The figure is the mean of -log2 of the probability that the model gives to each {unit}.
+
+## Limits
+
+It imitates its text, and knows no facts. It can repeat passages of the text word for word, and what
+is private or offensive there. It predicts only {unit}s that its text has.
+
+## How it was made
+
+    {command}
+
+| setting | value |
+| --- | --- |
+{settings}
+
+Versions: {versions}.
+"""
+
+
+def card(run: "Run") -> str:
+    """Returns the card of a run's model."""
+    facts, settings = run.facts(), run.settings
+    versions = facts["versions"] if isinstance(facts["versions"], dict) else {}
+    layers, size = settings.get("num_layers"), settings.get("hidden_size")
+    return CARD.format(
+        name=_text(run.name),
+        layers="one layer" if layers == 1 else f"{_known(layers)} layers",
+        size=_known(size),
+        unit=UNIT_NAMES["char" if run.config is None else run.config.unit],
+        f=settings.get("nonlinearity", "f"),
+        path=quoted(run.path),
+        python_path=json.dumps(facts["path"]),
+        sources=", ".join(map(_text, run.sources)) or UNKNOWN,
+        chars=_known(facts["chars"]),
+        symbols=_known(settings.get("vocab_size")),
+        validation=_validation(facts, settings),
+        best=_best(run),
+        read=_known(facts["train_chars_read"]),
+        steps=_known(facts["step"]),
+        time=UNKNOWN if facts["elapsed_s"] is None else duration(facts["elapsed_s"]),
+        command=printable(run.command or UNKNOWN).replace("\n", " "),
+        settings="\n".join(
+            f"| {_text(name)} | {_text(setting(value))} |"
+            for name, value in settings.items()
+            if name not in INNER
+        ),
+        versions=", ".join(f"{_text(k)} {_text(v)}" for k, v in versions.items()) or UNKNOWN,
+    )
+
+
+def _text(value: object) -> str:
+    """Returns a text in which nothing is Markdown."""
+    line = printable(str(value)).replace("\n", " ")
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", line)
+
+
+def _known(number: Any) -> str:
+    return f"{number:,.0f}" if isinstance(number, int | float) else UNKNOWN
+
+
+def _best(run: "Run") -> str:
+    if run.best_nats is None:
+        return "none: nothing was held out, or the model was not scored yet"
+    unit = UNIT_NAMES["char" if run.config is None else run.config.unit]
+    return f"{run.best_nats / LN_2:.4f} bits per {unit} ({run.best_nats:.4f} nats)"
+
+
+def _validation(facts: dict[str, Any], settings: dict[str, Any]) -> str:
+    if facts["val_source"]:
+        return _text(facts["val_source"])
+    share = settings.get("val_fraction")
+    if not isinstance(share, int | float):
+        return UNKNOWN
+    if not share:
+        return "nothing"
+    part = "of its lines" if settings.get("hold_out") == "lines" else "of it, the end"
+    return f"{share:.0%} {part}, which did not train it"

@@ -23,7 +23,7 @@ from charrnn.config import (
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, OverflowedError
-from charrnn.store.folder import find_run
+from charrnn.store.folder import find_run, is_free
 from charrnn.system import quoted, stopwatch
 from charrnn.training.launch import launch
 
@@ -109,9 +109,9 @@ def train(
         raise OptionError("--keep-characters: goes with --init-from")
     check_ranks(started := launch(), training)
     set_threads(threads)
-    path = None
-    if resume:
-        path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
+    path = _run_to_resume(runs, name, sources or []) if resume else None
+    if path is not None and init_from:
+        note("--init-from: it counted when the run began; the run is resumed as it was saved")
     with team(started, model, training, resumed=path) as workers_or_ranks:
         with Bar(shown=not quiet) as bar:
             bar.stage("loading PyTorch")
@@ -125,12 +125,14 @@ def train(
                 watch = partial(_show_reading, bar)
                 if path := path or begun(started):  # the latter with the same command
                     changes = data | model | training if resume else {}
-                    trainer = resume_run(path, changes, watch, workers_or_ranks, clock)
+                    moved = (sources or [], val_source) if resume and name else ((), None)
+                    trainer = resume_run(path, changes, watch, workers_or_ranks, clock, *moved)
                 else:
                     initial = checkpoint.load(find_run(runs, init_from)) if init_from else None
                     request = Request(sources or [], runs, name, DataConfig(**data), training)
                     request = replace(request, model=model, val_source=val_source)
                     request = replace(request, init_from=initial, keep_characters=keep_characters)
+                    request = replace(request, numbered=not resume)
                     measuring = partial(bar.stage, "measuring this machine")
                     trainer = start(request, watch, workers_or_ranks, clock, measuring)
             set_threads(trainer.config.threads)
@@ -171,19 +173,30 @@ def _check_sources(
     *,
     resume: bool,
 ) -> None:
-    """Refuses what does not go with ``--resume``: several runs, a text, options of a new run."""
+    """Refuses what does not go together: what shall be resumed, and what a new run needs."""
     if not resume:
         if not sources:
             raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
         return
-    for option, value in (("--init-from", init_from), ("--val-source", val_source)):
-        if value is not None:
-            raise OptionError(f"--resume and {option}: give one of them")
-    if len(sources) > 1 or (sources and name):
-        raise OptionError("--resume: name one run, not several")
-    for path in map(Path, sources):  # at most one
-        if path.suffix != ".safetensors" and path.is_file():
-            raise OptionError(f"--resume: {path} is a text: name the run, with --name NAME")
+    if name is None:
+        for option, value in (("--init-from", init_from), ("--val-source", val_source)):
+            if value is not None:
+                raise OptionError(f"--resume and {option}: name the run, too: --name NAME")
+        if len(sources) > 1:
+            raise OptionError("--resume: name one run; or texts, and their run with --name NAME")
+    for path in map(Path, sources):
+        is_text = path.suffix != ".safetensors" and path.is_file()
+        if name is None and is_text:
+            raise OptionError(f"--resume: {path} is a text: name the run, too: --name NAME")
+        if name is not None and (path / TRAINING_FILE).exists():
+            raise OptionError(f"--resume and --name: {path} is a run, too: name one")
+
+
+def _run_to_resume(runs: Path, name: str | None, sources: Sequence[str]) -> Path | None:
+    """Returns the training file to resume; None if the run that is named has yet to be started."""
+    if name is not None and sources and is_free(runs / name):
+        return None
+    return find_run(runs, name or next(iter(sources), None), TRAINING_FILE)
 
 
 def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":

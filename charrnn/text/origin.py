@@ -1,16 +1,19 @@
 """Where the texts of a training come from, and how they are read: kept to open them again."""
 
+import glob
+import itertools
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from charrnn.config import COPY_FILE, DataConfig
 from charrnn.errors import CorpusError
 from charrnn.fields import typed
+from charrnn.system import quoted
 from charrnn.text.formats import HUB_PREFIX
-from charrnn.text.sources import is_stream
+from charrnn.text.sources import absolute, is_stream, shown
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,51 @@ class Origin:
             raise ValueError("its text had not ended, and is not kept in the run's folder")
         return origin
 
+    def moved(self, sources: Sequence[str], val_source: str | None) -> "Origin":
+        """Returns where the texts are now: where the user says, or where they were; same hashes.
+
+        Args:
+            sources: as the user names them; none of them: where they were. A pipe stands for the
+                copy that the run has of it.
+            val_source: the text to validate on; None: where it was.
+
+        Raises:
+            CorpusError: The run has another kind of text.
+        """
+        if val_source is not None and self.val_source is None:
+            raise CorpusError("--val-source: the run has none: leave it out")
+        places = []
+        for source, before in itertools.zip_longest(sources, self.sources[: len(sources)]):
+            if not is_stream(source):
+                places.append(absolute(source))
+            elif before is not None and is_copy(before):
+                places.append(before)
+            else:
+                raise CorpusError(
+                    f"{shown(source)}: the run began with {before or 'other texts'}: name that"
+                )
+        if self.corpus_chars is None and places not in ([], self.sources):
+            raise CorpusError(f"{sources[0]}: the run keeps its text in its folder: leave it out")
+        return replace(
+            self,
+            sources=places or self.sources,
+            val_source=self.val_source if val_source is None else absolute(val_source),
+        )
+
     def paths(self, folder: Path) -> list[str]:
         """Returns where the sources are now: the copies in the run's folder, the others as named.
 
         Raises:
-            CorpusError: One is no file or folder, but what never ends, or can be read only once.
+            CorpusError: One is gone; or is no file or folder, but what never ends, or can be read
+                only once.
         """
         paths = [os.path.join(folder, name) if is_copy(name) else name for name in self.sources]
         for path in paths:
+            if os.path.isabs(path) and not (os.path.lexists(path) or glob.has_magic(path)):
+                raise CorpusError(
+                    f"{path}: the run's text is gone: if it was moved, name its new place: "
+                    f"charrnn train PLACE --resume --name {quoted(folder.absolute())}"
+                )
             if is_stream(path) or (self.corpus_chars is None and os.path.islink(path)):
                 raise CorpusError(
                     f"{path}: it is not the text that the run began with, but a link, a named pipe "

@@ -62,17 +62,24 @@ class Origin:
             raise ValueError("its text had not ended, and is not kept in the run's folder")
         return origin
 
-    def moved(self, sources: Sequence[str], val_source: str | None) -> "Origin":
+    def moved(self, sources: Sequence[str], val_source: str | None, folder: Path) -> "Origin":
         """Returns where the texts are now: where the user says, or where they were; same hashes.
 
         Args:
             sources: as the user names them; none of them: where they were. A pipe stands for the
                 copy that the run has of it.
             val_source: the text to validate on; None: where it was.
+            folder: the run's.
 
         Raises:
-            CorpusError: The run has another kind of text.
+            CorpusError: The text is gone, or the run has another kind of text.
         """
+        for path in () if sources else filter(os.path.isabs, self.sources):
+            if not (os.path.lexists(path) or glob.has_magic(path)):
+                raise CorpusError(
+                    f"{path}: the run's text is gone: if it was moved, name its new place: "
+                    f"charrnn train PLACE --resume --name {quoted(folder.absolute())}"
+                )
         if val_source is not None and self.val_source is None:
             raise CorpusError("--val-source: the run has none: leave it out")
         places = []
@@ -97,16 +104,10 @@ class Origin:
         """Returns where the sources are now: the copies in the run's folder, the others as named.
 
         Raises:
-            CorpusError: One is gone; or is no file or folder, but what never ends, or can be read
-                only once.
+            CorpusError: One is no file or folder, but what never ends, or can be read only once.
         """
         paths = [os.path.join(folder, name) if is_copy(name) else name for name in self.sources]
         for path in paths:
-            if os.path.isabs(path) and not (os.path.lexists(path) or glob.has_magic(path)):
-                raise CorpusError(
-                    f"{path}: the run's text is gone: if it was moved, name its new place: "
-                    f"charrnn train PLACE --resume --name {quoted(folder.absolute())}"
-                )
             if is_stream(path) or (self.corpus_chars is None and os.path.islink(path)):
                 raise CorpusError(
                     f"{path}: it is not the text that the run began with, but a link, a named pipe "

@@ -18,7 +18,7 @@ from charrnn.store.commands import shell_line, train_command
 from charrnn.store.opened import RunFolder
 from charrnn.system import core_count, quoted, stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore
-from charrnn.text.origin import Origin
+from charrnn.text.origin import Origin, is_copy
 from charrnn.training.learner import Learner
 from charrnn.training.moments import not_whole, restore, take_mark
 from charrnn.training.planning import check_memory, fit_to_machine
@@ -66,7 +66,7 @@ def resume(
         folder.lock()
         saved = checkpoint.load(path, folder)
         config, began = _settings(saved)
-        origin = began.moved(sources, val_source)
+        origin = began.moved(sources, val_source, path.parent)
         _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, changes)
         workers = on_error.enter_context(workers or Workers())
         as_before, config = config, _changed(saved, config, changes, workers)
@@ -89,7 +89,8 @@ def resume(
                 raise not_whole(path, f"there is no {moment.position}")
         recorder.mark = mark
         trainer.begin()
-        trainer.notes += [*_other_places(origin, began), *_other_rounding(as_before, config)]
+        trainer.notes += [*_other_places(origin, began, sources)]
+        trainer.notes += _other_rounding(as_before, config)
         trainer.notes += [f"resumed at step {progress.step:,}", *_reached(trainer.schedule)]
         on_error.pop_all()
         return trainer
@@ -113,14 +114,18 @@ def _recorder(
     )
 
 
-def _other_places(origin: Origin, began: Origin) -> list[str]:
+def _other_places(origin: Origin, began: Origin, sources: Sequence[str]) -> list[str]:
+    """Returns where the texts are read from, if the user might think otherwise."""
     pairs = zip(
         ("text", "validation text"),
         (" ".join(origin.sources), origin.val_source),
         (" ".join(began.sources), began.val_source),
         strict=True,
     )
-    return [f"the same {what}, now read from {now}" for what, now, then in pairs if now != then]
+    notes = [f"the same {what}, now read from {now}" for what, now, then in pairs if now != then]
+    if any(map(is_copy, origin.sources[: len(sources)])):
+        notes.append("standard input is not read: the run has a copy of its text")
+    return notes
 
 
 def _reached(schedule: Schedule) -> list[str]:
@@ -133,6 +138,7 @@ def _reached(schedule: Schedule) -> list[str]:
         return []
     limit = next((name for name in LIMITS if getattr(config, name) is not None), "epochs")
     value = getattr(config, limit) or DEFAULT_EPOCHS
+    value = value if isinstance(value, int) else float(f"{value:.3g}")  # one that was fitted
     reached, more = (shell_line(train_command([], {limit: n})[2:]) for n in (value, 2 * value))
     return [
         f"{reached} counts from the run's beginning, and is reached: "

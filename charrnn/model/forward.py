@@ -11,7 +11,7 @@ Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -148,12 +148,28 @@ class Forward:
         return hs[1:], after
 
     @overflow_allowed
+    def states(self, x: Ids, state: Array) -> tuple[Array, Array]:
+        """Runs the layers over ids x, (T, B), from a state, (L, B, H).
+
+        Returns:
+            All layers' h_1 ... h_T, (T, L, B, H), and the state after the last step, (L, B, H).
+        """
+        hs = np.stack([*self._layer_by_layer(x, state)], axis=1)  # (T + 1, L, B, H)
+        return hs[1:], hs[-1].copy()
+
+    @overflow_allowed
     def _run(self, x: Ids, state: Array) -> tuple[Array, Array]:
         """Returns the top layer's h_0 ... h_T, (T + 1, B, H), and the state after."""
-        (T, B), H = x.shape, self.config.hidden_size
         after = np.empty_like(state)
+        for hs, h_T in zip(self._layer_by_layer(x, state), after, strict=True):
+            h_T[...] = hs[-1]
+        return hs, after
+
+    def _layer_by_layer(self, x: Ids, state: Array) -> Iterator[Array]:
+        """Yields each layer's h_0 ... h_T, (T + 1, B, H)."""
+        (T, B), H = x.shape, self.config.hidden_size
         below = None
-        for (W_xT, W_hT, b), h_0, h_T in zip(self._layers, state, after, strict=True):
+        for (W_xT, W_hT, b), h_0 in zip(self._layers, state, strict=True):
             hs = np.empty((T + 1, B, H), state.dtype)
             hs[0] = h_0
             # W_x x_t + b of all steps at once, where h_t will stand
@@ -165,10 +181,8 @@ class Forward:
                 np.dot(below[1:].reshape(T * B, H), W_xT, out=inputs)
             inputs += b
             run(hs, W_hT, self._f)
-            h_T[...] = hs[-1]
+            yield hs
             below = hs
-        assert below is not None
-        return below, after
 
     @overflow_allowed
     def logits(self, h: Array) -> Array:

@@ -26,34 +26,18 @@ class History:
         """
         self._folder = folder
         last = {"step": last_step, "eval": min(last_step, last_evaluation)}
-        lines = (line for event, step, line in self._lines() if 0 < step <= last.get(event, 0))
         try:
-            data = "".join(lines).encode()
+            kept = (
+                line
+                for line, entry in _lines(folder)
+                if entry and 0 < entry["step"] <= last.get(entry["event"], 0)
+            )
+            data = "".join(kept).encode()
         except OSError as error:
-            raise self._failed("read", error) from None
+            raise _failed(folder, "read", error) from None
         folder.write_whole(HISTORY_FILE, data)
         self._whole: int | None = None  # bytes before a write that failed
         self._waiting: list[str] = []
-
-    def _failed(self, what: str, error: OSError) -> CheckpointError:
-        path = self._folder.path / HISTORY_FILE
-        return CheckpointError(refusal(path, what, error, "move it away"))
-
-    def _lines(self) -> Iterator[tuple[str, int, str]]:
-        """Yields the event, the step and the text of each whole line."""
-        try:
-            stream = self._folder.open(HISTORY_FILE)
-        except FileNotFoundError:
-            return
-        with stream:
-            while data := stream.readline(LONGEST_LINE + 1):
-                if len(data) > LONGEST_LINE:
-                    raise OSError(f"a line of more than {LONGEST_LINE:,} bytes")
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    line = data.decode("utf-8", "replace")
-                    entry = read_json(line)
-                    if line.endswith("\n") and type(entry["step"]) is int:
-                        yield str(entry["event"]), entry["step"], line
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Adds a line, to be written by :meth:`flush`; NaN and infinity become null."""
@@ -83,10 +67,50 @@ class History:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise self._failed("written", error) from None
+            raise _failed(self._folder, "written", error) from None
         self._whole = None
         self._waiting.clear()
 
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
+
+
+def read_history(folder: RunFolder) -> Iterator[dict[str, Any] | None]:
+    """Yields a history's entries, in order: JSON objects that have an ``event`` and a ``step``.
+
+    In place of a line that no training wrote, it yields None. The last line is left out if it is
+    not whole: a training is writing it.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    try:
+        for line, entry in _lines(folder):
+            if entry or line.endswith("\n"):
+                yield entry
+    except OSError as error:
+        raise _failed(folder, "read", error) from None
+
+
+def _lines(folder: RunFolder) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Yields the text of each line, and what it holds: None if no training wrote it whole."""
+    try:
+        stream = folder.open(HISTORY_FILE)
+    except FileNotFoundError:
+        return
+    with stream:
+        while data := stream.readline(LONGEST_LINE + 1):
+            if len(data) > LONGEST_LINE:
+                raise OSError(f"a line of more than {LONGEST_LINE:,} bytes")
+            line, entry = data.decode("utf-8", "replace"), None
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                read = read_json(line)
+                if line.endswith("\n") and type(read["step"]) is int:
+                    entry = {**read, "event": str(read["event"])}
+            yield line, entry
+
+
+def _failed(folder: RunFolder, what: str, error: OSError) -> CheckpointError:
+    path = folder.path / HISTORY_FILE
+    return CheckpointError(refusal(path, what, error, "move it away"))

@@ -68,12 +68,18 @@ def at_once(network: Forward, x: Ids, state: Array) -> tuple[Array, Array]:
 
 Way = Callable[[Forward, Ids, Array], tuple[Array, Array]]
 
+
+def of_all_layers(network: Forward, x: Ids, state: Array) -> tuple[Array, Array]:
+    hs, after = network.states(x, state)
+    return np.stack([network.logits(h[-1]) for h in hs]), after
+
+
 # --- the same numbers as torch's
 
 
 @both
 @depths
-@pytest.mark.parametrize("way", [step_by_step, alone, at_once])
+@pytest.mark.parametrize("way", [step_by_step, alone, at_once, of_all_layers])
 @pytest.mark.parametrize(("double", "tolerance"), [(False, 1e-5), (True, 1e-10)])
 def test_a_thousand_steps_give_the_logits_of_torch(
     f: Nonlinearity, L: int, way: Way, double: bool, tolerance: float
@@ -102,6 +108,23 @@ def test_each_character_is_predicted_from_those_before_it() -> None:
         reduction="none",
     )
     np.testing.assert_allclose(nats.flatten(), wanted, atol=1e-5)
+
+
+@both
+@depths
+def test_all_layers_states_are_those_of_the_steps(f: Nonlinearity, L: int) -> None:
+    network = network_of(f, L).in_numpy()
+    x, state = text_of(network_of(f, L), T=20)
+    hs, after = network.states(x, state)
+    assert hs.shape == (20, L, B, H)
+    step = list(state)
+    for x_t, h_t in zip(x, hs, strict=True):
+        _, step = network.step(x_t, step)
+        np.testing.assert_allclose(h_t, step, atol=1e-5)
+    np.testing.assert_array_equal(after, hs[-1])
+    nothing, same = network.states(x[:0], state)
+    assert nothing.shape == (0, L, B, H)
+    np.testing.assert_array_equal(same, state)
 
 
 def test_the_surprise_of_extreme_logits_is_finite() -> None:

@@ -7,7 +7,7 @@ import pytest
 from full_disks import files_no_larger_than
 
 from charrnn.errors import CheckpointError
-from charrnn.store.history import History
+from charrnn.store.history import History, read_history
 from charrnn.store.opened import RunFolder
 
 
@@ -87,3 +87,23 @@ def test_lines_that_a_full_disk_refuses_are_written_later_and_once(
     history.append({"step": 4})
     history.flush()
     assert steps_of(tmp_path) == [1, 2, 3, 4]
+
+
+def test_a_history_is_read_entry_by_entry(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        assert list(read_history(folder)) == []  # no run has one before its first save
+        whole = [line(10), line(10, "eval") | {"val_nats_per_char": None}]
+        foreign = ["\0\0", "7", "[]", '{"step": 2}', '{"event": "step", "step": "2"}', ""]
+        lines = [*map(json.dumps, whole), *foreign, json.dumps(line(20))]
+        half = '{"event": "step", "st'  # as a training is writing it
+        (tmp_path / "history.jsonl").write_text("\n".join([*lines, half]))
+        assert list(read_history(folder)) == [*whole, *[None] * len(foreign), line(20)]
+
+
+def test_a_history_that_cannot_be_read_is_a_named_error(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_bytes(b" " * 2**17)
+    with (
+        RunFolder(tmp_path) as folder,
+        pytest.raises(CheckpointError, match=r"history\.jsonl.*65,536"),
+    ):
+        list(read_history(folder))

@@ -1,7 +1,7 @@
 """``charrnn train``: starts or resumes a run, and shows it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,12 @@ from charrnn.cli.ranks import check_ranks, team
 from charrnn.cli.shell import Signals, named_errors, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
-from charrnn.config import (
-    TRAINING_FILE,
-    DataConfig,
-    SamplingConfig,
-    check,
-)
+from charrnn.config import SamplingConfig
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
-from charrnn.errors import CharrnnError, OptionError, OverflowedError
-from charrnn.store.folder import find_run, is_free
+from charrnn.errors import CharrnnError, OverflowedError
 from charrnn.system import quoted, stopwatch
+from charrnn.training.asked import Asked
 from charrnn.training.launch import launch
 
 if TYPE_CHECKING:
@@ -102,39 +97,24 @@ def train(
     training |= set_options(average_every=average_every, keep_every=keep_every)
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
-    check(data | model | training)
-    _check_validation(val_source, val_fraction, split)
-    _check_sources(sources or [], name, init_from, val_source, resume=resume)
-    if keep_characters and not init_from:
-        raise OptionError("--keep-characters: goes with --init-from")
+    asked = Asked(sources or [], runs, name, resume, data, model, training)
+    asked = replace(asked, val_source=val_source, init_from=init_from)
+    asked = replace(asked, keep_characters=keep_characters)
     check_ranks(started := launch(), training)
     set_threads(threads)
-    path = _run_to_resume(runs, name, sources or []) if resume else None
-    if path is not None and init_from:
-        note("--init-from: it counted when the run began; the run is resumed as it was saved")
+    path = asked.training_file()
     with team(started, model, training, resumed=path) as workers_or_ranks:
         with Bar(shown=not quiet) as bar:
             bar.stage("loading PyTorch")
-            from charrnn.store import checkpoint
+            from charrnn.training.begin import begin
             from charrnn.training.meeting import begun, remember
-            from charrnn.training.resume import resume as resume_run
-            from charrnn.training.start import Request, start
 
         with Signals(twice_ends=not started.elastic) as signals:
             with Bar(shown=not quiet, lines=True) as bar:
                 watch = partial(_show_reading, bar)
-                if path := path or begun(started):  # the latter with the same command
-                    changes = data | model | training if resume else {}
-                    moved = (sources or [], val_source) if resume and name else ((), None)
-                    trainer = resume_run(path, changes, watch, workers_or_ranks, clock, *moved)
-                else:
-                    initial = checkpoint.load(find_run(runs, init_from)) if init_from else None
-                    request = Request(sources or [], runs, name, DataConfig(**data), training)
-                    request = replace(request, model=model, val_source=val_source)
-                    request = replace(request, init_from=initial, keep_characters=keep_characters)
-                    request = replace(request, numbered=not resume)
-                    measuring = partial(bar.stage, "measuring this machine")
-                    trainer = start(request, watch, workers_or_ranks, clock, measuring)
+                measuring = partial(bar.stage, "measuring this machine")
+                path = path or begun(started)  # the latter with the same command
+                trainer = begin(asked, path, watch, workers_or_ranks, clock, measuring)
             set_threads(trainer.config.threads)
             remember(started, trainer.folder)
             finished = _show(trainer, signals, quiet)
@@ -154,49 +134,6 @@ def _write_path(finished: "Finished", folder: Path, signals: Signals) -> None:
 
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
     bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
-
-
-def _check_validation(
-    val_source: str | None, val_fraction: float | None, split: str | None
-) -> None:
-    if val_source is not None and val_fraction is not None:
-        raise OptionError("--val-source and --val-fraction: give one of them")
-    if val_source is not None and split == "lines":
-        raise OptionError("--val-source and --split lines: give one of them")
-
-
-def _check_sources(
-    sources: Sequence[str],
-    name: str | None,
-    init_from: str | None,
-    val_source: str | None,
-    *,
-    resume: bool,
-) -> None:
-    """Refuses what does not go together: what shall be resumed, and what a new run needs."""
-    if not resume:
-        if not sources:
-            raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
-        return
-    if name is None:
-        for option, value in (("--init-from", init_from), ("--val-source", val_source)):
-            if value is not None:
-                raise OptionError(f"--resume and {option}: name the run, too: --name NAME")
-        if len(sources) > 1:
-            raise OptionError("--resume: name one run; or texts, and their run with --name NAME")
-    for path in map(Path, sources):
-        is_text = path.suffix != ".safetensors" and path.is_file()
-        if name is None and is_text:
-            raise OptionError(f"--resume: {path} is a text: name the run, too: --name NAME")
-        if name is not None and (path / TRAINING_FILE).exists():
-            raise OptionError(f"--resume and --name: {path} is a run, too: name one")
-
-
-def _run_to_resume(runs: Path, name: str | None, sources: Sequence[str]) -> Path | None:
-    """Returns the training file to resume; None if the run that is named has yet to be started."""
-    if name is not None and sources and is_free(runs / name):
-        return None
-    return find_run(runs, name or next(iter(sources), None), TRAINING_FILE)
 
 
 def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":

@@ -35,6 +35,7 @@ WINGS = [
     "sampling",
     "scoring",
     "training",
+    "interface",
     "display",
     "cli",
 ]
@@ -42,7 +43,7 @@ WINGS = [
 LIBRARIES = {
     "torch": {
         *("model/cell", "model/device", "model/loops", "model/network", "model/on_device"),
-        *("model/precision", "model/products", "training"),
+        *("model/precision", "model/products", "training", "interface/training"),
     },
     "rich": {"display", "cli"},
     "typer": {"cli"},
@@ -51,6 +52,7 @@ LIBRARIES = {
     "pyarrow": {"text/arrow_rows"},
     "backports": {"text/compressed"},
     "safetensors": {"store/checkpoint", "training/recorder"},
+    "threadpoolctl": {"interface/threads"},
 }
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 60, 7
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
@@ -135,9 +137,15 @@ def test_training_knows_its_texts_by_their_dataset_only(file: str) -> None:
     assert files_imported(file) & INNER == set()
 
 
-@pytest.mark.parametrize("name", [name for name in PATHS if name.endswith("__init__")])
+@pytest.mark.parametrize("name", [name for name in PATHS if name.endswith("/__init__")])
 def test_a_wing_itself_imports_nothing(name: str) -> None:
     assert imports(name) == set()
+
+
+def test_the_package_loads_its_interface_only_when_it_is_asked_for() -> None:
+    code = "import sys, charrnn; print([m for m in sys.modules if m.startswith('charrnn.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

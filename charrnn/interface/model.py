@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from charrnn.config import ModelConfig, OnUnknown, SamplingConfig
 from charrnn.errors import OptionError
+from charrnn.interface.threads import one_thread_a_product
 from charrnn.model.forward import require_finite
 from charrnn.sampling.decoding import weights
 from charrnn.sampling.generate import generate
@@ -94,7 +95,8 @@ class Model:
         if options["seed"] is None:
             options["seed"] = int.from_bytes(os.urandom(4))
         config = SamplingConfig(**{**options, "stop": tuple(options.get("stop", ()))})
-        pieces = generate(self._network, self._vocabulary, prompt, config, on_unknown)
+        with one_thread_a_product():  # reading the prompt; one symbol is no product of matrices
+            pieces = generate(self._network, self._vocabulary, prompt, config, on_unknown)
         return _as_text(pieces)
 
     def sample(
@@ -108,6 +110,7 @@ class Model:
             raise OptionError("length: 0 is without end: use stream, or name a length")
         return "".join(self.stream(prompt, on_unknown, **settings))
 
+    @one_thread_a_product()
     def score(self, text: str, on_unknown: OnUnknown = "charge", *, exact: bool = False) -> Score:
         """Scores a text: every symbol once, the first one included, given all before it.
 
@@ -127,6 +130,7 @@ class Model:
         scorer = self._scorer(on_unknown, exact=exact)
         return score(scorer, [text], scorer.start)[0]
 
+    @one_thread_a_product()
     def surprise(
         self, text: str, on_unknown: OnUnknown = "charge", *, exact: bool = False
     ) -> npt.NDArray[np.float64]:
@@ -141,6 +145,7 @@ class Model:
         scorer = self._scorer(on_unknown, exact=exact)
         return char_nats(scorer, text, scorer.start) / math.log(2)
 
+    @one_thread_a_product()
     def states(self, text: str, on_unknown: OnUnknown = "error") -> npt.NDArray[np.float32]:
         """Returns the hidden states of all layers after each symbol of a text.
 
@@ -158,6 +163,7 @@ class Model:
         states, _ = self._network.states(scorer.encode(text).ids[:, None], scorer.start)
         return np.ascontiguousarray(states[:, :, 0])
 
+    @one_thread_a_product()
     def next(
         self, text: str = "", on_unknown: Prompted = "error", *, temperature: float = 1.0
     ) -> dict[str | int, float]:

@@ -24,6 +24,7 @@ from charrnn.config import (
     TrainingConfig,
     Unit,
 )
+from charrnn.interface.threads import one_thread_a_product
 from charrnn.store.runs import Run, look_at
 from charrnn.training.asked import Asked
 from charrnn.training.events import Event
@@ -118,7 +119,7 @@ def train(
 
     threads = torch.get_num_threads()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), one_thread_a_product():
             trainer = begin(asked, path)
             for note in trainer.notes:
                 log.warning(note)

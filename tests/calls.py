@@ -44,7 +44,8 @@ def fail(*args: object, stdin: str | bytes | None = None, code: int = 1) -> str:
 def options(command: str) -> set[str]:
     """Returns the options of a command."""
     group: Any = get_command(app)
-    return {name for param in group.commands[command].params for name in param.opts}
+    names = {name for param in group.commands[command].params for name in param.opts}
+    return names | {"--help"}
 
 
 def contents(runs: Path) -> list[Path]:

@@ -17,8 +17,10 @@ from charrnn.cli.shell import (
     whole_output,
 )
 from charrnn.cli.train import train
+from charrnn.cli.usage import Commands
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -30,17 +30,17 @@ def named_errors(memory_advice: str) -> Iterator[None]:
     try:
         yield
     except CharrnnError as error:
-        raise _failed(str(error), error.exit_code) from None
+        raise failed(str(error), error.exit_code) from None
     except BrokenPipeError:
         _discard_stdout()
         raise typer.Exit(128 + SIGPIPE) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise _failed(where + reason(error)) from None
+        raise failed(where + reason(error)) from None
     except (MemoryError, RuntimeError) as error:
         # torch has no class of its own for a lack of memory
         if isinstance(error, MemoryError) or "memory" in str(error):
-            raise _failed(f"not enough memory: {memory_advice}") from None
+            raise failed(f"not enough memory: {memory_advice}") from None
         raise
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
@@ -50,7 +50,8 @@ def named_errors(memory_advice: str) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _failed(message: str, exit_code: int = 1) -> typer.Exit:
+def failed(message: str, exit_code: int = 1) -> typer.Exit:
+    """Prints an error as one line, and returns what ends the program with the exit code."""
     note(f"charrnn: {message}")
     return typer.Exit(exit_code)
 

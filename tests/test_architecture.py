@@ -27,6 +27,7 @@ PACKAGE = Path(errors.__file__).parent
 WINGS = [
     "errors",
     "system",
+    "likely",
     "config",
     "fields",
     "text",

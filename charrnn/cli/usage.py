@@ -1,7 +1,6 @@
 """Wrong usage as one line on standard error: what is wrong, and what would be right."""
 
 import contextlib
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from charrnn.cli.shell import failed
+from charrnn.likely import did_you_mean, likely, or_list
 
 # the base of all errors of usage, which Typer does not export
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -32,8 +32,8 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Finds the command."""
         if args[0] not in self.commands and not ctx.resilient_parsing:
-            likely = or_list(difflib.get_close_matches(args[0], self.commands))
-            remedy = f"did you mean {likely}?" if likely else f"name {or_list([*self.commands])}"
+            names = list(self.commands)
+            remedy = did_you_mean(likely(args[0], names), f"name {or_list(names)}")
             raise typer.BadParameter(f"{args[0]}: no such command: {remedy}")
         name, self._command, args = super().resolve_command(ctx, args)
         return name, self._command, args
@@ -85,18 +85,9 @@ def _no_such_option(start: str, typed: Sequence[str], command: Any, program: str
     name = option.lstrip("-").replace("_", "-").lower()
     params = command.get_params(typer.Context(command))
     known = [opt[2:] for param in params for opt in param.opts if opt.startswith("--")]
-    likely = [other for other in known if other.startswith(name)][:3]
-    likely = likely or difflib.get_close_matches(name, known, n=2, cutoff=0.7)
-    if likely:
-        remedy = f"did you mean {or_list([f'--{other}' for other in likely])}?"
-    else:
-        remedy = f"{program} --help lists them"
-        if not option.startswith("--"):
-            remedy += "; before a name or text that starts with a dash, put --"
+    meant = [other for other in known if other.startswith(name)][:3] or likely(name, known, 0.7)
+    remedy = f"{program} --help lists them"
+    if not option.startswith("--"):
+        remedy += "; before a name or text that starts with a dash, put --"
+    remedy = did_you_mean([f"--{other}" for other in meant], remedy)
     return f"{option}: {program} has no such option: {remedy}"
-
-
-def or_list(names: Sequence[str]) -> str:
-    """Returns names as an enumeration: ``a, b or c``."""
-    *first, last = names or [""]
-    return f"{', '.join(first)} or {last}" if first else last

@@ -1,6 +1,7 @@
-"""Wrong usage: one line that names what is wrong and a remedy, exit code 2."""
+"""Wrong usage and wrong names: one line that names what is wrong, and what was likely meant."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,3 +76,29 @@ def test_without_a_command_there_is_the_help(args: list[str]) -> None:
 def test_the_program_itself_says_the_same(args: tuple[str, ...]) -> None:
     done = run(*COMMAND, *args)
     assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", call(*args).stderr)
+
+
+# --- names of runs and files
+
+
+@pytest.mark.parametrize("command", [("sample", "--model"), ("eval", "--model")])
+def test_a_model_that_was_likely_meant(command: tuple[str, ...], letters: Path) -> None:
+    runs = letters.parent
+    error = fail(*command, "leters", "--runs", runs, stdin="I had")
+    assert error == "charrnn: leters: no such run or file: did you mean letters?\n"
+    near = f"{runs}/leters"
+    assert f"did you mean {letters}?" in fail(*command, near, "--runs", runs, stdin="I had")
+    file = f"{letters}/model.safetensor"
+    assert f"did you mean {file}s" in fail(*command, file, "--runs", runs, stdin="I had")
+    none = fail(*command, "x", "--runs", runs.parent / "none", stdin="I had")
+    assert none.endswith("/none: train one first, or name another --runs\n")
+
+
+def test_a_source_that_was_likely_meant(story: Path, letters: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "storry.txt"
+    error = f"charrnn: {wrong}: no such file or folder: did you mean {story}?\n"
+    assert fail("train", wrong, "--runs", tmp_path / "runs") == error
+    assert fail("eval", wrong, "--model", letters) == error
+    assert fail("train", story, "--runs", tmp_path / "runs", "--val-source", wrong) == error
+    missing = fail("sample", "--prompts", wrong, "--model", letters)
+    assert missing.endswith(f"No such file or directory: did you mean {story}?\n")

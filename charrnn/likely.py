@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from charrnn.system import quoted
 
@@ -36,7 +35,7 @@ def likely_paths(path: str) -> list[str]:
 
 def did_you_mean(names: Sequence[str], otherwise: str) -> str:
     """Returns the question whether one of some names was meant; without any, what to do else."""
-    words = [quoted(Path(name)) for name in names]
+    words = [quoted(name) for name in names]
     return f"did you mean {or_list(words)}?" if names else otherwise
 
 
@@ -48,6 +47,6 @@ def or_list(names: Sequence[str]) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Returns names as words of a shell, in a list that stays short."""
-    first = ", ".join(quoted(Path(name)) for name in names[:MOST_LISTED])
+    first = ", ".join(quoted(name) for name in names[:MOST_LISTED])
     more = len(names) - MOST_LISTED
     return f"{first} and {more:,} more" if more > 0 else first

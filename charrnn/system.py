@@ -218,8 +218,8 @@ def keep_freed_memory() -> None:
             library.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that is allowed
 
 
-def quoted(path: Path) -> str:
-    """Returns a path as a word of a command that can be copied from a terminal."""
+def quoted(path: Path | str) -> str:
+    """Returns a path or a text as a word of a command that can be copied from a terminal."""
     word = str(path)
     if os.name == "nt":
         return subprocess.list2cmdline([word])

@@ -312,7 +312,7 @@ def test_a_value_out_of_range(
         ("sample", "--length", "0", "--json"),
         ("sample", "--length", "0", "--prompts", "t.txt"),
         ("sample", "--prompt", "a", "--prompts", "t.txt"),
-        ("sample", "surplus"),
+        ("sample", "two", "words"),
         ("eval", "--per-line", "--per-char"),
         ("eval", "--per-line", "--context-curve"),
         ("eval", "--heatmap", "--json"),

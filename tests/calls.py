@@ -48,6 +48,13 @@ def options(command: str) -> set[str]:
     return names | {"--help"}
 
 
+def shown_defaults(command: str) -> dict[str, str]:
+    """Returns each option's default as ``--help`` prints it."""
+    text = call(command, "--help", COLUMNS="400", TERMINAL_WIDTH="400").stdout
+    rows = re.findall(r"--([a-z-]+) .*\[default: (.*?)\]", text)
+    return {option.replace("-", "_"): default for option, default in rows}
+
+
 def contents(runs: Path) -> list[Path]:
     """Returns the paths of all that a folder of runs holds."""
     return sorted(runs.rglob("*"))

@@ -121,9 +121,7 @@ VocabularyFrom = Annotated[
 
 Prompt = Annotated[
     str | None,
-    option(
-        TEXT, "Text to continue; [bold]-[/bold] reads standard input.", parser=utf8, metavar="TEXT"
-    ),
+    option(TEXT, "Text to continue; the same as PROMPT.", parser=utf8, metavar="TEXT"),
 ]
 Prompts = Annotated[
     str | None, option(TEXT, "File of prompts, one per line; [bold]-[/bold] reads standard input.")
@@ -220,6 +218,15 @@ RunName = Annotated[
     ),
 ]
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PROMPT",
+        help="Text to continue, in quotes; [bold]-[/bold] reads standard input.",
+        parser=utf8,
+        show_default=False,
+    ),
+]
 TrainSources = Annotated[
     list[str] | None,
     typer.Argument(

@@ -11,7 +11,14 @@ import typer
 
 from charrnn.cli import options, training_options
 from charrnn.cli.ranks import check_ranks, team
-from charrnn.cli.shell import Signals, named_errors, write
+from charrnn.cli.shell import (
+    AS_IT_WAS,
+    NO_RUN_LEFT,
+    Signals,
+    named_errors,
+    tell_who_types,
+    write,
+)
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import SamplingConfig
@@ -20,7 +27,7 @@ from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OverflowedError
 from charrnn.system import quoted, stopwatch
 from charrnn.training.asked import Asked
-from charrnn.training.launch import launch
+from charrnn.training.launch import Launch, launch
 
 if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Finished
@@ -103,18 +110,21 @@ def train(
     check_ranks(started := launch(), training)
     set_threads(threads)
     path = asked.training_file()
+    tell_who_types([] if quiet else sources or [])
+    signals = _early_signals(path, started)
     with team(started, model, training, resumed=path) as workers_or_ranks:
         with Bar(shown=not quiet) as bar:
             bar.stage("loading PyTorch")
             from charrnn.training.begin import begin
             from charrnn.training.meeting import begun, remember
 
-        with Signals(twice_ends=not started.elastic) as signals:
+        with signals:
             with Bar(shown=not quiet, lines=True) as bar:
                 watch = partial(_show_reading, bar)
                 measuring = partial(bar.stage, "measuring this machine")
                 path = path or begun(started)  # the latter with the same command
                 trainer = begin(asked, path, watch, workers_or_ranks, clock, measuring)
+                signals.saving = True
             set_threads(trainer.config.threads)
             remember(started, trainer.folder)
             finished = _show(trainer, signals, quiet)
@@ -132,6 +142,13 @@ def _write_path(finished: "Finished", folder: Path, signals: Signals) -> None:
         raise CharrnnError(f"{error}; the model is {finished.model_path}") from None
 
 
+def _early_signals(path: Path | None, started: Launch) -> Signals:
+    """Returns what catches signals; until then, Ctrl-C tells what it leaves of a run."""
+    signals = Signals(AS_IT_WAS if path else NO_RUN_LEFT, twice_ends=not started.elastic)
+    signals.tell_while_loading()
+    return signals
+
+
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
     bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
 
@@ -144,7 +161,6 @@ def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
     if not quiet:
         for line in trainer.notes:
             note(line)
-    signals.saving = True
     write_sample = partial(_short_sample, trainer)
     with TrainingDisplay(trainer.summary, write_sample, quiet=quiet) as screen:
         for event in trainer.events(lambda: signals.received != 0):
@@ -152,7 +168,18 @@ def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
     for line in trainer.late_notes if not quiet else ():
         note(line)
     assert isinstance(event, Finished)
+    if event.reason != "interrupted" and not quiet:
+        note(f"try: {'; '.join(_next_commands(trainer.folder))}")
     return event
+
+
+def _next_commands(folder: Path) -> list[str]:
+    """Returns what to try with a new model, as commands that can be copied."""
+    model = quoted(folder)
+    return [
+        f"charrnn sample --model {model}",
+        f"echo hello | charrnn eval --per-char --model {model}",
+    ]
 
 
 def _short_sample(trainer: "Trainer", event: "Evaluated") -> str:

@@ -1,7 +1,6 @@
 """Training in Python: what ``charrnn train`` does, as a function."""
 
 import contextlib
-import difflib
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from charrnn.config import (
     Unit,
 )
 from charrnn.interface.threads import one_thread_a_product
+from charrnn.likely import did_you_mean, likely
 from charrnn.store.runs import Run, look_at
 from charrnn.training.asked import Asked
 from charrnn.training.events import Event
@@ -144,9 +144,8 @@ def _asked(sources: list[str], resume: bool, settings: dict[str, Any]) -> Asked:
     """
     if unknown := settings.keys() - Settings.__annotations__.keys():
         name = min(unknown)
-        likely = difflib.get_close_matches(name, Settings.__annotations__, 1)
-        hint = f": did you mean {likely[0]!r}?" if likely else ""
-        raise TypeError(f"train() has no setting {name!r}{hint}")
+        meant = did_you_mean(likely(name, Settings.__annotations__), "help(charrnn.train)")
+        raise TypeError(f"train() has no setting {name!r}: {meant}")
     of = {
         kind: {f.name: settings[f.name] for f in fields(kind) if f.name in settings}
         for kind in (DataConfig, ModelConfig, TrainingConfig)

@@ -16,6 +16,7 @@ from charrnn.errors import (
     RunNotFoundError,
     refusal,
 )
+from charrnn.likely import did_you_mean, likely, likely_paths, listed
 from charrnn.store.opened import HISTORY_FILE, LOCK_FILE, TEMPORARY, RunFolder
 
 _SAVED = re.compile("|".join(map(re.escape, (MODEL_FILE, TRAINING_FILE, HISTORY_FILE))))
@@ -245,5 +246,20 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
         raise refusals[0]
     if os.path.isdir(name) or os.path.isdir(runs / name):
         raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
-    names = ", ".join(run_names(runs, file)) or "none"
-    raise RunNotFoundError(f"{name}: no such run or file: name one of those in {runs}: {names}")
+    raise _no_run(runs, name, file)
+
+
+def _no_run(runs: Path, name: str, file: str) -> RunNotFoundError:
+    """Returns the error of a name that is no run's, with what was likely meant."""
+    names = run_names(runs, file)
+    if not names:
+        return RunNotFoundError(
+            f"{name}: no such run or file, and none in {runs}: "
+            "train one first, or name another --runs"
+        )
+    paths = likely_paths(name)
+    models = [p for p in paths if p.endswith(".safetensors") or os.path.isfile(Path(p, file))]
+    remedy = did_you_mean(
+        likely(name, names) or models, f"name one of those in {runs}: {listed(names)}"
+    )
+    return RunNotFoundError(f"{name}: no such run or file: {remedy}")

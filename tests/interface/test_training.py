@@ -108,7 +108,7 @@ def test_errors_are_those_of_the_command_line(story: Path, tmp_path: Path) -> No
         charrnn.train(story, runs=tmp_path, steps=1, max_time=1)
     with pytest.raises(OptionError, match="no SOURCE"):
         charrnn.train(runs=tmp_path)
-    with pytest.raises(TypeError, match="no setting 'hiden_size': did you mean 'hidden_size'"):
+    with pytest.raises(TypeError, match="no setting 'hiden_size': did you mean hidden_size"):
         charrnn.train(story, runs=tmp_path, hiden_size=3)  # type: ignore[call-arg]
     assert charrnn.runs(tmp_path) == []
 

@@ -307,7 +307,6 @@ def test_a_value_out_of_range(
         ("train", "t.txt", "--steps", "5", "--epochs", "1"),
         ("train", "t.txt", "--steps", "5", "--max-time", "1m"),
         ("train", "--resume", "a", "b"),
-        ("train", "--resume", "a", "--name", "b"),
         ("sample", "--length", "0", "--count", "2"),
         ("sample", "--length", "0", "--json"),
         ("sample", "--length", "0", "--prompts", "t.txt"),

@@ -4,9 +4,11 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,7 +135,7 @@ def test_every_setting_of_a_training_can_be_given() -> None:
 def test_the_readmes_lines_work(
     story: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    block, history = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
     assert "max_time=60" in block
     monkeypatch.chdir(story.parent)
     story.rename("corpus.txt")
@@ -145,6 +147,19 @@ def test_the_readmes_lines_work(
     assert sum(names["p"].values()) == pytest.approx(1)
     assert names["curve"] == sorted(names["curve"], reverse=True)
     assert capsys.readouterr().out.endswith("\n")
+
+    calls: list[tuple[Any, ...]] = []
+    trackio = SimpleNamespace(
+        init=lambda **of_run: calls.append(("init", of_run)),
+        log=lambda figures, step: calls.append((step, figures)),
+        finish=lambda: calls.append(("finish",)),
+    )
+    monkeypatch.setitem(sys.modules, "trackio", trackio)
+    exec(history, {})
+    (_, of_run), *logged, finish = calls
+    assert of_run["name"] == "corpus" and of_run["config"]["hidden_size"] == 16
+    assert logged and all("elapsed_s" in figures for _, figures in logged)
+    assert finish == ("finish",)
 
 
 def test_the_readme_names_the_whole_interface() -> None:

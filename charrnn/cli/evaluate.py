@@ -12,10 +12,10 @@ from charrnn.config import UNIT_NAMES, DataConfig, check
 from charrnn.display import rows
 from charrnn.display.console import note
 from charrnn.errors import CheckpointError, OptionError
-from charrnn.store.folder import find_run
+from charrnn.store.folder import find_runs
 
 if TYPE_CHECKING:
-    from charrnn.store.checkpoint import Checkpoint
+    from charrnn.store.mixing import Loaded
     from charrnn.text.corpus import Corpus
 
 
@@ -28,7 +28,7 @@ def evaluate(
     per_char: options.PerChar = False,
     heatmap: options.Heatmap = False,
     context_curve: options.ContextCurve = False,
-    model: options.Model = None,
+    model: options.Models = None,
     runs: options.Runs = RUNS,
     threads: options.Threads = None,
     end: options.End = False,
@@ -67,12 +67,12 @@ def evaluate(
     from charrnn.scoring.lines import LineScorer
     from charrnn.scoring.reports import score_chars
     from charrnn.scoring.scorer import Scorer
-    from charrnn.store import checkpoint
+    from charrnn.store.mixing import load_all
 
     end_with_clean_up()
-    loaded = checkpoint.load(find_run(runs, model))
-    if model is None:
-        note(f"model {loaded.path}")
+    loaded = load_all(find_runs(runs, model))
+    if not model:
+        note(f"model {loaded.paths[0]}")
     above = _usual_of_lines(loaded) if threshold == "auto" else threshold
     if end and loaded.vocabulary.newline_id is None:
         raise OptionError("--end: the model was trained on a text of one line: leave --end out")
@@ -104,7 +104,7 @@ def evaluate(
     elif heatmap:
         form = forms.Heat(scorer, unknown)
     else:
-        form = forms.WholeTexts(scorer, str(loaded.path), as_json=as_json)
+        form = forms.WholeTexts(scorer, loaded.paths, as_json=as_json)
     forms.score_all(form, corpora, scorer.start, carry=carry)
 
 
@@ -127,20 +127,24 @@ def _check_lines(threshold: float | str | None, *, per_line: bool, end: bool, ca
         raise OptionError("--threshold auto: it is of lines alone: leave --end and --carry out")
 
 
-def _usual_of_lines(loaded: "Checkpoint") -> float:
+def _usual_of_lines(loaded: "Loaded") -> float:
     """Returns the bits per character that most held-out lines stay below, and notes them.
 
     Raises:
+        OptionError: There are several models, of which nobody has scored held-out lines together.
         CheckpointError: The model does not keep them.
     """
     from charrnn.scoring.lines import USUAL
 
-    if loaded.held_out_lines is None:
+    if len(loaded.members) > 1:
+        raise OptionError("--threshold auto: it is of one --model: name a number, --threshold BITS")
+    (member,) = loaded.members
+    if member.held_out_lines is None:
         raise CheckpointError(
-            f"{loaded.path}: it keeps no figures of held-out lines (its training was cut off, held "
+            f"{member.path}: it keeps no figures of held-out lines (its training was cut off, held "
             "nothing out, or was of an earlier version): name a number, --threshold BITS"
         )
-    lines, bits = loaded.held_out_lines
+    lines, bits = member.held_out_lines
     unit = UNIT_NAMES[loaded.vocabulary.unit]
     note(f"threshold {bits:.4f} bits per {unit}: {USUAL} % of {lines:,} held-out lines are below")
     return bits

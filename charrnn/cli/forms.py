@@ -13,7 +13,7 @@ from charrnn.display.progress import Bar
 from charrnn.errors import NothingToScoreError, OverflowedError, UnknownCharacterError
 
 if TYPE_CHECKING:
-    from charrnn.model.forward import Array, Forward
+    from charrnn.model.forward import Array, Predictor
     from charrnn.scoring.reports import Score
     from charrnn.scoring.scorer import Scorer
     from charrnn.text.corpus import Corpus
@@ -147,9 +147,9 @@ class Heat:
 class WholeTexts:
     """A table of all sources' scores, or one JSON object."""
 
-    def __init__(self, scorer: "Scorer", model: str, *, as_json: bool) -> None:
-        """Takes the model's path, to be named."""
-        self._scorer, self._model, self._as_json = scorer, model, as_json
+    def __init__(self, scorer: "Scorer", models: Sequence[str], *, as_json: bool) -> None:
+        """Takes the models' paths, to be named."""
+        self._scorer, self._models, self._as_json = scorer, models, as_json
         self._scores: list[tuple[str, Score]] = []
 
     def score(self, corpus: "Corpus", state: "Array") -> "Array":
@@ -171,11 +171,11 @@ class WholeTexts:
         """Writes them."""
         unit = self._scorer.vocabulary.unit
         render = scores.score_json if self._as_json else partial(scores.score_table, unit=unit)
-        write(render(self._scores, self._model, one_pass=self._scorer.one_pass) + "\n")
+        write(render(self._scores, self._models, one_pass=self._scorer.one_pass) + "\n")
 
 
 def write_context_curve(
-    model: "Forward",
+    model: "Predictor",
     unknown: UnknownCharacters,
     corpora: "Sequence[Corpus]",
     *,

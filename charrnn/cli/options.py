@@ -27,9 +27,13 @@ from charrnn.config import DataConfig, OnUnknown, SamplingConfig
 D, S = DataConfig, SamplingConfig
 
 Runs = Annotated[Path, option(RUN, "The folder of all runs.", envvar="CHARRNN_RUNS")]
-Model = Annotated[
-    str | None,
-    naming_run(RUN, "A model file, a run's folder or a run's name.", "the newest run"),
+Models = Annotated[
+    list[str] | None,
+    naming_run(
+        RUN,
+        "A model file, a run's folder or a run's name; of several, the probabilities are averaged.",
+        "the newest run",
+    ),
 ]
 Threads = Annotated[int | None, option(RUN, "Threads to compute with.", "one for each core")]
 TrainThreads = Annotated[

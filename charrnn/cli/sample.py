@@ -12,12 +12,12 @@ from charrnn.config import OnUnknown, SamplingConfig
 from charrnn.display.console import note
 from charrnn.display.scores import sample_json
 from charrnn.errors import OptionError
-from charrnn.store.folder import find_run
+from charrnn.store.folder import find_runs
 from charrnn.system import quoted
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample
-    from charrnn.store.checkpoint import Checkpoint
+    from charrnn.store.mixing import Loaded
 
 
 @named_errors("close other programs, or name a smaller --model")
@@ -38,7 +38,7 @@ def sample(
     no_echo: options.NoEcho = False,
     as_json: options.SampleJson = False,
     newlines: options.ModelNewlines = None,
-    model: options.Model = None,
+    model: options.Models = None,
     runs: options.Runs = RUNS,
     threads: options.Threads = None,
 ) -> None:
@@ -59,18 +59,18 @@ def sample(
     set_threads(threads)
     from charrnn.sampling.generate import generate, samples
     from charrnn.sampling.prompts import check_prompts
-    from charrnn.store import checkpoint
+    from charrnn.store.mixing import load_all
 
     end_with_clean_up()
-    loaded = checkpoint.load(find_run(runs, model))
+    loaded = load_all(find_runs(runs, model))
     line_ends = 0  # of Windows
     if loaded.vocabulary.unit == "char" and (newlines or loaded.newlines) == "lf":
         line_ends = sum(text.count("\r\n") for text in texts)
         texts = [text.replace("\r\n", "\n") for text in texts]
     skipped = check_prompts(loaded.vocabulary, texts, on_unknown, numbered=prompts is not None)
     # the notes come once the prompts are known to be good
-    if model is None:
-        note(f"model {loaded.path}")
+    if not model:
+        note(f"model {loaded.paths[0]}")
     if seed is None and config.temperature > 0:
         note(f"seed {config.seed}")
     if line_ends:
@@ -116,14 +116,14 @@ def _one_prompt(words: list[str] | None, prompt: str | None, prompts: str | None
 
 
 def _write_json(
-    drawn: "Iterable[Sample]", loaded: "Checkpoint", config: SamplingConfig, on_unknown: OnUnknown
+    drawn: "Iterable[Sample]", loaded: "Loaded", config: SamplingConfig, on_unknown: OnUnknown
 ) -> None:
     from charrnn.scoring.reports import continuation_bits
     from charrnn.scoring.scorer import Scorer
 
     scorer = Scorer(loaded.model, loaded.vocabulary, on_unknown=on_unknown)
     for one, bits in continuation_bits(scorer, drawn):
-        write(sample_json(one, bits, config, str(loaded.path)))
+        write(sample_json(one, bits, config, loaded.paths))
 
 
 def _prompts(file: str) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.config import UNIT_NAMES
 from charrnn.errors import NothingToScoreError
-from charrnn.model.forward import Forward, overflow_allowed, require_finite, surprise
+from charrnn.model.forward import Predictor, overflow_allowed, require_finite, surprise
 from charrnn.model.streams import Streams
 from charrnn.text.chunks import Reader
 from charrnn.text.vocabulary import Ids
@@ -35,7 +35,7 @@ class ContextScore:
 
 
 @overflow_allowed
-def context_curve(model: Forward, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
+def context_curve(model: Predictor, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
     """Measures the surprise of a text, (n,), for each length of context.
 
     The same characters, evenly spaced and P = ``positions`` of them at most, are predicted from the

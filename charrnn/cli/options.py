@@ -31,7 +31,7 @@ Models = Annotated[
     list[str] | None,
     naming_run(
         RUN,
-        "A model file, a run's folder or a run's name; of several, the probabilities are averaged.",
+        "A model file, a run's folder or a run's name; of several, the mean of their logits.",
         "the newest run",
     ),
 ]

@@ -219,7 +219,7 @@ class Model:
 
 
 def load(*models: str | Path | Run, runs: str | Path = "runs") -> Model:
-    """Reads a model; or several, as one that predicts the mean of their probabilities.
+    """Reads a model; or several, as one that predicts by the mean of their logits.
 
     Args:
         models: of each, its file, its run's folder or name, or the run; none: the newest run.

@@ -148,7 +148,8 @@ def test_a_note_waits_for_a_non_blocking_terminal(monkeypatch: pytest.MonkeyPatc
 def test_prompts_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     receiver = fed_pipe(monkeypatch, [b"I had", b" coffee\n"])
     with open(receiver, "rb") as buffer:
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=buffer))
+        stdin = SimpleNamespace(buffer=buffer, isatty=lambda: False)
+        monkeypatch.setattr(sys, "stdin", stdin)
         assert prompt_bytes() == b"I had coffee\n"
 
 

@@ -5,6 +5,7 @@ import io
 import math
 import re
 import sys
+import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +32,25 @@ class Broken(io.StringIO):
         self.writes_left -= 1
         if self.writes_left < 0:
             raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+class Waiting(io.StringIO):
+    """A stream that tells when a text has been written to it N times."""
+
+    def __init__(self, text: str, times: int) -> None:
+        super().__init__()
+        self.done = threading.Event()
+        self.wait_for(text, times)
+
+    def wait_for(self, text: str, times: int) -> None:
+        self.done.clear()
+        self._text, self._left = text, times
+
+    def write(self, text: str) -> int:
+        self._left -= self._text in text
+        if self._left <= 0:
+            self.done.set()
         return super().write(text)
 
 

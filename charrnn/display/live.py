@@ -5,6 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from charrnn.config import UNIT_NAMES, Unit
 from charrnn.display.console import LN_2, REFRESH_S, drawing_console, duration, note, printable
-from charrnn.display.progress import bar_row
+from charrnn.display.progress import Beat, bar_row
 from charrnn.training import events
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -75,8 +76,10 @@ class TrainingDisplay:
         self._summary, self._write_sample, self._quiet = summary, write_sample, quiet
         self._console = None if quiet else drawing_console()
         self._panel: Live | None = None
-        self._drawn_s = 0.0
+        self._start_s, self._drawn_s = time.monotonic(), 0.0
         self._stepped: events.Stepped | None = None
+        self._stepped_s = 0.0  # when that came
+        self._beat = Beat(self._draw)
         self._val_bits: list[float] = []  # bits per character, an entry per evaluation
         self._sample = ""
 
@@ -92,6 +95,7 @@ class TrainingDisplay:
             )
             with contextlib.suppress(OSError):
                 self._panel.start()
+            self._beat.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,8 +103,11 @@ class TrainingDisplay:
 
     def _close(self) -> None:
         """Leaves the last picture on the screen."""
-        self._draw(at_once=True)
+        self._beat.end()
+        if self._stepped is not None:
+            self._draw(at_once=True)
         if self._panel is not None:
+            self._panel.transient = self._stepped is None
             with contextlib.suppress(OSError):
                 self._panel.stop()
             self._panel = None
@@ -110,7 +117,7 @@ class TrainingDisplay:
         unit = self._summary.unit
         match event:
             case events.Stepped():
-                self._stepped = event
+                self._stepped, self._stepped_s = event, time.monotonic()
                 self._draw()
             case events.Evaluated():
                 if event.val_nats_per_char is not None:
@@ -143,26 +150,35 @@ class TrainingDisplay:
             note(line)
             return
         try:
-            self._panel.console.print(Text(printable(line)), soft_wrap=True)
+            with self._beat.lock:
+                self._panel.console.print(Text(printable(line)), soft_wrap=True)
         except OSError:
             self._panel = None  # the terminal is gone; training continues
 
     def _draw(self, *, at_once: bool = False) -> None:
         """Draws the panel anew, if that is due."""
-        if self._panel is None or self._stepped is None:
-            return
-        if at_once or time.monotonic() - self._drawn_s >= REFRESH_S:
-            self._drawn_s = time.monotonic()
+        with self._beat.lock:
+            now_s = time.monotonic()
+            if self._panel is None or (now_s - self._drawn_s < REFRESH_S and not at_once):
+                return
+            self._drawn_s = now_s
+            width = min(self._panel.console.width, WIDEST)
+            picture: RenderableType = bar_row(
+                width, None, "first steps", duration(now_s - self._start_s)
+            )
+            if self._stepped is not None:
+                picture = self._picture(self._stepped, now_s - self._stepped_s, width)
             try:
-                self._panel.update(self._picture(self._stepped), refresh=True)
+                self._panel.update(picture, refresh=True)
             except OSError:
                 self._panel = None  # the terminal is gone; training continues
 
-    def _picture(self, stepped: events.Stepped) -> RenderableType:
-        """Returns what the panel shows, as wide as the terminal is now."""
+    def _picture(self, stepped: events.Stepped, since_s: float, width: int) -> RenderableType:
+        """Returns what the panel shows ``since_s`` seconds after some steps."""
         assert self._panel is not None
         console, unit = self._panel.console, self._summary.unit
-        width = min(console.width, WIDEST)
+        left_s = max(stepped.left_s - since_s, 0.0)
+        speed = _speed(replace(stepped, left_s=left_s), stepped.elapsed_s + since_s, unit)
         figures = [Text(f"train {stepped.train_nats_per_char / LN_2:.3f}")]
         if self._val_bits:
             figures.append(Text(f"validation {self._val_bits[-1]:.3f}", style="bold"))
@@ -172,7 +188,7 @@ class TrainingDisplay:
             figures.append(Text(sparkline(self._val_bits, min(width, 40)), style="cyan"))
         parts: list[RenderableType] = [
             bar_row(width, stepped.progress, "", _step(stepped.step, stepped)),
-            _flowed(list(map(Text, _speed(stepped, stepped.elapsed_s, unit))), width),
+            _flowed(list(map(Text, speed)), width),
             _flowed(figures, width),
         ]
         if self._sample:

@@ -23,6 +23,35 @@ AtOutput = Literal["stay", "vanish", "end"]
 LONGEST_LABEL, LONGEST_BAR, SHORTEST_BAR = 30, 30, 8  # columns
 
 
+class Beat:
+    """Calls a function every :data:`BEAT_S` seconds, in a thread, if standard error is a terminal.
+
+    Attributes:
+        lock: is held during a call; whoever else draws holds it, too.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.lock = threading.RLock()
+        self._call, self._ended = call, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        if console.is_terminal():
+            self._thread.start()
+
+    def end(self) -> None:
+        """Ends the thread."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            with self.lock:
+                self._call()
+
+
 class Bar:
     """A progress bar on a terminal, erased at the end of the ``with`` block.
 
@@ -43,16 +72,13 @@ class Bar:
         self._start_s = self._drawn_s = self._line_s = time.monotonic()
         self._live: Live | None = None
         self._last: tuple[str, float, Callable[[], float | None], str] | None = None
-        self._drawing = threading.RLock()
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._beat = Beat(self._draw_if_due)
 
     def __enter__(self) -> "Bar":
         console.on_note.append(self._erase)
         console.on_output.append(self._make_room)
-        if self.shown and console.is_terminal():
-            self._thread = threading.Thread(target=self._beat, daemon=True)
-            self._thread.start()
+        if self.shown:
+            self._beat.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,14 +88,12 @@ class Bar:
 
     def _end(self) -> None:
         self.shown = False
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._beat.end()
         self._erase()
 
     def _erase(self) -> None:
         """Erases the bar; it is drawn again a moment later at the earliest."""
-        with self._drawing, contextlib.suppress(OSError):
+        with self._beat.lock, contextlib.suppress(OSError):
             self._drawn_s = time.monotonic()
             if self._live is not None:
                 self._live.stop()
@@ -102,16 +126,15 @@ class Bar:
         if self.shown:
             self._draw()
 
-    def _beat(self) -> None:
-        while self.shown and not self._ended.wait(BEAT_S):
-            with self._drawing:
-                if self._last is not None and time.monotonic() - self._drawn_s >= BEAT_S:
-                    self._draw()
+    def _draw_if_due(self) -> None:
+        due = self._last is not None and time.monotonic() - self._drawn_s >= BEAT_S
+        if due and self.shown:
+            self._draw()
 
     def _draw(self) -> None:
         assert self._last is not None
         label, done, total_of, figures = self._last
-        with self._drawing:
+        with self._beat.lock:
             self._drawn_s = time.monotonic()
             self._live = self._live or _new_live()
             if self._live is None:

@@ -11,9 +11,19 @@ from typing import Any, get_args
 
 import pytest
 from rich.console import Console
-from screens import LN_2, Broken, Screen, streams_given_back, terminal, terminal_console
+from screens import (
+    LN_2,
+    Broken,
+    Screen,
+    Waiting,
+    streams_given_back,
+    terminal,
+    terminal_console,
+)
 
 from charrnn.config import Unit
+from charrnn.display import console as console_module
+from charrnn.display import live, progress
 from charrnn.display.console import note
 from charrnn.display.live import WIDEST, TrainingDisplay, summary_line
 from charrnn.training.events import Evaluated, Finished, RolledBack, RunSummary, SaveFailed, Stepped
@@ -256,6 +266,41 @@ def test_a_save_that_failed_is_reported_even_with_quiet(
     with new_screen() as screen:
         screen.show(failed)
     assert line in stream.getvalue()
+
+
+def test_the_panel_lives_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first steps, and during a long evaluation, with a clock that goes on."""
+    stream = Waiting("first steps", 3)
+    terminal(monkeypatch, stream)
+    monkeypatch.setattr(console_module, "is_terminal", lambda: True)
+    monkeypatch.setattr(progress, "BEAT_S", 0.001)
+    monkeypatch.setattr(live, "REFRESH_S", 0.0)
+    with new_screen() as screen:
+        assert stream.done.wait(60)
+        stream.wait_for("1:02 elapsed", 3)
+        now_s = live.time.monotonic() + 10
+        monkeypatch.setattr(live.time, "monotonic", lambda: now_s)
+        screen.show(stepped())
+        monkeypatch.setattr(live.time, "monotonic", lambda: now_s + 2)
+        assert stream.done.wait(60)
+    assert "2:58 left" in stream.getvalue()
+    last = Screen(100)
+    last.feed(stream.getvalue())
+    assert not any("first steps" in row for row in last.rows)
+
+
+def test_a_training_that_ends_before_its_first_steps_leaves_no_panel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Waiting("first steps", 1)
+    terminal(monkeypatch, stream)
+    monkeypatch.setattr(console_module, "is_terminal", lambda: True)
+    monkeypatch.setattr(progress, "BEAT_S", 0.001)
+    with new_screen():
+        assert stream.done.wait(60)
+    screen = Screen(100)
+    screen.feed(stream.getvalue())
+    assert not any(screen.rows)
 
 
 def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from processes import posix
 from rich.cells import cell_len
 from rich.console import Console
-from screens import Broken, Screen, streams_given_back, terminal, terminal_console
+from screens import Broken, Screen, Waiting, streams_given_back, terminal, terminal_console
 
 from charrnn.cli.shell import write
 from charrnn.cli.waiting import at_output, output_bar
@@ -155,21 +155,6 @@ def test_a_bar_follows_the_terminals_width(monkeypatch: pytest.MonkeyPatch) -> N
 # --- a bar that lives
 
 
-class Waiting(io.StringIO):
-    """A stream that tells when a text has been written to it N times."""
-
-    def __init__(self, text: str, times: int) -> None:
-        super().__init__()
-        self.done = threading.Event()
-        self._text, self._left = text, times
-
-    def write(self, text: str) -> int:
-        self._left -= self._text in text
-        if self._left <= 0:
-            self.done.set()
-        return super().write(text)
-
-
 def test_a_bar_is_drawn_though_nobody_reports_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Waiting("waiting for it", 3)
     terminal(monkeypatch, stream)
@@ -178,7 +163,7 @@ def test_a_bar_is_drawn_though_nobody_reports_anything(monkeypatch: pytest.Monke
     with streams_given_back(), Bar() as bar:
         bar.about("waiting for it")
         assert stream.done.wait(60)
-    assert not any("_beat" in thread.name for thread in threading.enumerate())
+    assert not any(thread.name == "beat" for thread in threading.enumerate())
 
 
 def test_what_is_about_to_be_done_is_not_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,11 +89,11 @@ def line_chart(
         _time_axis(axes, right) if "time" in x_label else _count_axis(axes)
         low, high = _range(lines, right, from_zero)
         axes.set_ylim(low, high)
-        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         if high >= 1000:
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         else:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+            axes.ticklabel_format(axis="y", style="plain", useOffset=False)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
 
@@ -128,7 +128,8 @@ def _range(lines: Sequence[Line], right: float, from_zero: bool) -> tuple[float,
         return 0.0, 1.08 * max(float(line.y.max()) for line in drawn) or 1.0
     low = min(float(line.y.min()) for line in drawn)
     # a loss falls so steeply at first that the rest would look flat
-    later = [line.y[line.x >= 0.04 * right] for line in drawn]
+    first = min(float(line.x[0]) for line in drawn)
+    later = [line.y[line.x >= first + 0.04 * (right - first)] for line in drawn]
     high = max((float(y.max()) for y in later if len(y)), default=low)
     margin = 0.08 * (high - low) or 0.05 * low or 1.0
     return low - margin, high + margin
@@ -208,6 +209,7 @@ def _element(name: str, document: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var(--{variable})")
     svg = re.sub(r"font-family:[^;\"]*;? ?", "", svg)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a unit is less than any screen's
+    # of places, not of what is written: a hundredth of a unit is less than any screen shows
+    svg = re.sub(r'="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), svg)
     svg = re.sub(r"\s*\n\s*", "\n", svg)
     return svg.replace("<svg ", '<svg aria-hidden="true" ', 1).strip()

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from charrnn.config import UNIT_NAMES
-from charrnn.report.charts import clock
 from charrnn.report.curves import LN_2
 from charrnn.report.labels import plain
-from charrnn.store.runs import Run
+from charrnn.store.runs import STATES, Run
 
 UNKNOWN = "–"
 RUN_HEADS = ("run", "best validation", "steps", "read", "time", "model", "text", "state")
@@ -49,7 +48,8 @@ def time(seconds: float | None) -> str:
     """Returns a duration to be read."""
     if seconds is None:
         return UNKNOWN
-    return clock(seconds, seconds) + (" h" if seconds > 3600 else " min")
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}".removeprefix("0:")
 
 
 def best(run: Run) -> str:
@@ -131,7 +131,14 @@ def _origin(runs: Sequence[Run]) -> Iterator[Fact]:
     for key, name in names.items():
         if any(fact[key] not in (None, []) for fact in facts):
             shown = name.replace("character", "byte") if bytes_only else name
-            yield Fact(shown, [value(fact[key]) for fact in facts])
+            yield Fact(shown, [_origin_value(key, fact) for fact in facts])
+
+
+def _origin_value(key: str, facts: dict[str, Any]) -> str:
+    if type(facts[key]) is int:
+        return count(facts[key])
+    finished = key == "resume_command" and facts["state"] == STATES["finished"]
+    return value(facts[key]) + " (it has finished: give a larger limit)" * finished
 
 
 def _rows(tables: Sequence[dict[str, Any]]) -> list[Fact]:
@@ -149,7 +156,7 @@ def value(kept: Any) -> str:
     if isinstance(kept, float):
         return f"{kept:.6g}"
     if isinstance(kept, int):
-        return f"{kept:,}" if abs(kept) >= 10_000 else str(kept)
+        return str(kept)
     if isinstance(kept, list):
         return plain(" ".join(map(str, kept)))
     return plain(repr(kept) if isinstance(kept, str) and not kept.strip() else kept)

@@ -54,7 +54,12 @@
     for (const figure of figures) {
       const column = figure.querySelector(".column");
       column.hidden = false;
-      column.style.left = `${(100 * (i + 0.5)) / cells.length}%`;
+      column.style.left = `${(100 * i) / cells.length}%`;
+      column.style.width = `${100 / cells.length}%`;
+      const frame = column.closest(".wide");
+      const left = column.offsetLeft;
+      if (left < frame.scrollLeft || left > frame.scrollLeft + frame.clientWidth - 8)
+        frame.scrollLeft = left - frame.clientWidth / 2;
     }
   }
 

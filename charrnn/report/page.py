@@ -122,9 +122,10 @@ def _passage(measures: Measures, unit: str) -> dict[str, Any] | None:
     return {
         "name": plain(measures.text_name[:1].upper() + measures.text_name[1:]),
         "count": f"{len(passage.text):,}",
+        "chars": len(passage.text),
         "cells": cells(passage),
         "summary": f"{float(passage.bits.mean()):.2f} bits per {unit} over {len(passage.text):,} "
-        f"{unit}s; {first:.0%} of them were what the model found most probable.",
+        f"{unit}s; {100 * first:.0f} % of them were what the model found most probable.",
         **_activity(measures),
     }
 

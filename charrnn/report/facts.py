@@ -49,7 +49,9 @@ def time(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}".removeprefix("0:")
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return f"{whole // 60}:{whole % 60:02}"
 
 
 def best(run: Run) -> str:

@@ -110,7 +110,7 @@ def _context(measures: Measures, unit: str) -> Chart | None:
         return None
     enough = enough_context(measures.context)
     svg = context_chart("context", measures.context, f"bits per {unit}", unit)
-    summary = f"it is within 1 % of its best from a context of {enough:,} {unit}s on."
+    summary = f"it is within 1\u00a0% of its best from a context of {enough:,} {unit}s on."
     return Chart("", svg, summary)
 
 
@@ -125,7 +125,7 @@ def _passage(measures: Measures, unit: str) -> dict[str, Any] | None:
         "chars": len(passage.text),
         "cells": cells(passage),
         "summary": f"{float(passage.bits.mean()):.2f} bits per {unit} over {len(passage.text):,} "
-        f"{unit}s; {100 * first:.0f} % of them were what the model found most probable.",
+        f"{unit}s; {100 * first:.0f}\u00a0% of them were what the model found most probable.",
         **_activity(measures),
     }
 

@@ -27,8 +27,8 @@ demo: $(READY)  ## Train on the shipped text for a minute, sample, score
 	@echo '$$ charrnn train data/coffee.txt --name demo --max-time 60s'
 	@model=$$($(BIN)/charrnn train data/coffee.txt --name demo --max-time 60s) && \
 	echo "$$model" && echo && \
-	echo '$$ charrnn sample --prompt "I had" --seed 1' && \
-	$(BIN)/charrnn sample --model "$$model" --prompt "I had" --seed 1 && echo && echo && \
+	echo '$$ charrnn sample "I had" --seed 1' && \
+	$(BIN)/charrnn sample "I had" --model "$$model" --seed 1 && echo && echo && \
 	echo '$$ tail -c 15937 data/coffee.txt | charrnn eval      # the end, which it was not trained on' && \
 	tail -c 15937 data/coffee.txt | $(BIN)/charrnn eval --model "$$model"
 

@@ -44,7 +44,15 @@ def fail(*args: object, stdin: str | bytes | None = None, code: int = 1) -> str:
 def options(command: str) -> set[str]:
     """Returns the options of a command."""
     group: Any = get_command(app)
-    return {name for param in group.commands[command].params for name in param.opts}
+    names = {name for param in group.commands[command].params for name in param.opts}
+    return names | {"--help"}
+
+
+def shown_defaults(command: str) -> dict[str, str]:
+    """Returns each option's default as ``--help`` prints it."""
+    text = call(command, "--help", COLUMNS="400", TERMINAL_WIDTH="400").stdout
+    rows = re.findall(r"--([a-z-]+) .*\[default: (.*?)\]", text)
+    return {option.replace("-", "_"): default for option, default in rows}
 
 
 def contents(runs: Path) -> list[Path]:

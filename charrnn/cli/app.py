@@ -19,15 +19,16 @@ from charrnn.cli.shell import (
     whole_output,
 )
 from charrnn.cli.train import train
+from charrnn.cli.usage import Commands
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Train character-level RNN language models, sample from them, score texts with them.",
-    epilog="First steps: charrnn train corpus.txt; charrnn sample --prompt 'I had'; "
-    "charrnn eval corpus.txt",
+    epilog="First steps: charrnn train corpus.txt; charrnn sample 'I had'; charrnn eval corpus.txt",
 )
 app.command()(train)
 app.command()(sample)

@@ -1,12 +1,11 @@
 """``charrnn eval``: scores texts."""
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import forms, options
-from charrnn.cli.shell import end_with_clean_up, named_errors
+from charrnn.cli.shell import end_with_clean_up, named_errors, tell_who_types
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
 from charrnn.config import UNIT_NAMES, DataConfig, check
@@ -114,10 +113,10 @@ def _open(sources: Sequence[str] | None, config: DataConfig, on_unknown: str) ->
     from charrnn.text.settings import open_all
     from charrnn.text.sources import STDIN
 
-    if not sources and sys.stdin is not None and sys.stdin.isatty():
-        note("reading standard input; end it with Ctrl-D")
+    sources = sources or [STDIN]
+    tell_who_types(sources)
     strict = "take --on-unknown charge" if on_unknown == "error" else "leave --encoding-errors out"
-    return open_all(sources or [STDIN], config, advice=strict)
+    return open_all(sources, config, advice=strict)
 
 
 def _check_lines(threshold: float | str | None, *, per_line: bool, end: bool, carry: bool) -> None:

@@ -121,9 +121,7 @@ VocabularyFrom = Annotated[
 
 Prompt = Annotated[
     str | None,
-    option(
-        TEXT, "Text to continue; [bold]-[/bold] reads standard input.", parser=utf8, metavar="TEXT"
-    ),
+    option(TEXT, "Text to continue; the same as PROMPT.", parser=utf8, metavar="TEXT"),
 ]
 Prompts = Annotated[
     str | None, option(TEXT, "File of prompts, one per line; [bold]-[/bold] reads standard input.")
@@ -248,6 +246,16 @@ ReportRuns = Annotated[
         help="Runs to compare, by name, folder or model file; the first one's text, units and "
         "samples are shown. [dim]\\[default: the newest run][/dim]",
         autocompletion=complete_run,
+    ),
+]
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PROMPT",
+        help="Text to continue, in quotes; [bold]-[/bold] reads standard input.",
+        parser=utf8,
+        show_default=False,
     ),
 ]
 

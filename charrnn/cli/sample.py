@@ -13,6 +13,7 @@ from charrnn.display.console import note
 from charrnn.display.scores import sample_json
 from charrnn.errors import OptionError
 from charrnn.store.folder import find_run
+from charrnn.system import quoted
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 @named_errors("close other programs, or name a smaller --model")
 def sample(
+    words: options.Words = None,
     prompt: options.Prompt = None,
     length: options.Length = None,
     prompts: options.Prompts = None,
@@ -42,14 +44,13 @@ def sample(
 ) -> None:
     """Continue a prompt; standard output gets the text alone.
 
-    Examples: charrnn sample --prompt "I had"; charrnn sample --length 0 | head -c 1000
+    Examples: charrnn sample "I had"; charrnn sample --length 0 | head -c 1000
     """
     settings = set_options(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     settings |= set_options(length=length, count=count, stop=tuple(stop or ()))
     settings |= {"seed": int.from_bytes(os.urandom(4)) if seed is None else seed}
     config = SamplingConfig(**settings)
-    if prompt is not None and prompts is not None:
-        raise OptionError("--prompt and --prompts: give one of them")
+    prompt = _one_prompt(words, prompt, prompts)
     if config.length == 0 and (as_json or prompts is not None):
         raise OptionError("--length 0: an endless sample is no JSON, and has no second one")
     if prompt == "-":
@@ -96,6 +97,22 @@ def sample(
             for number, one in enumerate(drawn):
                 before = (separator, shown) if number else ()
                 write_text(*before, one.text)
+
+
+def _one_prompt(words: list[str] | None, prompt: str | None, prompts: str | None) -> str | None:
+    """Returns the prompt, an argument or an option, or None.
+
+    Raises:
+        OptionError: There are several.
+    """
+    named = {"PROMPT": words, "--prompt": prompt, "--prompts": prompts}
+    if len(names := [name for name, value in named.items() if value is not None]) > 1:
+        raise OptionError(f"{' and '.join(names)}: give one of them")
+    if words is not None and len(words) > 1:
+        whole = " ".join(words)
+        whole = "-- " * whole.startswith("-") + quoted(whole)
+        raise OptionError(f"PROMPT: a prompt of several words needs quotes: charrnn sample {whole}")
+    return prompt if words is None else words[0]
 
 
 def _write_json(

@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -20,6 +20,9 @@ from charrnn.display.console import exact_bytes, note, without_control, write_wa
 from charrnn.errors import CharrnnError, CorpusError, reason
 
 MOST_PROMPT_BYTES = 2**30  # prompts are held in memory
+# what an interrupt before the first step of a training leaves: of a new run, of a resumed one
+NO_RUN_LEFT = "interrupted: nothing was trained, and no run is left"
+AS_IT_WAS = "interrupted: the run is as it was"
 SIGPIPE = 13  # its number, also on a system that lacks the signal
 
 
@@ -30,17 +33,17 @@ def named_errors(memory_advice: str) -> Iterator[None]:
     try:
         yield
     except CharrnnError as error:
-        raise _failed(str(error), error.exit_code) from None
+        raise failed(str(error), error.exit_code) from None
     except BrokenPipeError:
         _discard_stdout()
         raise typer.Exit(128 + SIGPIPE) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise _failed(where + reason(error)) from None
+        raise failed(where + reason(error)) from None
     except (MemoryError, RuntimeError) as error:
         # torch has no class of its own for a lack of memory
         if isinstance(error, MemoryError) or "memory" in str(error):
-            raise _failed(f"not enough memory: {memory_advice}") from None
+            raise failed(f"not enough memory: {memory_advice}") from None
         raise
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
@@ -50,7 +53,8 @@ def named_errors(memory_advice: str) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _failed(message: str, exit_code: int = 1) -> typer.Exit:
+def failed(message: str, exit_code: int = 1) -> typer.Exit:
+    """Prints an error as one line, and returns what ends the program with the exit code."""
     note(f"charrnn: {message}")
     return typer.Exit(exit_code)
 
@@ -64,7 +68,8 @@ def _stop_signals() -> list[int]:
 class Signals:
     """Catches the signals that ask to stop; a context manager.
 
-    Until ``saving`` is set, a signal ends the program at once, with clean-up. From then on the
+    Until ``saving`` is set, a signal ends the program at once, with clean-up, and the line ``left``
+    says what is left. From then on the
     first signal is only noted, so that training can save; a second Ctrl-C ends the program at once,
     if ``twice_ends``: torchrun may pass on what the terminal has sent already.
 
@@ -72,11 +77,27 @@ class Signals:
         received: number of the first signal noted; 0 if none was.
     """
 
-    def __init__(self, *, twice_ends: bool = True) -> None:
-        self.saving = False
+    def __init__(self, left: str = "", *, twice_ends: bool = True) -> None:
+        self.saving, self._left = False, left
         self._twice_ends = twice_ends
         self.received = 0
         self._handlers: dict[int, Any] = {}  # as they were before
+
+    def tell_while_loading(self) -> None:
+        """Lets a Ctrl-C before the context end the program at once, as ever, but with the line.
+
+        Meanwhile libraries are loaded, through which no exception comes as it went in.
+        """
+
+        def end(*_: object) -> None:
+            if not self.saving:  # else the training is over
+                with contextlib.suppress(OSError):
+                    # what was drawn stays, and ^C behind it
+                    os.write(2, ("\n" * os.isatty(2) + self._left + "\n").encode())
+            os._exit(128 + signal.SIGINT)
+
+        if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+            signal.signal(signal.SIGINT, end)
 
     def __enter__(self) -> "Signals":
         for number in _stop_signals():
@@ -87,9 +108,11 @@ class Signals:
                 signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if kind is SystemExit and self._left and not self.saving:
+            note(self._left)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if not self.saving:
@@ -111,6 +134,13 @@ def end_with_clean_up() -> None:
             signal.signal(number, end)
 
 
+def tell_who_types(sources: Sequence[str] = ("-",)) -> None:
+    """Notes that standard input is read, if it is one of some sources, and a terminal."""
+    if "-" in sources and sys.stdin is not None and sys.stdin.isatty():
+        key = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+        note(f"reading standard input; end it with {key}")
+
+
 def prompt_bytes(file: str = "-") -> bytes:
     """Reads a file of prompts, or standard input, to its end.
 
@@ -121,6 +151,8 @@ def prompt_bytes(file: str = "-") -> bytes:
     from charrnn.text.compressed import plain_blocks
     from charrnn.text.sources import STDIN, shown, standard_input_blocks
 
+    if file == STDIN:
+        tell_who_types()
     blocks, size = [], 0
     for block in standard_input_blocks() if file == STDIN else plain_blocks(file):
         blocks.append(block)

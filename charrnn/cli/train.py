@@ -1,7 +1,7 @@
 """``charrnn train``: starts or resumes a run, and shows it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,21 +11,23 @@ import typer
 
 from charrnn.cli import options, training_options
 from charrnn.cli.ranks import check_ranks, team
-from charrnn.cli.shell import Signals, named_errors, write
+from charrnn.cli.shell import (
+    AS_IT_WAS,
+    NO_RUN_LEFT,
+    Signals,
+    named_errors,
+    tell_who_types,
+    write,
+)
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
-from charrnn.config import (
-    TRAINING_FILE,
-    DataConfig,
-    SamplingConfig,
-    check,
-)
+from charrnn.config import SamplingConfig
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
-from charrnn.errors import CharrnnError, OptionError, OverflowedError
-from charrnn.store.folder import find_run
+from charrnn.errors import CharrnnError, OverflowedError
 from charrnn.system import quoted, stopwatch
-from charrnn.training.launch import launch
+from charrnn.training.asked import Asked
+from charrnn.training.launch import Launch, launch
 
 if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Finished
@@ -102,37 +104,27 @@ def train(
     training |= set_options(average_every=average_every, keep_every=keep_every)
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
-    check(data | model | training)
-    _check_validation(val_source, val_fraction, split)
-    _check_sources(sources or [], name, init_from, val_source, resume=resume)
-    if keep_characters and not init_from:
-        raise OptionError("--keep-characters: goes with --init-from")
+    asked = Asked(sources or [], runs, name, resume, data, model, training)
+    asked = replace(asked, val_source=val_source, init_from=init_from)
+    asked = replace(asked, keep_characters=keep_characters)
     check_ranks(started := launch(), training)
     set_threads(threads)
-    path = None
-    if resume:
-        path = find_run(runs, name or next(iter(sources or []), None), TRAINING_FILE)
+    path = asked.training_file()
+    tell_who_types([] if quiet else sources or [])
+    signals = _early_signals(path, started)
     with team(started, model, training, resumed=path) as workers_or_ranks:
         with Bar(shown=not quiet) as bar:
             bar.stage("loading PyTorch")
-            from charrnn.store import checkpoint
+            from charrnn.training.begin import begin
             from charrnn.training.meeting import begun, remember
-            from charrnn.training.resume import resume as resume_run
-            from charrnn.training.start import Request, start
 
-        with Signals(twice_ends=not started.elastic) as signals:
+        with signals:
             with Bar(shown=not quiet, lines=True) as bar:
                 watch = partial(_show_reading, bar)
-                if path := path or begun(started):  # the latter with the same command
-                    changes = data | model | training if resume else {}
-                    trainer = resume_run(path, changes, watch, workers_or_ranks, clock)
-                else:
-                    initial = checkpoint.load(find_run(runs, init_from)) if init_from else None
-                    request = Request(sources or [], runs, name, DataConfig(**data), training)
-                    request = replace(request, model=model, val_source=val_source)
-                    request = replace(request, init_from=initial, keep_characters=keep_characters)
-                    measuring = partial(bar.stage, "measuring this machine")
-                    trainer = start(request, watch, workers_or_ranks, clock, measuring)
+                measuring = partial(bar.stage, "measuring this machine")
+                path = path or begun(started)  # the latter with the same command
+                trainer = begin(asked, path, watch, workers_or_ranks, clock, measuring)
+                signals.saving = True
             set_threads(trainer.config.threads)
             remember(started, trainer.folder)
             finished = _show(trainer, signals, quiet)
@@ -150,40 +142,15 @@ def _write_path(finished: "Finished", folder: Path, signals: Signals) -> None:
         raise CharrnnError(f"{error}; the model is {finished.model_path}") from None
 
 
+def _early_signals(path: Path | None, started: Launch) -> Signals:
+    """Returns what catches signals; until then, Ctrl-C tells what it leaves of a run."""
+    signals = Signals(AS_IT_WAS if path else NO_RUN_LEFT, twice_ends=not started.elastic)
+    signals.tell_while_loading()
+    return signals
+
+
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
     bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
-
-
-def _check_validation(
-    val_source: str | None, val_fraction: float | None, split: str | None
-) -> None:
-    if val_source is not None and val_fraction is not None:
-        raise OptionError("--val-source and --val-fraction: give one of them")
-    if val_source is not None and split == "lines":
-        raise OptionError("--val-source and --split lines: give one of them")
-
-
-def _check_sources(
-    sources: Sequence[str],
-    name: str | None,
-    init_from: str | None,
-    val_source: str | None,
-    *,
-    resume: bool,
-) -> None:
-    """Refuses what does not go with ``--resume``: several runs, a text, options of a new run."""
-    if not resume:
-        if not sources:
-            raise OptionError("train: no SOURCE: name a file, a folder, or - for standard input")
-        return
-    for option, value in (("--init-from", init_from), ("--val-source", val_source)):
-        if value is not None:
-            raise OptionError(f"--resume and {option}: give one of them")
-    if len(sources) > 1 or (sources and name):
-        raise OptionError("--resume: name one run, not several")
-    for path in map(Path, sources):  # at most one
-        if path.suffix != ".safetensors" and path.is_file():
-            raise OptionError(f"--resume: {path} is a text: name the run, with --name NAME")
 
 
 def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
@@ -194,7 +161,6 @@ def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
     if not quiet:
         for line in trainer.notes:
             note(line)
-    signals.saving = True
     write_sample = partial(_short_sample, trainer)
     with TrainingDisplay(trainer.summary, write_sample, quiet=quiet) as screen:
         for event in trainer.events(lambda: signals.received != 0):
@@ -202,7 +168,18 @@ def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
     for line in trainer.late_notes if not quiet else ():
         note(line)
     assert isinstance(event, Finished)
+    if event.reason != "interrupted" and not quiet:
+        note(f"try: {'; '.join(_next_commands(trainer.folder))}")
     return event
+
+
+def _next_commands(folder: Path) -> list[str]:
+    """Returns what to try with a new model, as commands that can be copied."""
+    model = quoted(folder)
+    return [
+        f"charrnn sample --model {model}",
+        f"echo hello | charrnn eval --per-char --model {model}",
+    ]
 
 
 def _short_sample(trainer: "Trainer", event: "Evaluated") -> str:

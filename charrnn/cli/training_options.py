@@ -16,7 +16,11 @@ M, T = ModelConfig, TrainingConfig
 
 HiddenSize = Annotated[
     int | None,
-    counting(MODEL, "Units of each hidden state; --max-time may choose another.", M.hidden_size),
+    counting(
+        MODEL,
+        "Units of each hidden state.",
+        f"{M.hidden_size}; with --max-time, 128 to 384 by text and time",
+    ),
 ]
 NumLayers = Annotated[int | None, option(MODEL, "Layers of the equation.", M.num_layers)]
 Nonlinearity = Annotated[
@@ -24,9 +28,15 @@ Nonlinearity = Annotated[
 ]
 Dropout = Annotated[
     float | None,
-    option(MODEL, "Share of each layer's outputs set to 0 in training.", "by the number of epochs"),
+    option(
+        MODEL,
+        "Share of each layer's outputs set to 0 in training.",
+        f"{M.dropout}; 0.05 to 0.15 from 8 epochs on",
+    ),
 ]
-InitFrom = Annotated[str | None, naming_run(MODEL, "Start from this model's weights.")]
+InitFrom = Annotated[
+    str | None, naming_run(MODEL, "Start from this model's weights, and with its shape.")
+]
 KeepCharacters = Annotated[
     bool, flag(MODEL, "keep-characters", "Keep the characters of --init-from that the text lacks.")
 ]
@@ -35,15 +45,27 @@ KeepCharacters = Annotated[
 
 BatchSize = Annotated[
     int | None,
-    counting(TRAINING, "Streams of text read side by side; fitted to small texts.", T.batch_size),
+    counting(
+        TRAINING,
+        "Streams of text read side by side.",
+        f"{T.batch_size}; fewer for a small text, 64 if --max-time chooses 384 units",
+    ),
 ]
 SeqLen = Annotated[
     int | None,
-    counting(TRAINING, "Characters of a stream per update; gradients reach no further.", T.seq_len),
+    counting(
+        TRAINING,
+        "Characters of a stream per update; gradients reach no further.",
+        f"{T.seq_len}; fewer for a small text",
+    ),
 ]
 LearningRate = Annotated[
     float | None,
-    option(TRAINING, "Peak learning rate; chosen lower for a long training.", T.learning_rate),
+    option(
+        TRAINING,
+        "Peak learning rate.",
+        f"{T.learning_rate}; 0.003 if at least 8 million characters are read",
+    ),
 ]
 GradClip = Annotated[
     float | None, option(TRAINING, "Clip the gradient to this norm; 0: no clipping.", T.grad_clip)
@@ -55,7 +77,8 @@ TrainingSeed = Annotated[
     int | None, option(TRAINING, "Seed of the initial weights and of dropout.", T.seed)
 ]
 EvalEvery = Annotated[
-    int | None, counting(TRAINING, "Steps between evaluations.", "by the text's size")
+    int | None,
+    counting(TRAINING, "Steps between evaluations.", "by the text's size, or by the clock"),
 ]
 Workers = Annotated[
     int | None,
@@ -73,7 +96,13 @@ AverageEvery = Annotated[
 ]
 Device = Annotated[str | None, option(TRAINING, "Where to compute: cpu, cuda ...", T.device)]
 MaxTime = Annotated[
-    float | None, option(STOP, "Stop after this time: 90s, 5m, 1h.", parser=seconds, metavar="TIME")
+    float | None,
+    option(
+        STOP,
+        "Stop after this time: 90s, 5m, 1h; chooses what fits.",
+        parser=seconds,
+        metavar="TIME",
+    ),
 ]
 Steps = Annotated[int | None, counting(STOP, "Stop after N updates.")]
 MORE_EPOCHS = f"up to {config.ENOUGH_EPOCHS} to reach {config.DEFAULT_MIN_STEPS:,} steps"

@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.errors import NothingToScoreError
 from charrnn.model.forward import Array
@@ -160,6 +161,23 @@ def _columns(scorer: Scorer, text: Piece, state: Array) -> tuple[list[Array], Ar
         nats = np.where(known, np.append(nats, 0.0)[next_id], 0.0)
         rank = np.where(known, np.append(rank, 0)[next_id], len(scorer.vocabulary) + 1)
     return [places, nats + scorer.charge * ~known, rank, likely], state
+
+
+def char_nats(scorer: Scorer, text: Piece, state: Array) -> npt.NDArray[np.float64]:
+    """Returns the surprise of each symbol of a text, (n,), nats; NaN for one that is left out.
+
+    Arguments and errors are those of :func:`score`.
+    """
+    text = scorer.vocabulary.to_piece(text, scorer.on_unknown)
+    ids, chars, _, _ = scorer.encode(text)
+    _require_scored(chars)
+    nats, _ = scorer.nats(ids, state)
+    known = scorer.vocabulary.known(text)
+    if len(ids) == len(text):
+        return nats + scorer.charge * ~known
+    each = np.full(len(text), scorer.charge if chars == len(text) else math.nan)
+    each[known] = nats
+    return each
 
 
 def _require_scored(chars: int) -> None:

@@ -16,6 +16,7 @@ from charrnn.errors import (
     RunNotFoundError,
     refusal,
 )
+from charrnn.likely import did_you_mean, likely, likely_paths, listed
 from charrnn.store.opened import HISTORY_FILE, LOCK_FILE, TEMPORARY, RunFolder
 
 _FILES = (MODEL_FILE, TRAINING_FILE, HISTORY_FILE, REPORT_FILE)
@@ -37,14 +38,15 @@ def check_name(name: str, *, windows: bool = os.name == "nt") -> None:
         raise OptionError(f"--name: {name!r} is no folder's name on Windows: choose another")
 
 
-def create_run(runs: Path, name: str) -> tuple[RunFolder, bool]:
-    """Creates a new run's folder: ``name``, or ``name-2``, ``name-3`` ... if that run exists.
+def create_run(runs: Path, name: str, *, numbered: bool = True) -> tuple[RunFolder, bool]:
+    """Creates a new run's folder: ``name``; if that exists, ``name-2``, ... if it may be numbered.
 
     Returns:
         The folder, locked, and whether it was made; a start that was killed has left it if not.
 
     Raises:
         OptionError: The name cannot be a folder's name.
+        RunBusyError: The name is taken, and may not be numbered.
         CheckpointError: The folder cannot be made.
     """
     check_name(name)
@@ -53,6 +55,8 @@ def create_run(runs: Path, name: str) -> tuple[RunFolder, bool]:
         made = _make(path)
         if (folder := _taken(path, made)) is not None:
             return folder, made
+        if not numbered:
+            raise RunBusyError(f"{path}: another training is starting there: wait for it")
     raise AssertionError("numbers never end")
 
 
@@ -92,6 +96,15 @@ def _taken(path: Path, made: bool) -> RunFolder | None:
     return None
 
 
+def is_free(path: Path) -> bool:
+    """Returns whether a new run may have a folder: there is none, or a killed start left it."""
+    try:
+        with RunFolder(path) as folder:
+            return is_unused(folder)
+    except CheckpointError:
+        return not path.exists()
+
+
 def is_unused(folder: RunFolder) -> bool:
     """Returns whether a folder holds nothing but what a killed start leaves."""
     try:
@@ -118,8 +131,9 @@ class NewRun:
     If an error leaves the context, the folder is removed again, but nothing that others put there.
     """
 
-    def __init__(self, runs: Path, name: str) -> None:
-        self._runs, self._name = runs, name
+    def __init__(self, runs: Path, name: str, *, numbered: bool = True) -> None:
+        """Makes nothing yet; arguments and errors as for :func:`create_run`."""
+        self._runs, self._name, self._numbered = runs, name, numbered
         self._runs_existed = runs.exists()
         self._folder: RunFolder | None = None
         self._made = False
@@ -132,7 +146,7 @@ class NewRun:
             CheckpointError: The folder cannot be made.
         """
         if self._folder is None:
-            self._folder, self._made = create_run(self._runs, self._name)
+            self._folder, self._made = create_run(self._runs, self._name, numbered=self._numbered)
         return self._folder
 
     def __enter__(self) -> "NewRun":
@@ -233,5 +247,20 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
         raise refusals[0]
     if os.path.isdir(name) or os.path.isdir(runs / name):
         raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
-    names = ", ".join(run_names(runs, file)) or "none"
-    raise RunNotFoundError(f"{name}: no such run or file: name one of those in {runs}: {names}")
+    raise _no_run(runs, name, file)
+
+
+def _no_run(runs: Path, name: str, file: str) -> RunNotFoundError:
+    """Returns the error of a name that is no run's, with what was likely meant."""
+    names = run_names(runs, file)
+    if not names:
+        return RunNotFoundError(
+            f"{name}: no such run or file, and none in {runs}: "
+            "train one first, or name another --runs"
+        )
+    paths = likely_paths(name)
+    models = [p for p in paths if p.endswith(".safetensors") or os.path.isfile(Path(p, file))]
+    remedy = did_you_mean(
+        likely(name, names) or models, f"name one of those in {runs}: {listed(names)}"
+    )
+    return RunNotFoundError(f"{name}: no such run or file: {remedy}")

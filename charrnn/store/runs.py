@@ -17,7 +17,8 @@ from charrnn.errors import CharrnnError, RunNotFoundError, refusal
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.commands import resume_command, shell_line
-from charrnn.store.opened import is_busy
+from charrnn.store.history import read_history
+from charrnn.store.opened import RunFolder, is_busy
 
 State = Literal["training", "finished", "resumable", "model only", "damaged"]
 # in words; a model only can be used, but not be resumed
@@ -88,6 +89,17 @@ class Run:
     def resume_command(self) -> str | None:
         """The command that continues it; None if it cannot be resumed."""
         return resume_command(self.path) if self.training_state else None
+
+    def history(self) -> list[dict[str, Any]]:
+        """Returns the entries of its history, in order; what no training wrote is left out.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        if not self.path.is_dir():
+            return []
+        with RunFolder(self.path) as folder:
+            return [entry for entry in read_history(folder) if entry is not None]
 
     def facts(self) -> dict[str, Any]:
         """Returns all that is known, as JSON values."""

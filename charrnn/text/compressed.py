@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
 from charrnn.errors import CorpusError, DamagedError, reason, refusal
+from charrnn.likely import did_you_mean, likely_paths
 from charrnn.system import wait_until_readable
 from charrnn.text.formats import compression
 
@@ -136,7 +137,9 @@ def plain_blocks(file: str) -> Iterator[bytes]:
         with open(file, "rb", 0) as stream:
             yield from iter(lambda: next_block(stream, READ_BYTES), b"")
     except (OSError, ValueError) as error:
-        raise CorpusError(refusal(file, "read", error, "check the path")) from None
+        missing = isinstance(error, FileNotFoundError)
+        remedy = did_you_mean(likely_paths(file) if missing else [], "check the path")
+        raise CorpusError(refusal(file, "read", error, remedy)) from None
 
 
 def unreadable(name: str, error: Exception) -> DamagedError:

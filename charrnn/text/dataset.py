@@ -15,6 +15,7 @@ import numpy as np
 
 from charrnn.config import UNIT_NAMES, DataConfig
 from charrnn.errors import CorpusError
+from charrnn.system import quoted
 from charrnn.text.chunks import Reader
 from charrnn.text.corpus import Corpus
 from charrnn.text.holdout import LinesHeldOut, corpus_of
@@ -173,7 +174,7 @@ class Dataset:
                     f"{corpus.name}: the text has changed since the run began{earlier} "
                     f"({origin.corpus_chars:,} {symbols} then, "
                     f"{'other' if same_size else f'{now.chars:,}'} {symbols} now): "
-                    "restore it, or start a new run (--init-from takes the weights)"
+                    f"restore it, or start a new run on it, with --init-from {quoted(folder)}"
                 )
         elif origin.kept_bytes:
             path = Path(corpus.files[0].path)
@@ -186,7 +187,7 @@ class Dataset:
             if sha256 != origin.val_sha256:
                 raise CorpusError(
                     f"{origin.val_source}: the text has changed since the run began: "
-                    "restore it, or start a new run"
+                    f"restore it, or start a new run, with --init-from {quoted(folder)}"
                 )
         return cls(corpus, vocabulary, origin, digest=now, validation=validation)
 

@@ -1,16 +1,19 @@
 """Where the texts of a training come from, and how they are read: kept to open them again."""
 
+import glob
+import itertools
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from charrnn.config import COPY_FILE, DataConfig
 from charrnn.errors import CorpusError
 from charrnn.fields import typed
+from charrnn.system import quoted
 from charrnn.text.formats import HUB_PREFIX
-from charrnn.text.sources import is_stream
+from charrnn.text.sources import absolute, is_stream, shown
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,44 @@ class Origin:
         ):
             raise ValueError("its text had not ended, and is not kept in the run's folder")
         return origin
+
+    def moved(self, sources: Sequence[str], val_source: str | None, folder: Path) -> "Origin":
+        """Returns where the texts are now: where the user says, or where they were; same hashes.
+
+        Args:
+            sources: as the user names them; none of them: where they were. A pipe stands for the
+                copy that the run has of it.
+            val_source: the text to validate on; None: where it was.
+            folder: the run's.
+
+        Raises:
+            CorpusError: The text is gone, or the run has another kind of text.
+        """
+        for path in () if sources else filter(os.path.isabs, self.sources):
+            if not (os.path.lexists(path) or glob.has_magic(path)):
+                raise CorpusError(
+                    f"{path}: the run's text is gone: if it was moved, name its new place: "
+                    f"charrnn train PLACE --resume --name {quoted(folder.absolute())}"
+                )
+        if val_source is not None and self.val_source is None:
+            raise CorpusError("--val-source: the run has none: leave it out")
+        places = []
+        for source, before in itertools.zip_longest(sources, self.sources[: len(sources)]):
+            if not is_stream(source):
+                places.append(absolute(source))
+            elif before is not None and is_copy(before):
+                places.append(before)
+            else:
+                raise CorpusError(
+                    f"{shown(source)}: the run began with {before or 'other texts'}: name that"
+                )
+        if self.corpus_chars is None and places not in ([], self.sources):
+            raise CorpusError(f"{sources[0]}: the run keeps its text in its folder: leave it out")
+        return replace(
+            self,
+            sources=places or self.sources,
+            val_source=self.val_source if val_source is None else absolute(val_source),
+        )
 
     def paths(self, folder: Path) -> list[str]:
         """Returns where the sources are now: the copies in the run's folder, the others as named.

@@ -11,6 +11,7 @@ from typing import Any
 
 from charrnn.config import DataConfig
 from charrnn.errors import CorpusError, refusal
+from charrnn.likely import did_you_mean, likely_paths
 from charrnn.text.compressed import READ_BYTES, byte_blocks, next_block
 from charrnn.text.folders import Finder
 from charrnn.text.formats import HUB_PREFIX, kind_of
@@ -42,9 +43,8 @@ def find_files(source: str, config: DataConfig, notes: Notes) -> list[str]:
             if not files:
                 raise CorpusError(f"{source}: no file matches: check the pattern and the folder")
         else:
-            raise CorpusError(
-                f"{source or 'an empty name'}: no such file or folder: check the path"
-            )
+            remedy = did_you_mean(likely_paths(source), "check the path")
+            raise CorpusError(f"{source or 'an empty name'}: no such file or folder: {remedy}")
     except (OSError, ValueError) as error:
         raise CorpusError(refusal(source, "read", error, "check the path")) from None
     texts = [file for file in files if not _skipped(file, config, notes)]

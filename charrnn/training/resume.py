@@ -2,28 +2,29 @@
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import LIMITS, MODEL_FILE, TrainingConfig, option_name
+from charrnn.config import DEFAULT_EPOCHS, LIMITS, MODEL_FILE, TrainingConfig, option_name
 from charrnn.errors import CheckpointError, OptionError
 from charrnn.fields import typed
 from charrnn.model.network import CharRNN
 from charrnn.model.precision import lacks_bfloat16
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.commands import shell_line, train_command
 from charrnn.store.opened import RunFolder
-from charrnn.system import core_count, stopwatch
+from charrnn.system import core_count, quoted, stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore
-from charrnn.text.origin import Origin
+from charrnn.text.origin import Origin, is_copy
 from charrnn.training.learner import Learner
 from charrnn.training.moments import not_whole, restore, take_mark
 from charrnn.training.planning import check_memory, fit_to_machine
 from charrnn.training.progress import Progress
 from charrnn.training.recorder import Recorder
-from charrnn.training.schedule import Clock
+from charrnn.training.schedule import Clock, Schedule
 from charrnn.training.trainer import Trainer
 from charrnn.training.workers import Workers, may_have_helpers
 
@@ -40,6 +41,8 @@ def resume(
     watch: Watch = ignore,
     workers: Workers | None = None,
     clock: Clock | None = None,
+    sources: Sequence[str] = (),
+    val_source: str | None = None,
 ) -> Trainer:
     """Continues a run exactly where its training file says.
 
@@ -49,6 +52,8 @@ def resume(
         watch: called while the text is read.
         workers: what trains, if they were started before; closed with the trainer.
         clock: returns the seconds since the command began; None: since now.
+        sources: where the same text is now, if the user names it.
+        val_source: where the same text to validate on is now.
 
     Raises:
         CheckpointError: The file cannot be used, or a setting differs.
@@ -60,40 +65,85 @@ def resume(
         folder = on_error.enter_context(RunFolder(path.parent))
         folder.lock()
         saved = checkpoint.load(path, folder)
-        config, origin = _settings(saved)
-        made = {k: saved.training_state[k] for k in MADE if k in saved.training_state}
-        asked = made.get("asked", {})
-        _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, asked, changes)
+        config, began = _settings(saved)
+        origin = began.moved(sources, val_source, path.parent)
+        _check_changes(saved, {**asdict(origin.data_config), **asdict(config)}, changes)
         workers = on_error.enter_context(workers or Workers())
         as_before, config = config, _changed(saved, config, changes, workers)
         # before reading: of a file that cannot be used, not even the text is looked at
         learner = _learner(saved, config, workers)
-        mark = take_mark(saved)
-        moments = [] if mark is None else [restore(mark, learner)]  # as a check of the file
-        progress = restore(saved, learner)
-        moments.append(progress)
+        mark = take_mark(saved)  # restored, too, as a check of the file
+        moments = [restore(moment, learner) for moment in (mark, saved) if moment is not None]
+        progress = moments[-1]
         dataset = Dataset.reopen(origin, saved.vocabulary, path.parent, watch)
         on_error.callback(dataset.close)
         # a replay of the same steps finds the same best model again; other steps may not
         replayed = config == as_before and config.max_time is None
         newer_nats = None if replayed else _newer_nats(progress, folder)
         progress.best_nats = progress.best_nats if newer_nats is None else newer_nats
-        recorder = Recorder(
-            folder,
-            dataset.vocabulary,
-            config,
-            origin={**asdict(origin), **made},
-            provenance=origin.provenance | {"sources": saved.sources},
-        )
+        names = saved.sources if origin.sources == began.sources else list(sources)
+        recorder = _recorder(saved, folder, dataset, config, names)
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
         for moment in moments:
             if not trainer.batches.holds(moment.position):
                 raise not_whole(path, f"there is no {moment.position}")
         recorder.mark = mark
         trainer.begin()
-        trainer.notes += [*_other_rounding(as_before, config), f"resumed at step {progress.step:,}"]
+        trainer.notes += [*_other_places(origin, began, sources)]
+        trainer.notes += _other_rounding(as_before, config)
+        trainer.notes += [f"resumed at step {progress.step:,}", *_reached(trainer.schedule)]
         on_error.pop_all()
         return trainer
+
+
+def _recorder(
+    saved: Checkpoint,
+    folder: RunFolder,
+    dataset: Dataset,
+    config: TrainingConfig,
+    names: Sequence[str],
+) -> Recorder:
+    """Returns what saves a run further; ``names`` are what the user calls its texts."""
+    kept = {key: saved.training_state[key] for key in MADE if key in saved.training_state}
+    return Recorder(
+        folder,
+        dataset.vocabulary,
+        config,
+        origin={**asdict(dataset.origin), **kept},
+        provenance=dataset.origin.provenance | {"sources": list(names)},
+    )
+
+
+def _other_places(origin: Origin, began: Origin, sources: Sequence[str]) -> list[str]:
+    """Returns where the texts are read from, if the user might think otherwise."""
+    pairs = zip(
+        ("text", "validation text"),
+        (" ".join(origin.sources), origin.val_source),
+        (" ".join(began.sources), began.val_source),
+        strict=True,
+    )
+    notes = [f"the same {what}, now read from {now}" for what, now, then in pairs if now != then]
+    if any(map(is_copy, origin.sources[: len(sources)])):
+        notes.append("standard input is not read: the run has a copy of its text")
+    return notes
+
+
+def _reached(schedule: Schedule) -> list[str]:
+    """Returns what to give a run that is resumed, but has nothing left to do."""
+    config, progress = schedule.config, schedule.progress
+    if schedule.out_of_patience():
+        count = progress.evaluations_since_best
+        return [f"{count} evaluations without a new best have ended it: --patience 0 trains on"]
+    if not schedule.is_done():
+        return []
+    limit = next((name for name in LIMITS if getattr(config, name) is not None), "epochs")
+    value = getattr(config, limit) or DEFAULT_EPOCHS
+    value = value if isinstance(value, int) else float(f"{value:.3g}")  # one that was fitted
+    reached, more = (shell_line(train_command([], {limit: n})[2:]) for n in (value, 2 * value))
+    return [
+        f"{reached} counts from the run's beginning, and is reached: "
+        f"to train on, give more, such as {more}"
+    ]
 
 
 def _settings(saved: Checkpoint) -> tuple[TrainingConfig, Origin]:
@@ -117,19 +167,22 @@ def _settings(saved: Checkpoint) -> tuple[TrainingConfig, Origin]:
 def _check_changes(
     saved: Checkpoint,
     settings: Mapping[str, Any],
-    asked: Mapping[str, Any],
     changes: Mapping[str, Any],
 ) -> None:
     """Raises CheckpointError if a setting is changed that a resumed run must keep."""
+    asked = saved.training_state.get("asked", {})
     fixed = {**asdict(saved.model.config), **settings}
     for key, value in changes.items():
         free = key not in fixed or key in RESUMABLE
+        advice = f"; --init-from {quoted(saved.path.parent)} takes the weights"
+        if key in asdict(saved.model.config):
+            advice = ""  # of another shape
         # a small text may have shrunk what was asked for
         if not free and value not in (fixed[key], asked.get(key)):
             option = option_name(key)
             raise CheckpointError(
                 f"{saved.path}: trained with {option} {fixed[key]}, not {value}: "
-                f"leave {option} out, or start a new run"
+                f"leave {option} out, or start a new run{advice}"
             )
 
 

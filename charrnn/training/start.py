@@ -18,7 +18,7 @@ from charrnn.store.commands import train_command
 from charrnn.store.folder import NewRun
 from charrnn.store.opened import RunFolder
 from charrnn.store.transfer import transfer
-from charrnn.system import stopwatch
+from charrnn.system import quoted, stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore, run_name
 from charrnn.training.learner import Learner
 from charrnn.training.planning import plan
@@ -44,6 +44,7 @@ class Request:
     val_source: str | None = None  # another text to validate on, instead of the tail of this one
     init_from: Checkpoint | None = None  # a model to take the weights from
     keep_characters: bool = False  # also those of its characters that the text does not have
+    numbered: bool = True  # whether a name that another run has gets a number
 
 
 def start(
@@ -76,7 +77,7 @@ def start(
     workers = workers or Workers(threads=request.training.get("threads") or 1)
     with contextlib.ExitStack() as on_error:
         on_error.callback(workers.close)
-        run = on_error.enter_context(NewRun(request.runs, name))
+        run = on_error.enter_context(NewRun(request.runs, name, numbered=request.numbered))
         dataset = Dataset.open(
             request.sources,
             data,
@@ -99,10 +100,18 @@ def start(
         learner = Learner(model, config, workers)
         recorder = _recorder(request, run.folder(), dataset, config)
         trainer = Trainer(learner, dataset, recorder, config, Progress(), clock)
-        trainer.notes += notes
+        trainer.notes += [*_other_name(request, run.folder().path), *notes]
         trainer.begin()
         on_error.pop_all()
         return trainer
+
+
+def _other_name(request: Request, folder: Path) -> list[str]:
+    """Returns what the run is called if there is another one of the name that the user gave."""
+    if request.name in (None, folder.name):
+        return []
+    taken = quoted(folder.with_name(request.name or ""))
+    return [f"{taken} exists: this run is {folder.name}; charrnn train --resume {taken} resumes it"]
 
 
 def _recorder(

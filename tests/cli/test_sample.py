@@ -1,6 +1,7 @@
 """``charrnn sample`` as a shell user meets it."""
 
 import json
+import shlex
 from base64 import b64decode
 from pathlib import Path
 
@@ -49,6 +50,30 @@ def test_the_prompt_changes_the_text_and_can_be_left_out(letters: Path) -> None:
     assert echoed == "café" + alone
     assert alone != succeed("sample", *one).stdout
     assert succeed("sample", *one, "--prompt", "-", stdin="café").stdout == echoed
+
+
+def test_the_prompt_is_an_argument_too(letters: Path) -> None:
+    one = ("--model", letters, "--length", "50", "--seed", "1")
+    with_option = succeed("sample", *one, "--prompt", "I had").stdout
+    assert succeed("sample", "I had", *one).stdout == with_option
+    assert succeed("sample", *one, "-", stdin="I had").stdout == with_option
+    assert succeed("sample", *one, "--", "I had").stdout == with_option
+    assert succeed("sample", "", *one).stdout == succeed("sample", *one).stdout
+
+
+@pytest.mark.parametrize("option", ["--prompt", "--prompts"])
+def test_two_prompts_are_refused(option: str, letters: Path) -> None:
+    error = fail("sample", "I", option, "had", "--model", letters, code=2)
+    assert error == f"charrnn: PROMPT and {option}: give one of them\n"
+
+
+@pytest.mark.parametrize("words", ["I had", "it's so", "-- -I had"])
+def test_several_words_without_quotes_are_shown_with_them(words: str, letters: Path) -> None:
+    error = fail("sample", *words.split(" "), code=2)
+    program, *advice = shlex.split(error.partition("quotes: ")[2])
+    assert (program, advice[-1]) == ("charrnn", words.removeprefix("-- "))
+    one = ("--model", letters, "--length", "5", "--on-unknown", "skip")
+    assert succeed(advice[0], *one, *advice[1:]).stdout.startswith(advice[-1])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

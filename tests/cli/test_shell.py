@@ -296,7 +296,7 @@ def test_a_value_out_of_range(
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert option in re.sub(r"\W*\n\W*", " ", result.stderr)
+    assert result.stderr.startswith(f"charrnn: {option}: ") and result.stderr.count("\n") == 1
     assert contents(runs) == []
 
 
@@ -307,12 +307,11 @@ def test_a_value_out_of_range(
         ("train", "t.txt", "--steps", "5", "--epochs", "1"),
         ("train", "t.txt", "--steps", "5", "--max-time", "1m"),
         ("train", "--resume", "a", "b"),
-        ("train", "--resume", "a", "--name", "b"),
         ("sample", "--length", "0", "--count", "2"),
         ("sample", "--length", "0", "--json"),
         ("sample", "--length", "0", "--prompts", "t.txt"),
         ("sample", "--prompt", "a", "--prompts", "t.txt"),
-        ("sample", "surplus"),
+        ("sample", "two", "words"),
         ("eval", "--per-line", "--per-char"),
         ("eval", "--per-line", "--context-curve"),
         ("eval", "--heatmap", "--json"),
@@ -326,7 +325,7 @@ def test_options_that_contradict_each_other(
     monkeypatch.chdir(tmp_path)
     Path("t.txt").write_text("I had coffee\n" * 20)
     result = call(*args)
-    assert result.exit_code == 2 and result.stdout == "" and result.stderr
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from calls import SMALL, fail
+from calls import SMALL, TINY, call, fail, succeed
 from processes import COMMAND, environment, posix, run
 from waiting import fed_pipe, when_waited_for
 
 from charrnn.cli import shell
-from charrnn.cli.shell import prompt_bytes, write
+from charrnn.cli.shell import AS_IT_WAS, NO_RUN_LEFT, prompt_bytes, write
 from charrnn.display.console import note
 from charrnn.errors import CharrnnError
 from charrnn.text import compressed
@@ -205,6 +205,26 @@ def test_a_pipe_that_another_program_made_non_blocking(
         assert out.count(text.strip().encode()) >= 10 * lines
 
 
+@pytest.mark.parametrize(
+    "form",
+    [("eval",), ("eval", "-"), ("sample", "-"), ("sample", "--prompts", "-"), ("train", "-")],
+)
+def test_whoever_types_is_told_how_to_end(form: tuple[str, ...], model: Path, runs: Path) -> None:
+    main_end, terminal = os.openpty()
+    more = ("--runs", runs, *TINY) if form[0] == "train" else ("--model", model)
+    more += ("--length", "5") if form[0] == "sample" else ()
+    with OnTerminal(*form, *more, stdin=terminal) as screen:
+        os.close(terminal)
+        screen.wait_for(b"reading standard input; end it with Ctrl-D\r\n")
+        os.write(main_end, b"caf\xc3\xa9\n" * 40 + b"\x04")
+        assert screen.ended() == 0, screen.shown
+    os.close(main_end)
+
+
+def test_only_a_terminal_is_typed_on(letters: Path) -> None:
+    assert "Ctrl-D" not in call("eval", "--model", letters, stdin="I had").stderr
+
+
 # --- Ctrl-C while the program is loaded
 
 EARLY = """
@@ -223,13 +243,56 @@ main()
 """
 
 
-@pytest.mark.parametrize(
-    "name", ["charrnn.cli.app", "typer", "charrnn.cli.train", "numpy", "safetensors", "torch"]
-)
-def test_an_early_interrupt_is_quiet(name: str, story: Path, runs: Path) -> None:
+def interrupted(name: str, *args: object) -> "subprocess.CompletedProcess[bytes]":
+    """Runs ``charrnn`` with a Ctrl-C when it first imports something."""
     program = EARLY.replace("sys.argv[1]:", f"{name!r}:")
-    done = run(sys.executable, "-c", program, "-", "train", story, "--runs", runs)
+    return run(sys.executable, "-c", program, "-", *args)
+
+
+@pytest.mark.parametrize("name", ["charrnn.cli.app", "typer", "charrnn.cli.train"])
+def test_an_early_interrupt_is_quiet(name: str, story: Path, runs: Path) -> None:
+    done = interrupted(name, "train", story, "--runs", runs)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize("name", ["numpy", "safetensors", "torch"])
+def test_an_interrupt_while_torch_is_loaded_leaves_no_run_and_says_so(
+    name: str, story: Path, runs: Path
+) -> None:
+    done = interrupted(name, "train", story, "--runs", runs)
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr.decode() == f"{NO_RUN_LEFT}\n"
+    assert not runs.exists()
+
+
+def test_an_early_interrupt_leaves_a_resumed_run_as_it_was(story: Path, runs: Path) -> None:
+    succeed("train", story, "--runs", runs, *TINY)
+    before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+    for name in ("torch", "charrnn.training.resume"):
+        done = interrupted(name, "train", "--resume", "--runs", runs, "--steps", "9")
+        assert (done.returncode, done.stdout) == (130, b"")
+        assert done.stderr.decode() == f"{AS_IT_WAS}\n"
+    assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_the_text_is_read_leaves_no_run_and_says_so(
+    number: signal.Signals, runs: Path
+) -> None:
+    receiver, sender = os.pipe()
+    text = b"I had coffee.\n" * 5000
+    with OnTerminal("train", "-", "--runs", runs, *SMALL, stdin=receiver) as screen:
+        os.close(receiver)
+        feeder = threading.Thread(target=feed_on, args=(sender, text), daemon=True)
+        feeder.start()
+        screen.wait_for(b"reading standard input")
+        assert runs.exists(), "the copy of the text"
+        screen.process.send_signal(number)
+        status = screen.ended()
+        feeder.join()
+    assert status == 128 + number
+    assert screen.shown.endswith(NO_RUN_LEFT.encode() + b"\r\n")
     assert not runs.exists()
 
 

@@ -320,7 +320,7 @@ def test_a_run_that_was_moved_finds_its_kept_text(runs: Path) -> None:
 def test_a_byte_model_is_trained_on_bytes(story: Path, tmp_path: Path, runs: Path) -> None:
     """And the notes, the lines and the errors say so."""
     args = ("--runs", runs, "--unit", "byte", *TINY)
-    lines = succeed("train", story, *args).stderr
+    lines = succeed("train", story, *args).stderr.partition("try: ")[0]
     assert re.search(r"[\d,]+ bytes, 256 distinct", lines) and "bits/byte" in lines
     assert "bytes/s" in lines and not re.search("char(?!rnn)", lines.replace(str(tmp_path), ""))
     assert "256 bytes taken over" in succeed("train", story, *args, "--init-from", "story").stderr
@@ -354,3 +354,20 @@ def test_folders_whose_names_are_no_characters_can_be_used(story: Path, tmp_path
         assert json.loads(scored.stdout)["model"] == str(model)
     resumed = run("bash", "-c", f"{shlex.join(COMMAND)} train --resume {quoted(model.parent)}")
     assert resumed.stdout == done.stdout
+
+
+@posix
+@pytest.mark.parametrize("name", ["plain", "it's a run", "-x"])
+def test_what_to_try_next_works_as_it_is_printed(name: str, story: Path, tmp_path: Path) -> None:
+    """Also the name that needs quotes, in a folder of runs of its own."""
+    runs = tmp_path / "my runs"
+    result = succeed("train", story, "--name", name, *TINY, CHARRNN_RUNS=str(runs))
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("try: "))
+    assert quoted(runs / name) in line
+    program = f'charrnn() {{ {shlex.join(COMMAND)} "$@"; }}; {line.removeprefix("try: ")}'
+    done = run("bash", "-e", "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().splitlines()[-1].startswith("5\t\\n\t")
+    (again,) = (line for line in succeed("train", "--resume", runs / name).stderr.splitlines()[-1:])
+    assert again == line
+    assert "try: " not in succeed("train", story, "--runs", runs, *TINY, "--quiet").stderr

@@ -1,6 +1,7 @@
 """What is fitted to the text and the time."""
 
 import math
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from calls import shown_defaults
 from clocks import Clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -290,3 +292,29 @@ def test_who_trains_alone_averages_with_nobody() -> None:
     """As a run of several machines that is resumed on one."""
     config = fit_to_machine(ModelConfig(9), TrainingConfig(average_every=8), Workers())
     assert config.average_every == 1
+
+
+def test_the_help_names_what_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lowest and the highest value of all settings that text or time may change."""
+    monkeypatch.setattr(
+        planning, "training_speed", lambda model, *_: 50_000 * 256 / model.hidden_size
+    )
+    values: dict[str, set[Any]] = {}
+    for options in (
+        {"epochs": 1.0},
+        {"epochs": 40.0},
+        *({"max_time": t} for t in (9.0, 30.0, 3e3)),
+    ):
+        for chars in (50, 5_000, 500_000, 1_000_000, 1e8):
+            plan = planning.plan({"vocab_size": 60}, options, chars, Workers(), Clock(1e-4))
+            for field, value in (vars(plan.model) | vars(plan.training)).items():
+                values.setdefault(field, set()).add(value)
+    shown = shown_defaults("train")
+    chosen = {field: values[field] for field in shown.keys() & values if len(values[field]) > 1}
+    # whose text tells that something is chosen; how long a training takes is no choice
+    told = {field for field, text in shown.items() if ";" in text and field in values}
+    assert chosen.keys() - {"epochs"} == told - {"epochs", "threads"}
+    for field in chosen.keys() - {"epochs"}:
+        numbers = set(map(float, re.findall(r"\d[\d.]*", shown[field])))
+        assert max(values[field]) in numbers, field
+        assert min(values[field]) in numbers or "fewer for a small text" in shown[field], field

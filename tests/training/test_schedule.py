@@ -70,7 +70,7 @@ def test_what_saves_take_is_a_small_part_of_the_time(tmp_path: Path, clock: Cloc
     saved_at: list[float] = []
     save = trainer.save
 
-    def slow_save() -> None:
+    def slow_save(_: object = None) -> None:
         save()
         saved_at.append(clock.now)
         clock.now += 0.5

@@ -410,7 +410,7 @@ def test_after_a_rollback_the_next_save_waits_its_time(
     saved_s, rolled_back_s = [], 0.0
     save = trainer.save
 
-    def noted_save() -> None:
+    def noted_save(_: object = None) -> None:
         save()
         saved_s.append(trainer.schedule.elapsed())
 

@@ -1,0 +1,228 @@
+"""A trained model in Python: it writes, scores, predicts, and shows its hidden states.
+
+Shapes: n symbols of a text, L layers, H hidden.
+"""
+
+import codecs
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.config import ModelConfig, OnUnknown, SamplingConfig
+from charrnn.errors import OptionError
+from charrnn.interface.threads import one_thread_a_product
+from charrnn.model.forward import require_finite
+from charrnn.sampling.decoding import weights
+from charrnn.sampling.generate import generate
+from charrnn.sampling.prompts import prompt_states
+from charrnn.scoring.reports import Score, char_nats, score
+from charrnn.scoring.scorer import Scorer
+from charrnn.store import checkpoint
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.folder import find_run
+from charrnn.store.runs import Run, all_runs
+
+Prompted = Literal["error", "skip"]
+
+
+class SamplingSettings(TypedDict, total=False):
+    """How a text is drawn; the defaults are those of ``charrnn sample``."""
+
+    length: int  # symbols after the prompt; 0, for a stream only, is without end
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    stop: str | Sequence[str]  # a text before which the sample ends, or several
+    seed: int | None  # the same one draws the same text; None draws one
+
+
+class Model:
+    """A trained model; nothing changes it, and several threads may use it at once.
+
+    Texts are strings. A model of bytes reads and writes them as UTF-8; a byte that is no UTF-8 is a
+    lone surrogate there (Python's ``surrogateescape``).
+
+    Attributes:
+        path: the file that it was read from.
+        config: its shape, and what a symbol is, a character or a byte.
+        symbols: the symbol of each id: a character, or a byte as a number.
+        weights: the parameters by name, as in the file.
+        provenance: what the file tells of its training, JSON values.
+    """
+
+    def __init__(self, loaded: Checkpoint) -> None:
+        """Takes the content of a model's file; use :func:`load`."""
+        self.path: Path = loaded.path
+        self.config: ModelConfig = loaded.model.config
+        self.symbols = loaded.vocabulary.symbols
+        self.weights = loaded.model.weights
+        self.provenance = loaded.provenance
+        self._network, self._vocabulary = loaded.model, loaded.vocabulary
+        self._trained_chars = loaded.trained_chars
+
+    def __repr__(self) -> str:
+        config = self.config
+        shape = f"{config.hidden_size} x {config.num_layers}, {config.vocab_size} symbols"
+        return f"<charrnn model {str(self.path)!r}: {shape}>"
+
+    def stream(
+        self,
+        prompt: str = "",
+        on_unknown: Prompted = "error",
+        **settings: Unpack[SamplingSettings],
+    ) -> Iterator[str]:
+        """Yields a text that continues a prompt, without the prompt, piece by piece as it is made.
+
+        Args:
+            prompt: what is continued; an empty one begins a text.
+            on_unknown: whether characters of the prompt that the model does not know are an error,
+                or left out.
+            settings: how it is drawn.
+
+        Raises:
+            UnknownCharacterError: The prompt holds unknown characters; raised at once.
+            OptionError: A setting is out of range.
+        """
+        options: dict[str, Any] = {"seed": None, **settings}
+        if isinstance(options.get("stop"), str):
+            options["stop"] = (options["stop"],)
+        if options["seed"] is None:
+            options["seed"] = int.from_bytes(os.urandom(4))
+        config = SamplingConfig(**{**options, "stop": tuple(options.get("stop", ()))})
+        with one_thread_a_product():  # reading the prompt; one symbol is no product of matrices
+            pieces = generate(self._network, self._vocabulary, prompt, config, on_unknown)
+        return _as_text(pieces)
+
+    def sample(
+        self,
+        prompt: str = "",
+        on_unknown: Prompted = "error",
+        **settings: Unpack[SamplingSettings],
+    ) -> str:
+        """Returns a text that continues a prompt; arguments and errors as for :meth:`stream`."""
+        if settings.get("length") == 0:
+            raise OptionError("length: 0 is without end: use stream, or name a length")
+        return "".join(self.stream(prompt, on_unknown, **settings))
+
+    @one_thread_a_product()
+    def score(self, text: str, on_unknown: OnUnknown = "charge", *, exact: bool = False) -> Score:
+        """Scores a text: every symbol once, the first one included, given all before it.
+
+        Args:
+            text: the text.
+            on_unknown: whether unknown characters are charged what a sound model would charge, an
+                error, or left out.
+            exact: whether it is read in one pass, and not in streams side by side.
+
+        Returns:
+            Its sums and means: ``bits_per_char``, ``bits_per_byte``, ``perplexity`` ...
+
+        Raises:
+            UnknownCharacterError: It holds unknown characters, and they are an error.
+            NothingToScoreError: It is empty.
+        """
+        scorer = self._scorer(on_unknown, exact=exact)
+        return score(scorer, [text], scorer.start)[0]
+
+    @one_thread_a_product()
+    def surprise(
+        self, text: str, on_unknown: OnUnknown = "charge", *, exact: bool = False
+    ) -> npt.NDArray[np.float64]:
+        """Returns the surprise of each symbol, -log2 of its probability given all before it.
+
+        Arguments and errors are those of :meth:`score`, whose ``bits_per_char`` is the mean.
+
+        Returns:
+            Bits, (n,): of each character, or of each byte of UTF-8 if the unit is the byte; NaN
+            for a character that is left out.
+        """
+        scorer = self._scorer(on_unknown, exact=exact)
+        return char_nats(scorer, text, scorer.start) / math.log(2)
+
+    @one_thread_a_product()
+    def states(self, text: str, on_unknown: OnUnknown = "error") -> npt.NDArray[np.float32]:
+        """Returns the hidden states of all layers after each symbol of a text.
+
+        Args:
+            text: the text, read from where texts start.
+            on_unknown: whether unknown characters are an error, or otherwise left out.
+
+        Returns:
+            h_t, (n, L, H): the t-th is the state after reading t + 1 symbols.
+
+        Raises:
+            UnknownCharacterError: It holds unknown characters, and they are an error.
+        """
+        scorer = self._scorer(on_unknown)
+        states, _ = self._network.states(scorer.encode(text).ids[:, None], scorer.start)
+        return np.ascontiguousarray(states[:, :, 0])
+
+    @one_thread_a_product()
+    def next(
+        self, text: str = "", on_unknown: Prompted = "error", *, temperature: float = 1.0
+    ) -> dict[str | int, float]:
+        """Returns the probability of each symbol that may follow a text, the highest first.
+
+        Raises:
+            UnknownCharacterError: The text holds unknown characters, and they are an error.
+            OptionError: The temperature is out of range.
+        """
+        config = SamplingConfig(temperature=temperature)
+        ids = self._vocabulary.encode(text, on_unknown)
+        state = prompt_states(self._network, self._vocabulary, [ids])
+        logits = require_finite(self._network.logits(state[-1, 0]))
+        p = weights(logits.astype(np.float64), config)
+        p /= p.sum()
+        order = np.argsort(-p, kind="stable")
+        return {self.symbols[i]: float(p[i]) for i in order}
+
+    def _scorer(self, on_unknown: OnUnknown, *, exact: bool = False) -> Scorer:
+        return Scorer(
+            self._network,
+            self._vocabulary,
+            on_unknown=on_unknown,
+            trained_chars=self._trained_chars,
+            exact=exact,
+        )
+
+
+def load(model: str | Path | Run | None = None, *, runs: str | Path = "runs") -> Model:
+    """Reads a model.
+
+    Args:
+        model: a model's file, a run's folder or name, or a run; None is the newest run.
+        runs: the folder of all runs.
+
+    Raises:
+        RunNotFoundError: There is none.
+        CheckpointError: It is damaged, or no model.
+        TooLargeError: It needs more memory than there is.
+    """
+    if isinstance(model, Run):
+        model = model.path
+    return Model(checkpoint.load(find_run(Path(runs), None if model is None else str(model))))
+
+
+def runs(folder: str | Path = "runs") -> list[Run]:
+    """Returns the runs of a folder, the newest first; none if there is no such folder.
+
+    Raises:
+        RunNotFoundError: The folder cannot be read.
+    """
+    return all_runs(Path(folder))
+
+
+def _as_text(pieces: Iterator[Any]) -> Iterator[str]:
+    """Yields pieces as strings; bytes as whole characters."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    for piece in pieces:
+        if text := piece if isinstance(piece, str) else decoder.decode(piece):
+            yield text
+    if rest := decoder.decode(b"", final=True):
+        yield rest

@@ -1,9 +1,10 @@
 """``charrnn report``: a page to look at."""
 
+import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,12 @@ from charrnn.cli.values import RUNS
 from charrnn.config import MODEL_FILE, REPORT_FILE
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
-from charrnn.errors import OptionError
+from charrnn.errors import CharrnnError, OptionError, reason
 from charrnn.store.folder import find_folder, find_run
 
 if TYPE_CHECKING:
-    pass
+    from charrnn.training.events import Event
+    from charrnn.training.trainer import Trainer
 
 MOST_RUNS = 32
 
@@ -112,3 +114,41 @@ def _page(paths: list[Path], text: str | None) -> bytes:
 
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
     bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
+
+
+@contextlib.contextmanager
+def training_page(
+    trainer: "Trainer", show: "Callable[[Event], None]", *, wanted: bool
+) -> "Iterator[Callable[[Event], None]]":
+    """Yields what writes a training's page at its evaluations; writes the last one at the end.
+
+    Whatever is wrong with a page, the training continues, and ``show`` gets an event of it once.
+    """
+    if not wanted:
+        yield lambda event: None
+        return
+    from charrnn.report.live import LivePage
+    from charrnn.training.events import Evaluated, SaveFailed
+
+    page, errors = LivePage(trainer), list[str]()
+
+    def write_page(event: "Event") -> None:
+        if isinstance(event, Evaluated):
+            try:
+                page.write(event)
+            except Exception as error:  # whatever it is: a training is worth more than a page
+                if not errors:
+                    show(SaveFailed(event.step, event.elapsed_s, _reason(error)))
+                errors.append(_reason(error))
+
+    try:
+        yield write_page
+    finally:
+        try:
+            page.write_last()
+        except Exception as error:
+            note(_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, CharrnnError) else f"{REPORT_FILE}: {reason(error)}"

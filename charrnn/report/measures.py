@@ -17,11 +17,11 @@ from charrnn.report.units import (
     text_length,
 )
 from charrnn.sampling.generate import generate
-from charrnn.scoring.context import ContextScore, context_curve
+from charrnn.scoring.context import CONTEXTS, ContextScore, context_curve
 from charrnn.scoring.passage import Passage, read_passage
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.text.vocabulary import Piece, Vocabulary
+from charrnn.text.vocabulary import Ids, Piece, Vocabulary
 
 MOST_CHARS = 2000  # of a passage
 # of its pictures, half a byte each at most: so a page stays below 1 MB
@@ -30,6 +30,7 @@ TEMPERATURES = (0.5, 0.8, 1.0, 1.2)
 SAMPLE_LENGTH, SAMPLE_SEED = 300, 1
 # multiplications that a context curve may take, and the positions that it has at least and at most
 CONTEXT_WORK, FEWEST_POSITIONS, MOST_POSITIONS = 10**11, 50, 500
+SHORTEST = 64  # characters of context, that it measures at least
 
 Stage = Callable[[str], None]  # called with what is done next
 
@@ -64,7 +65,7 @@ def measure(
     text_name: str,
     stage: Stage = lambda name: None,
     *,
-    with_context: bool = True,
+    context_work: int = CONTEXT_WORK,
 ) -> Measures:
     """Measures a model by a text; what is not possible is left out, and noted.
 
@@ -73,7 +74,7 @@ def measure(
         text: a text that it was not trained on, if there is one.
         text_name: what it is.
         stage: called with what is done next.
-        with_context: whether to measure the context curve, which takes longest.
+        context_work: multiplications that the context curve may take, more or less; 0: none.
     """
     network, vocabulary, notes = model.model, model.vocabulary, list[str]()
     scorer = Scorer(
@@ -91,20 +92,25 @@ def measure(
                 layer_units(passage.states, r, layer)
                 for layer in shown_layers(network.config.num_layers)
             ]
-        if with_context:
+        if context_work:
             stage("measuring the context curve")
-            curve = context_curve(network, ids, _positions(network))
+            curve = _context(network, ids, context_work)
     except (OverflowedError, NothingToScoreError) as error:
         notes.append(str(error))
     stage("writing samples")
     return Measures(passage, text_name, layers, curve, samples(network, vocabulary), notes)
 
 
-def _positions(network: Forward) -> int:
-    """Returns how many characters a context curve predicts from each length of context."""
+def _context(network: Forward, ids: Ids, work: int) -> list[ContextScore]:
+    """Returns a context curve; of a large model with fewer positions, and at last shorter."""
     config = network.config
-    work = 2048 * (config.parameter_count() - config.vocab_size * config.hidden_size)
-    return max(FEWEST_POSITIONS, min(MOST_POSITIONS, CONTEXT_WORK // work))
+    for_each = config.parameter_count() - config.vocab_size * config.hidden_size
+    longest = work // (2 * FEWEST_POSITIONS * for_each)
+    positions = work // (2 * CONTEXTS[-1] * for_each)
+    positions = max(FEWEST_POSITIONS, min(MOST_POSITIONS, positions))
+    if longest < CONTEXTS[-1]:
+        ids = ids[: 2 * max(longest, SHORTEST) + 1]
+    return context_curve(network, ids, positions)
 
 
 def samples(network: Forward, vocabulary: Vocabulary) -> list[tuple[float, Piece]]:

@@ -213,7 +213,7 @@ ReportText = Annotated[
     str | None,
     option(
         TEXT,
-        "Another text to colour; [bold]-[/bold] reads standard input.",
+        "A file of plain text to colour; [bold]-[/bold] reads standard input.",
         "the run's validation text",
         metavar="FILE",
     ),

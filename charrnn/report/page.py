@@ -22,8 +22,8 @@ from charrnn.report.learning import Chart, Subject, learning_charts
 from charrnn.report.measures import SAMPLE_LENGTH, SAMPLE_SEED, Measures
 from charrnn.report.units import LEVELS, TRAITS
 from charrnn.scoring.context import enough_context
-from charrnn.store.commands import shell_line
 from charrnn.store.runs import Run
+from charrnn.system import quoted
 from charrnn.text.vocabulary import Vocabulary
 
 ENVIRONMENT = jinja2.Environment(
@@ -146,10 +146,9 @@ def _data(measures: Measures, vocabulary: Vocabulary) -> dict[str, Any]:
 def _samples(run: Run, measures: Measures) -> Iterator[dict[str, str]]:
     """Yields the samples, each with the command that writes it again."""
     for temperature, text in measures.samples:
-        words = ["charrnn", "sample", "--model", str(run.path), "--temperature", f"{temperature}"]
-        words += ["--length", f"{SAMPLE_LENGTH}", "--seed", f"{SAMPLE_SEED}"]
+        drawn = f"--temperature {temperature} --length {SAMPLE_LENGTH} --seed {SAMPLE_SEED}"
         yield {
             "temperature": f"{temperature}",
             "text": readable(text),
-            "command": plain(shell_line(words)),
+            "command": plain(f"charrnn sample --model {quoted(run.path)} {drawn}"),
         }

@@ -9,6 +9,7 @@ from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.runs import Run
 from charrnn.text.chunks import Reader, segments
 from charrnn.text.dataset import Dataset, Watch
+from charrnn.text.formats import HUB_PREFIX
 from charrnn.text.origin import Origin
 from charrnn.text.settings import open_all
 from charrnn.text.vocabulary import Piece
@@ -28,15 +29,17 @@ class ShownText:
 
 
 def named_text(source: str, model: Checkpoint) -> ShownText:
-    """Returns the beginning of a file, or of standard input.
+    """Returns the beginning of a file of plain text, or of standard input.
 
     Raises:
         CorpusError: It cannot be read, or is empty.
     """
     unit = model.vocabulary.unit
     newlines = "lf" if unit == "byte" else model.newlines  # bytes stay bytes
+    if source.startswith(HUB_PREFIX):
+        raise CorpusError(f"{source}: a dataset is no text to show: name a file of plain text")
     # an invalid byte is one more unknown character
-    config = DataConfig(unit, newlines=newlines, encoding_errors="surrogateescape")
+    config = DataConfig(unit, "text", newlines=newlines, encoding_errors="surrogateescape")
     (corpus,) = open_all([source], config, advice="take another text")
     try:
         text = next(segments(corpus.pieces(), wanted_length(model.model)), None)

@@ -29,6 +29,7 @@ HoldOut = Literal["tail", "lines"]
 # what a run's folder holds, and marks it as one
 MODEL_FILE = "model.safetensors"  # its best model
 TRAINING_FILE = "training.safetensors"  # its last save
+REPORT_FILE = "report.html"  # of --report
 KEPT_FILE = re.compile(r"model-step-\d+\.safetensors", re.ASCII)  # of --keep-every
 COPY_FILE = re.compile(r"\d*stdin(\.\w+)+", re.ASCII)  # a source that can be read only once
 

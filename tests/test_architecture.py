@@ -35,6 +35,7 @@ WINGS = [
     "sampling",
     "scoring",
     "training",
+    "report",
     "interface",
     "display",
     "cli",
@@ -52,6 +53,9 @@ LIBRARIES = {
     "pyarrow": {"text/arrow_rows"},
     "backports": {"text/compressed"},
     "safetensors": {"store/checkpoint", "training/recorder"},
+    "matplotlib": {"report"},
+    "PIL": {"report"},
+    "jinja2": {"report"},
     "threadpoolctl": {"interface/threads"},
 }
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 60, 7
@@ -62,6 +66,7 @@ CONFIGS: dict[str, tuple[type, ...]] = {
     "sample": (SamplingConfig,),
     "eval": (DataConfig,),
     "runs": (),
+    "report": (),
 }
 PATHS = {
     path.relative_to(PACKAGE).with_suffix("").as_posix(): path

@@ -9,6 +9,7 @@ import typer
 import charrnn
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.ranks import follow, follows
+from charrnn.cli.report import report
 from charrnn.cli.runs import list_runs
 from charrnn.cli.sample import sample
 from charrnn.cli.shell import (
@@ -33,6 +34,7 @@ app.command()(train)
 app.command()(sample)
 app.command("eval")(evaluate)
 app.command("runs")(list_runs)
+app.command()(report)
 
 
 @app.callback(invoke_without_command=True)

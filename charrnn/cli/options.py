@@ -211,6 +211,27 @@ Exact = Annotated[
 RunsJson = Annotated[bool, flag(OUTPUT, "json", "Print all that is known, as JSON.")]
 Card = Annotated[bool, flag(OUTPUT, "card", "Print the model card of a run, as Markdown.")]
 
+# of a report
+
+ReportText = Annotated[
+    str | None,
+    option(
+        TEXT,
+        "A file of plain text to colour; [bold]-[/bold] reads standard input.",
+        "the run's validation text",
+        metavar="FILE",
+    ),
+]
+ReportOutput = Annotated[
+    str | None,
+    option(
+        OUTPUT,
+        "The file to write; [bold]-[/bold]: standard output, whatever it is.",
+        "standard output; if that is a terminal, report.html in the run's folder",
+        metavar="FILE",
+    ),
+]
+
 # arguments
 
 RunName = Annotated[
@@ -218,6 +239,16 @@ RunName = Annotated[
     typer.Argument(
         metavar="NAME",
         help="A run's name or folder, or a model file. [dim]\\[default: a list of all][/dim]",
+        autocompletion=complete_run,
+    ),
+]
+
+ReportRuns = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Runs to compare, by name, folder or model file; the first one's text, units and "
+        "samples are shown. [dim]\\[default: the newest run][/dim]",
         autocompletion=complete_run,
     ),
 ]
@@ -231,6 +262,7 @@ Words = Annotated[
         show_default=False,
     ),
 ]
+
 TrainSources = Annotated[
     list[str] | None,
     typer.Argument(

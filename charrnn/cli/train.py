@@ -11,6 +11,7 @@ import typer
 
 from charrnn.cli import options, training_options
 from charrnn.cli.ranks import check_ranks, team
+from charrnn.cli.report import training_page
 from charrnn.cli.shell import (
     AS_IT_WAS,
     NO_RUN_LEFT,
@@ -42,6 +43,7 @@ def train(
     resume: training_options.Resume = False,
     runs: options.Runs = RUNS,
     quiet: training_options.Quiet = False,
+    report: training_options.Report = False,
     save_every: training_options.SaveEvery = None,
     keep_every: training_options.KeepEvery = None,
     threads: options.TrainThreads = None,
@@ -127,7 +129,7 @@ def train(
                 signals.saving = True
             set_threads(trainer.config.threads)
             remember(started, trainer.folder)
-            finished = _show(trainer, signals, quiet)
+            finished = _show(trainer, signals, quiet, report)
     _write_path(finished, trainer.folder, signals)
 
 
@@ -153,7 +155,7 @@ def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int |
     bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
 
 
-def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
+def _show(trainer: "Trainer", signals: Signals, quiet: bool, report: bool) -> "Finished":
     """Trains with signals and screen attached; returns the end."""
     from charrnn.display.live import TrainingDisplay
     from charrnn.training.events import Finished
@@ -162,9 +164,13 @@ def _show(trainer: "Trainer", signals: Signals, quiet: bool) -> "Finished":
         for line in trainer.notes:
             note(line)
     write_sample = partial(_short_sample, trainer)
-    with TrainingDisplay(trainer.summary, write_sample, quiet=quiet) as screen:
+    with (
+        TrainingDisplay(trainer.summary, write_sample, quiet=quiet) as screen,
+        training_page(trainer, screen.show, wanted=report) as show_page,
+    ):
         for event in trainer.events(lambda: signals.received != 0):
             screen.show(event)
+            show_page(event)
     for line in trainer.late_notes if not quiet else ():
         note(line)
     assert isinstance(event, Finished)

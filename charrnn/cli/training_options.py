@@ -134,4 +134,8 @@ KeepEvery = Annotated[
     int | None,
     counting(RUN, "Steps between models kept in files of their own, model-step-N.safetensors."),
 ]
+Report = Annotated[
+    bool,
+    flag(RUN, "report", "At evaluations, write report.html into the run's folder: a live page."),
+]
 Quiet = Annotated[bool, flag(RUN, "quiet", "Print nothing but errors.")]

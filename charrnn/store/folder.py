@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from charrnn.config import COPY_FILE, KEPT_FILE, MODEL_FILE, TRAINING_FILE
+from charrnn.config import COPY_FILE, KEPT_FILE, MODEL_FILE, REPORT_FILE, TRAINING_FILE
 from charrnn.errors import (
     CheckpointError,
     OptionError,
@@ -20,7 +20,8 @@ from charrnn.errors import (
 from charrnn.likely import did_you_mean, likely, likely_paths, listed
 from charrnn.store.opened import HISTORY_FILE, LOCK_FILE, TEMPORARY, RunFolder
 
-_SAVED = re.compile("|".join(map(re.escape, (MODEL_FILE, TRAINING_FILE, HISTORY_FILE))))
+_FILES = (MODEL_FILE, TRAINING_FILE, HISTORY_FILE, REPORT_FILE)
+_SAVED = re.compile("|".join(map(re.escape, _FILES)))
 # what Windows takes for a device or cannot keep, with any ending
 _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])( *\..*)?", re.I)
 _REFUSED = re.compile(r'[\0-\x1f"*:<>?|]|[. ]$')

@@ -45,6 +45,7 @@ class Trainer:
         config: the settings, fitted to the text.
         batches: the training text.
         schedule: when, and how fast.
+        val_ids: the validation text, (n,).
         score: scores a model on the validation text, nats/char; None if it was stopped.
         notes: what the user should know before it starts, a line each.
     """
@@ -63,11 +64,11 @@ class Trainer:
         self.score = nats_per_char
         self._dataset = dataset
         self.batches = batches = batches_of(dataset, config.batch_size, config.seq_len)
-        self._val_ids = dataset.validation(config.max_val_chars)
+        self.val_ids = dataset.validation(config.max_val_chars)
         steps = total_steps(config, batches.steps_per_epoch)
         chars_per_step = config.batch_size * config.seq_len
         eval_every = config.eval_every or default_eval_every(
-            steps, len(self._val_ids), chars_per_step
+            steps, len(self.val_ids), chars_per_step
         )
         self.schedule = Schedule(config, steps, eval_every, progress, clock)
         chars = dataset.train_chars + dataset.val_chars
@@ -201,8 +202,8 @@ class Trainer:
         before_s = schedule.elapsed()
         self.learner.check_finite()
         nats = None
-        if len(self._val_ids):
-            nats = self.score(self.learner.averaged(), self.vocabulary, self._val_ids, stop)
+        if len(self.val_ids):
+            nats = self.score(self.learner.averaged(), self.vocabulary, self.val_ids, stop)
             if nats is None:
                 return False
         if best := schedule.judge(nats):
@@ -223,7 +224,7 @@ class Trainer:
     def _interrupted(self) -> Generator[Event, None, Reason]:
         """Keeps the newest model, which is better than the untrained one, if none was scored."""
         progress = self.schedule.progress
-        if progress.evaluated_step == 0 or not len(self._val_ids):
+        if progress.evaluated_step == 0 or not len(self.val_ids):
             yield from self._attempt(self.recorder.save_model, self.learner, progress, None)
         return "interrupted"
 
@@ -279,7 +280,7 @@ class Trainer:
         if best.vocabulary.symbols != self.vocabulary.symbols:
             return  # somebody has put another model there
         scorer = Scorer(best.model, best.vocabulary)
-        if not best.held_out_lines and (usual := usual_of_lines(scorer, self._val_ids)):
+        if not best.held_out_lines and (usual := usual_of_lines(scorer, self.val_ids)):
             yield from self._attempt(self.recorder.complete_model, best, {"held_out_lines": usual})
 
     def _attempt(self, write: Callable[..., None], *args: Any) -> Iterator[SaveFailed]:

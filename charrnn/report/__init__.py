@@ -1,0 +1,1 @@
+"""What is looked at: a page about runs, as one file of HTML."""

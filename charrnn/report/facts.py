@@ -1,0 +1,164 @@
+"""What is known of runs, as the rows of tables."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.config import UNIT_NAMES
+from charrnn.report.curves import LN_2
+from charrnn.report.labels import plain
+from charrnn.store.runs import STATES, Run
+
+UNKNOWN = "–"
+RUN_HEADS = ("run", "best validation", "steps", "read", "time", "model", "text", "state")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that is known of each run."""
+
+    name: str
+    texts: Sequence[str]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the runs differ in it."""
+        return len(set(self.texts)) > 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Facts that belong together."""
+
+    name: str
+    facts: Sequence[Fact]
+
+
+def unit_name(run: Run) -> str:
+    """Returns what a run's model predicts, a character or a byte."""
+    return UNIT_NAMES["char" if run.config is None else run.config.unit]
+
+
+def count(number: float | None) -> str:
+    """Returns a whole number to be read."""
+    return UNKNOWN if number is None else f"{number:,.0f}"
+
+
+def time(seconds: float | None) -> str:
+    """Returns a duration to be read."""
+    if seconds is None:
+        return UNKNOWN
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return f"{whole // 60}:{whole % 60:02}"
+
+
+def best(run: Run) -> str:
+    """Returns the best validation figure."""
+    return UNKNOWN if run.best_nats is None else f"{run.best_nats / LN_2:.3f}"
+
+
+def model(run: Run) -> str:
+    """Returns a model's shape."""
+    return UNKNOWN if run.config is None else f"{run.config.hidden_size} × {run.config.num_layers}"
+
+
+def key_figures(run: Run) -> list[tuple[str, str]]:
+    """Returns what one run is about, in a few figures."""
+    facts, unit = run.facts(), unit_name(run)
+    parameters = facts["parameters"]
+    return [
+        ("best validation", f"{best(run)} bits per {unit}"),
+        ("model", f"{model(run)}, {count(parameters)} parameters"),
+        ("text", plain(" ".join(run.sources)) or UNKNOWN),
+        ("size", f"{count(_number(facts['chars']))} {unit}s"),
+        ("trained", f"{count(facts['step'])} steps, {time(facts['elapsed_s'])}"),
+        ("state", facts["state"]),
+    ]
+
+
+def run_row(run: Run) -> list[str]:
+    """Returns a run's row of the table of all, without its name; see :data:`RUN_HEADS`."""
+    facts = run.facts()
+    return [
+        f"{best(run)} bits/{'char' if run.config is None else run.config.unit}",
+        count(facts["step"]),
+        count(facts["train_chars_read"]),
+        time(facts["elapsed_s"]),
+        model(run),
+        plain(" ".join(run.sources)) or UNKNOWN,
+        facts["state"],
+    ]
+
+
+def _number(value: Any) -> float | None:
+    return value if type(value) in (int, float) else None
+
+
+def fact_groups(runs: Sequence[Run]) -> list[Group]:
+    """Returns all that is known of runs: how they came about, every setting, versions."""
+    settings = [run.settings for run in runs]
+    versions = [run.provenance.get("versions") for run in runs]
+    return [
+        Group("Origin", list(_origin(runs))),
+        Group("Settings", _rows(settings)),
+        Group("Versions", _rows([v if isinstance(v, dict) else {} for v in versions])),
+    ]
+
+
+def _origin(runs: Sequence[Run]) -> Iterator[Fact]:
+    names = {
+        "name": "name",
+        "path": "path",
+        "state": "state",
+        "damage": "damage",
+        "began": "began",
+        "changed": "last saved",
+        "sources": "text",
+        "val_source": "validation text",
+        "text_sha256": "SHA-256 of the text",
+        "chars": "characters of the text",
+        "parameters": "parameters",
+        "step": "steps",
+        "best_step": "step of the best model",
+        "train_chars_read": "characters read",
+        "val_bits_per_char": "best validation, bits per character",
+        "val_nats_per_char": "best validation, nats per character",
+        "command": "made by",
+        "resume_command": "continued by",
+    }
+    facts = [run.facts() for run in runs]
+    bytes_only = all(unit_name(run) == "byte" for run in runs)
+    for key, name in names.items():
+        if any(fact[key] not in (None, []) for fact in facts):
+            shown = name.replace("character", "byte") if bytes_only else name
+            yield Fact(shown, [_origin_value(key, fact) for fact in facts])
+
+
+def _origin_value(key: str, facts: dict[str, Any]) -> str:
+    if type(facts[key]) is int:
+        return count(facts[key])
+    finished = key == "resume_command" and facts["state"] == STATES["finished"]
+    return value(facts[key]) + " (it has finished: give a larger limit)" * finished
+
+
+def _rows(tables: Sequence[dict[str, Any]]) -> list[Fact]:
+    """Returns a row for each name that any of some tables has."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    return [Fact(plain(name), [value(table.get(name)) for table in tables]) for name in names]
+
+
+def value(kept: Any) -> str:
+    """Returns a value of a file's JSON as text."""
+    if kept is None:
+        return UNKNOWN
+    if isinstance(kept, bool):
+        return "yes" if kept else "no"
+    if isinstance(kept, float):
+        return f"{kept:.6g}"
+    if isinstance(kept, int):
+        return str(kept)
+    if isinstance(kept, list):
+        return plain(" ".join(map(str, kept)))
+    return plain(repr(kept) if isinstance(kept, str) and not kept.strip() else kept)

@@ -1,0 +1,132 @@
+"""What is measured of a model for a page: a passage, its hidden units, a context curve, samples."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.config import SamplingConfig
+from charrnn.errors import CharrnnError, NothingToScoreError, OverflowedError
+from charrnn.model.forward import Forward
+from charrnn.report.units import (
+    MOST_LAYERS,
+    MOST_UNITS,
+    LayerUnits,
+    correlations,
+    layer_units,
+    shown_layers,
+    text_length,
+)
+from charrnn.sampling.generate import generate
+from charrnn.scoring.context import CONTEXTS, ContextScore, context_curve
+from charrnn.scoring.passage import Passage, read_passage
+from charrnn.scoring.scorer import Scorer
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.text.vocabulary import Ids, Piece, Vocabulary
+
+MOST_CHARS = 2000  # of a passage
+# of its pictures, half a byte each at most: so a page stays below 1 MB
+MOST_PICTURE_NUMBERS = 750_000
+TEMPERATURES = (0.5, 0.8, 1.0, 1.2)
+SAMPLE_LENGTH, SAMPLE_SEED = 300, 1
+# multiplications that a context curve may take, and the positions that it has at least and at most
+CONTEXT_WORK, FEWEST_POSITIONS, MOST_POSITIONS = 10**11, 50, 500
+SHORTEST = 64  # characters of context, that it measures at least
+
+Stage = Callable[[str], None]  # called with what is done next
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured; a part that cannot be is None or empty, and a note says why."""
+
+    passage: Passage | None
+    text_name: str  # what the passage is
+    layers: Sequence[LayerUnits] = ()
+    context: Sequence[ContextScore] = ()
+    samples: Sequence[tuple[float, Piece]] = ()  # temperature and text
+    notes: Sequence[str] = ()
+
+
+def passage_length(network: Forward) -> int:
+    """Returns how many characters of a text a page shows."""
+    layers = min(network.config.num_layers, MOST_LAYERS)
+    units = min(network.config.hidden_size, MOST_UNITS)
+    return min(MOST_CHARS, MOST_PICTURE_NUMBERS // (layers * units))
+
+
+def wanted_length(network: Forward) -> int:
+    """Returns how many characters of a text are read for a page."""
+    return max(passage_length(network), text_length(network))
+
+
+def measure(
+    model: Checkpoint,
+    text: Piece,
+    text_name: str,
+    stage: Stage = lambda name: None,
+    *,
+    context_work: int = CONTEXT_WORK,
+) -> Measures:
+    """Measures a model by a text; what is not possible is left out, and noted.
+
+    Args:
+        model: the model.
+        text: a text that it was not trained on, if there is one.
+        text_name: what it is.
+        stage: called with what is done next.
+        context_work: multiplications that the context curve may take, more or less; 0: none.
+    """
+    network, vocabulary, notes = model.model, model.vocabulary, list[str]()
+    scorer = Scorer(
+        network, vocabulary, on_unknown="charge", trained_chars=model.trained_chars, exact=True
+    )
+    passage, layers, curve = None, list[LayerUnits](), list[ContextScore]()
+    ids = scorer.encode(text).ids
+    try:
+        stage("reading the passage")
+        shown = vocabulary.to_piece(text, "charge")[: passage_length(network)]
+        passage = read_passage(scorer, network, shown)
+        if len(ids):
+            r = correlations(network, ids, vocabulary.decode(ids))
+            layers = [
+                layer_units(passage.states, r, layer)
+                for layer in shown_layers(network.config.num_layers)
+            ]
+        if context_work:
+            stage("measuring the context curve")
+            curve = _context(network, ids, context_work)
+    except (OverflowedError, NothingToScoreError) as error:
+        notes.append(str(error))
+    stage("writing samples")
+    return Measures(passage, text_name, layers, curve, samples(network, vocabulary), notes)
+
+
+def _context(network: Forward, ids: Ids, work: int) -> list[ContextScore]:
+    """Returns a context curve; of a large model with fewer positions, and at last shorter."""
+    config = network.config
+    for_each = config.parameter_count() - config.vocab_size * config.hidden_size
+    longest = work // (2 * FEWEST_POSITIONS * for_each)
+    positions = work // (2 * CONTEXTS[-1] * for_each)
+    positions = max(FEWEST_POSITIONS, min(MOST_POSITIONS, positions))
+    if longest < CONTEXTS[-1]:
+        ids = ids[: 2 * max(longest, SHORTEST) + 1]
+    return context_curve(network, ids, positions)
+
+
+def samples(network: Forward, vocabulary: Vocabulary) -> list[tuple[float, Piece]]:
+    """Returns a text at each temperature; none of a model that overflows."""
+    try:
+        return [(t, sample(network, vocabulary, t, SAMPLE_LENGTH)) for t in TEMPERATURES]
+    except CharrnnError:
+        return []
+
+
+def sample(network: Forward, vocabulary: Vocabulary, temperature: float, length: int) -> Piece:
+    """Returns what ``charrnn sample`` writes with these settings and without a prompt.
+
+    Raises:
+        OverflowedError: The model predicts nothing.
+    """
+    config = SamplingConfig(temperature=temperature, length=length, seed=SAMPLE_SEED)
+    pieces: Any = generate(network, vocabulary, "", config)
+    return vocabulary.to_piece("").join(pieces)

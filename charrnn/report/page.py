@@ -1,0 +1,154 @@
+"""The page: everything that is shown of runs, as one file of HTML without links to others.
+
+All text is escaped by the template. The page's policy forbids every request and every script but
+our own, which it names by its hash.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import numpy as np
+
+import charrnn
+from charrnn.report.cells import SURPRISES, cells, script_data
+from charrnn.report.charts import SERIES, context_chart
+from charrnn.report.facts import RUN_HEADS, fact_groups, key_figures, run_row, unit_name
+from charrnn.report.labels import plain, readable
+from charrnn.report.learning import Chart, Subject, learning_charts
+from charrnn.report.measures import SAMPLE_LENGTH, SAMPLE_SEED, Measures
+from charrnn.report.units import LEVELS, TRAITS
+from charrnn.scoring.context import enough_context
+from charrnn.store.runs import Run
+from charrnn.system import quoted
+from charrnn.text.vocabulary import Vocabulary
+
+ENVIRONMENT = jinja2.Environment(
+    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def page(
+    subjects: Sequence[Subject],
+    measures: Measures,
+    vocabulary: Vocabulary,
+    notes: Sequence[str] = (),
+    reload_s: int = 0,
+) -> bytes:
+    """Returns the page of one run or several.
+
+    Args:
+        subjects: the runs; all but the first one only in curves and tables.
+        measures: of the first one's model.
+        vocabulary: of that model.
+        notes: what the reader should know first, a line each.
+        reload_s: after how many seconds the page reloads itself; 0: never.
+    """
+    run, more = subjects[0].run, len(subjects) - 1
+    unit, script, style = unit_name(run), _file("page.js"), _file("page.css") + _colours()
+    return (
+        ENVIRONMENT.from_string(_file("page.html"))
+        .render(
+            title=plain(run.name) + f" and {more} more" * (more > 0),
+            policy=_policy(script),
+            script=script,
+            style=style,
+            reload_s=reload_s,
+            notes=[plain(note) for note in [*notes, *measures.notes]],
+            version=charrnn.__version__,
+            unit=unit,
+            runs=[{"name": plain(s.run.name), "row": run_row(s.run)} for s in subjects],
+            run_heads=RUN_HEADS,
+            key_figures=key_figures(run),
+            charts=list(learning_charts(subjects)),
+            context=_context(measures, unit),
+            passage=_passage(measures, unit),
+            layers=measures.layers,
+            traits=TRAITS,
+            data=_data(measures, vocabulary),
+            samples=list(_samples(run, measures)),
+            groups=fact_groups([s.run for s in subjects]),
+        )
+        .encode("utf-8")
+    )
+
+
+def _file(name: str) -> str:
+    return files("charrnn.report").joinpath(name).read_text("utf-8")
+
+
+def _policy(script: str) -> str:
+    """Returns the content security policy: no request, no script but this one."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _colours() -> str:
+    """Returns the style of each level of surprise and of a unit's activity, and of each run."""
+    half = LEVELS // 2
+    shares = [(f"s{level}", "heat", level / (SURPRISES - 1)) for level in range(SURPRISES)]
+    shares += [
+        (f"u{level}", "low" if level < half else "high", abs(level - half) / half)
+        for level in range(LEVELS)
+    ]
+    styles = [
+        f".{name} {{ background: rgb(var(--{colour}) / calc(var(--most) * {share:.3g})); }}"
+        for name, colour, share in shares
+    ]
+    styles += [f".series-{i} {{ background: var(--series-{i}); }}" for i in range(len(SERIES))]
+    return "\n".join(styles)
+
+
+def _context(measures: Measures, unit: str) -> Chart | None:
+    if not measures.context:
+        return None
+    enough = enough_context(measures.context)
+    svg = context_chart("context", measures.context, f"bits per {unit}", unit)
+    summary = f"it is within 1\u00a0% of its best from a context of {enough:,} {unit}s on."
+    return Chart("", svg, summary)
+
+
+def _passage(measures: Measures, unit: str) -> dict[str, Any] | None:
+    passage = measures.passage
+    if passage is None or not len(passage.text):
+        return None
+    first = float(np.mean(passage.ranks == 1))
+    return {
+        "name": plain(measures.text_name[:1].upper() + measures.text_name[1:]),
+        "count": f"{len(passage.text):,}",
+        "chars": len(passage.text),
+        "cells": cells(passage),
+        "summary": f"{float(passage.bits.mean()):.2f} bits per {unit} over {len(passage.text):,} "
+        f"{unit}s; {100 * first:.0f}\u00a0% of them were what the model found most probable.",
+        **_activity(measures),
+    }
+
+
+def _activity(measures: Measures) -> dict[str, str]:
+    """Returns in words what the lowest and the highest activity is."""
+    scales = {layer.scale for layer in measures.layers}
+    high = "1" if scales == {1.0} else "the highest that is usual of its layer"
+    return {"high": high, "low": "−1" if scales == {1.0} else "nothing, as relu is never below 0"}
+
+
+def _data(measures: Measures, vocabulary: Vocabulary) -> dict[str, Any]:
+    if measures.passage is None:
+        return {}
+    return script_data(measures.passage, vocabulary, measures.layers)
+
+
+def _samples(run: Run, measures: Measures) -> Iterator[dict[str, str]]:
+    """Yields the samples, each with the command that writes it again."""
+    for temperature, text in measures.samples:
+        drawn = f"--temperature {temperature} --length {SAMPLE_LENGTH} --seed {SAMPLE_SEED}"
+        yield {
+            "temperature": f"{temperature}",
+            "text": readable(text),
+            "command": plain(f"charrnn sample --model {quoted(run.path)} {drawn}"),
+        }

@@ -1,0 +1,87 @@
+"""Which text a page shows: the run's validation text, one that is named, or a sample."""
+
+from dataclasses import dataclass
+
+from charrnn.config import DataConfig
+from charrnn.errors import CharrnnError, CorpusError, NothingToScoreError
+from charrnn.report.measures import sample, wanted_length
+from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.runs import Run
+from charrnn.text.chunks import Reader, segments
+from charrnn.text.dataset import Dataset, Watch
+from charrnn.text.formats import HUB_PREFIX
+from charrnn.text.origin import Origin
+from charrnn.text.settings import open_all
+from charrnn.text.vocabulary import Piece
+
+VALIDATION = "the beginning of the validation text"
+TRAINING = "the beginning of the training text, as nothing was held out"
+SAMPLE = "a sample of the model itself"
+
+
+@dataclass(frozen=True)
+class ShownText:
+    """A text, and what it is."""
+
+    text: Piece
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def named_text(source: str, model: Checkpoint) -> ShownText:
+    """Returns the beginning of a file of plain text, or of standard input.
+
+    Raises:
+        CorpusError: It cannot be read, or is empty.
+    """
+    unit = model.vocabulary.unit
+    newlines = "lf" if unit == "byte" else model.newlines  # bytes stay bytes
+    if source.startswith(HUB_PREFIX):
+        raise CorpusError(f"{source}: a dataset is no text to show: name a file of plain text")
+    # an invalid byte is one more unknown character
+    config = DataConfig(unit, "text", newlines=newlines, encoding_errors="surrogateescape")
+    (corpus,) = open_all([source], config, advice="take another text")
+    try:
+        text = next(segments(corpus.pieces(), wanted_length(model.model)), None)
+    finally:
+        corpus.close()
+    if not text:
+        raise NothingToScoreError(f"{corpus.name}: it is empty: name another --text")
+    return ShownText(text, f"the beginning of {corpus.name}", tuple(corpus.notes))
+
+
+def text_of_run(run: Run, model: Checkpoint, watch: Watch) -> ShownText:
+    """Returns the beginning of a run's validation text; if it is gone, a sample of the model.
+
+    ``watch`` is called while the text is read, which is compared with what it was in training.
+    """
+    try:
+        dataset = Dataset.reopen(_origin(run), model.vocabulary, run.path, watch)
+        try:
+            count = wanted_length(model.model)
+            if len(ids := dataset.validation(count)):
+                return ShownText(model.vocabulary.decode(ids), VALIDATION)
+            ids = Reader(dataset.read()).read(count)
+            return ShownText(model.vocabulary.decode(ids), TRAINING)
+        finally:
+            dataset.close()
+    except CharrnnError as error:
+        return sample_text(model, f"its text is not shown: {error}; --text names another one")
+
+
+def _origin(run: Run) -> Origin:
+    if not run.training_state:
+        raise CorpusError("a model alone does not tell where its text is")
+    try:
+        return Origin.read(run.training_state)
+    except (TypeError, ValueError, CharrnnError) as error:
+        raise CorpusError(f"the run does not tell where its text is: {error}") from None
+
+
+def sample_text(model: Checkpoint, *notes: str) -> ShownText:
+    """Returns a sample of a model, of the length that a page shows."""
+    try:
+        text = sample(model.model, model.vocabulary, 0.8, wanted_length(model.model))
+    except CharrnnError:
+        text = model.vocabulary.to_piece("")
+    return ShownText(text, SAMPLE, notes)

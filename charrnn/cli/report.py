@@ -43,6 +43,7 @@ def report(
     """
     if names and len(names) > MOST_RUNS:
         raise OptionError(f"RUN: a page shows {MOST_RUNS} runs at most, not {len(names)}")
+    _check_output(output)
     set_threads(threads)
     end_with_clean_up()
     if not names:
@@ -57,6 +58,16 @@ def report(
         _write_file(place, page)
         if output is None:
             write(os.fsencode(place), "\n")
+
+
+def _check_output(output: str | None) -> None:
+    """Refuses a place that takes no page, before anything is measured."""
+    if output is None or output == "-":
+        return
+    if not (file := Path(output)).parent.is_dir():
+        raise OptionError(f"--output: {file.parent}: no such folder: make it, or name another")
+    if file.is_dir():
+        raise OptionError(f"--output: {file}: it is a folder: name a file in it")
 
 
 def _place(output: str | None, path: Path) -> Path | None:
@@ -147,7 +158,8 @@ def training_page(
         try:
             page.write_last()
         except Exception as error:
-            note(_reason(error))
+            if not errors:
+                note(_reason(error))
 
 
 def _reason(error: Exception) -> str:

@@ -27,8 +27,8 @@
 
   function show(i) {
     const head = element("div", "", "");
-    head.append(element("b", "", data.labels[i]));
-    head.append(`  ${data.bits[i].toFixed(2)} bits, rank ${data.ranks[i].toLocaleString("en")}`);
+    head.append(element("b", "symbol", data.labels[i]));
+    head.append(`${data.bits[i].toFixed(2)} bits, rank ${data.ranks[i].toLocaleString("en")}`);
     const list = element("ol", "", "");
     for (let k = i * data.each; k < (i + 1) * data.each; k++) {
       const symbol = data.symbols[data.likely[k]];

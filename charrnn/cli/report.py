@@ -1,6 +1,7 @@
 """``charrnn report``: a page to look at."""
 
 import contextlib
+import logging
 import os
 import stat
 import sys
@@ -102,6 +103,7 @@ def _page(paths: list[Path], text: str | None) -> bytes:
     """Returns the page of runs; shows what takes time."""
     with Bar(lines=True) as bar:
         bar.stage("reading the runs")
+        _silence_matplotlib()
         from charrnn.report.measures import measure
         from charrnn.report.page import page
         from charrnn.report.subjects import subject_of
@@ -123,6 +125,11 @@ def _page(paths: list[Path], text: str | None) -> bytes:
     return made
 
 
+def _silence_matplotlib() -> None:
+    """Keeps its notes from the user: a page depends on none of a user's own settings of it."""
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
+
+
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
     bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
 
@@ -138,6 +145,7 @@ def training_page(
     if not wanted:
         yield lambda event: None
         return
+    _silence_matplotlib()
     from charrnn.report.live import LivePage
     from charrnn.training.events import Evaluated, SaveFailed
 

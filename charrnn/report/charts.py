@@ -4,7 +4,6 @@ A chart holds no text but our own: what the user named stands in the page, besid
 """
 
 import io
-import logging
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -183,7 +182,6 @@ def context_chart(name: str, curve: Sequence[ContextScore], y_label: str, unit: 
 
 def _svg(name: str, draw: Callable[[Axes], None]) -> str:
     """Returns what is drawn, as an element of a page."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a missing font the page knows
     backend = ("backend", "backend_fallback", "interactive")
     # whatever the user's own settings are
     settings: dict[Any, Any] = {

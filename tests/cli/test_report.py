@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,6 +57,20 @@ def test_the_newest_run_is_shown_and_named(runs: Path) -> None:
 
 def test_the_same_page_each_time(runs: Path) -> None:
     assert report(runs, "one")[0] == report(runs, "one")[0]
+
+
+def test_a_users_settings_of_matplotlib_change_and_say_nothing(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("nonsense: 1\naxes.grid: maybe\nfont.size: 30\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "charrnn", "report", "one", "--runs", str(runs)],
+        cwd=tmp_path,
+        env={**os.environ, "MPLCONFIGDIR": "/proc/nowhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout == report(runs, "one")[0]
 
 
 def test_several_runs_are_compared(runs: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli import options
-from charrnn.cli.shell import end_with_clean_up, named_errors, write
+from charrnn.cli.shell import end_with_clean_up, named_errors, tell_who_types, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS
 from charrnn.config import MODEL_FILE, REPORT_FILE
@@ -52,6 +52,7 @@ def report(
         note(f"run {model.parent}")
     paths = [find_folder(runs, name) for name in names] if names else [model.parent]
     place = _place(output, paths[0])
+    tell_who_types([text or ""])
     page = _page(paths, text)
     if place is None:
         write(page, drawn=True)

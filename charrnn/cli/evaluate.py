@@ -5,17 +5,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import forms, options
-from charrnn.cli.shell import end_with_clean_up, named_errors, tell_who_types
+from charrnn.cli.shell import end_with_clean_up, named_errors
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
+from charrnn.cli.waiting import output_bar, tell_who_types
 from charrnn.config import UNIT_NAMES, DataConfig, check
 from charrnn.display import rows
 from charrnn.display.console import note
 from charrnn.errors import CheckpointError, OptionError
-from charrnn.store.folder import find_run
+from charrnn.store.folder import find_runs
 
 if TYPE_CHECKING:
-    from charrnn.store.checkpoint import Checkpoint
+    from charrnn.store.mixing import Loaded
     from charrnn.text.corpus import Corpus
 
 
@@ -28,7 +29,7 @@ def evaluate(
     per_char: options.PerChar = False,
     heatmap: options.Heatmap = False,
     context_curve: options.ContextCurve = False,
-    model: options.Model = None,
+    model: options.Models = None,
     runs: options.Runs = RUNS,
     threads: options.Threads = None,
     end: options.End = False,
@@ -67,53 +68,49 @@ def evaluate(
     from charrnn.scoring.lines import LineScorer
     from charrnn.scoring.reports import score_chars
     from charrnn.scoring.scorer import Scorer
-    from charrnn.store import checkpoint
+    from charrnn.store.mixing import load_all
 
     end_with_clean_up()
-    loaded = checkpoint.load(find_run(runs, model))
-    if model is None:
-        note(f"model {loaded.path}")
-    above = _usual_of_lines(loaded) if threshold == "auto" else threshold
-    if end and loaded.vocabulary.newline_id is None:
-        raise OptionError("--end: the model was trained on a text of one line: leave --end out")
-    config = DataConfig(**{"unit": loaded.vocabulary.unit, "newlines": loaded.newlines} | data)
-    corpora = _open(sources, config, on_unknown)
-    scorer = Scorer(
-        loaded.model,
-        loaded.vocabulary,
-        on_unknown=on_unknown,
-        trained_chars=loaded.trained_chars,
-        exact=exact,
-    )
-    unknown = forms.UnknownCharacters(scorer)
-    if context_curve:
-        forms.write_context_curve(loaded.model, unknown, corpora, as_json=as_json)
-        return
-    form: forms.Form
-    if per_line:
-        corpora = [part for corpus in corpora for part in corpus.parts()]
-        lines = LineScorer(scorer, carry=carry, end=end)
-        render = partial(rows.line_rows, as_json=as_json, above=above)
-        form = forms.Rows(unknown, lines.score_text, render)
-    elif per_char:
-        form = forms.Rows(
-            unknown,
-            partial(score_chars, scorer),
-            lambda scored, _: [rows.char_rows(scored, as_json=as_json)],
-        )
-    elif heatmap:
-        form = forms.Heat(scorer, unknown)
-    else:
-        form = forms.WholeTexts(scorer, str(loaded.path), as_json=as_json)
-    forms.score_all(form, corpora, scorer.start, carry=carry)
+    with output_bar(sources := sources or ["-"], by_lines=True) as bar:
+        bar.about("loading the model")
+        loaded = load_all(find_runs(runs, model))
+        if not model:
+            note(f"model {loaded.paths[0]}")
+        above = _usual_of_lines(loaded) if threshold == "auto" else threshold
+        if end and loaded.vocabulary.newline_id is None:
+            raise OptionError("--end: the model was trained on a text of one line: leave --end out")
+        config = DataConfig(**{"unit": loaded.vocabulary.unit, "newlines": loaded.newlines} | data)
+        corpora = _open(sources, config, on_unknown)
+        known: dict[str, Any] = {"on_unknown": on_unknown, "trained_chars": loaded.trained_chars}
+        scorer = Scorer(loaded.model, loaded.vocabulary, exact=exact, **known)
+        unknown = forms.UnknownCharacters(scorer)
+        if context_curve:
+            forms.write_context_curve(loaded.model, unknown, corpora, bar, as_json=as_json)
+            return
+        form: forms.Form
+        if per_line:
+            corpora = [part for corpus in corpora for part in corpus.parts()]
+            lines = LineScorer(scorer, carry=carry, end=end)
+            render = partial(rows.line_rows, as_json=as_json, above=above)
+            form = forms.Rows(unknown, lines.score_text, render, bar)
+        elif per_char:
+            form = forms.Rows(
+                unknown,
+                partial(score_chars, scorer),
+                lambda scored, _: [rows.char_rows(scored, as_json=as_json)],
+                bar,
+            )
+        elif heatmap:
+            form = forms.Heat(scorer, unknown, bar)
+        else:
+            form = forms.WholeTexts(scorer, loaded.paths, bar, as_json=as_json)
+        forms.score_all(form, corpora, scorer.start, carry=carry)
 
 
-def _open(sources: Sequence[str] | None, config: DataConfig, on_unknown: str) -> "list[Corpus]":
-    """Returns a corpus of each source; without one, of standard input."""
+def _open(sources: Sequence[str], config: DataConfig, on_unknown: str) -> "list[Corpus]":
+    """Returns a corpus of each source."""
     from charrnn.text.settings import open_all
-    from charrnn.text.sources import STDIN
 
-    sources = sources or [STDIN]
     tell_who_types(sources)
     strict = "take --on-unknown charge" if on_unknown == "error" else "leave --encoding-errors out"
     return open_all(sources, config, advice=strict)
@@ -127,20 +124,24 @@ def _check_lines(threshold: float | str | None, *, per_line: bool, end: bool, ca
         raise OptionError("--threshold auto: it is of lines alone: leave --end and --carry out")
 
 
-def _usual_of_lines(loaded: "Checkpoint") -> float:
+def _usual_of_lines(loaded: "Loaded") -> float:
     """Returns the bits per character that most held-out lines stay below, and notes them.
 
     Raises:
+        OptionError: There are several models, of which nobody has scored held-out lines together.
         CheckpointError: The model does not keep them.
     """
     from charrnn.scoring.lines import USUAL
 
-    if loaded.held_out_lines is None:
+    if len(loaded.members) > 1:
+        raise OptionError("--threshold auto: it is of one --model: name a number, --threshold BITS")
+    (member,) = loaded.members
+    if member.held_out_lines is None:
         raise CheckpointError(
-            f"{loaded.path}: it keeps no figures of held-out lines (its training was cut off, held "
+            f"{member.path}: it keeps no figures of held-out lines (its training was cut off, held "
             "nothing out, or was of an earlier version): name a number, --threshold BITS"
         )
-    lines, bits = loaded.held_out_lines
+    lines, bits = member.held_out_lines
     unit = UNIT_NAMES[loaded.vocabulary.unit]
     note(f"threshold {bits:.4f} bits per {unit}: {USUAL} % of {lines:,} held-out lines are below")
     return bits

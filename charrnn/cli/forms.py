@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from charrnn.cli.shell import text_output, write
 from charrnn.display import scores
-from charrnn.display.console import note
+from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
 from charrnn.errors import NothingToScoreError, OverflowedError, UnknownCharacterError
 
 if TYPE_CHECKING:
-    from charrnn.model.forward import Array, Forward
+    from charrnn.model.forward import Array, Predictor
     from charrnn.scoring.reports import Score
     from charrnn.scoring.scorer import Scorer
     from charrnn.text.corpus import Corpus
@@ -86,6 +86,15 @@ class UnknownCharacters:
             note(f"unknown characters, {how}: {self._count:,}")
 
 
+def watched(pieces: Iterator["Piece"], corpus: "Corpus", bar: Bar) -> Iterator["Piece"]:
+    """Yields a source's text, and shows how much of it has been read."""
+    size, size_bytes = 0, corpus.size_bytes()
+    for piece in pieces:
+        bar.show(corpus.name, size, lambda: size_bytes, f"{size / 1e6:,.0f} MB")
+        yield piece
+        size += len(exact_bytes(piece))
+
+
 class Rows(Generic[T]):
     """A row for each line or each character, as soon as it is scored."""
 
@@ -94,6 +103,7 @@ class Rows(Generic[T]):
         unknown: UnknownCharacters,
         score: Callable[[Iterator["Piece"], "Array"], Iterator[tuple[Sequence[T], "Array"]]],
         render: Callable[[Sequence[T], str], Iterable[str | bytes]],
+        bar: Bar,
     ) -> None:
         """Prepares to write.
 
@@ -101,13 +111,15 @@ class Rows(Generic[T]):
             unknown: counts the unknown characters.
             score: yields the scores of a text, and the state after them.
             render: yields the rows of scores, which are of a source's text.
+            bar: shows how far it is.
         """
-        self._unknown, self._score, self._render = unknown, score, render
+        self._unknown, self._score, self._render, self._bar = unknown, score, render, bar
 
     def score(self, corpus: "Corpus", state: "Array") -> "Array":
         """Scores a source."""
         with text_output() as write_text:
-            for scored, after in self._score(self._unknown.pieces(corpus), state):
+            pieces = watched(self._unknown.pieces(corpus), corpus, self._bar)
+            for scored, after in self._score(pieces, state):
                 for row in self._render(scored, corpus.name):
                     write_text(row)
                 state = after
@@ -121,8 +133,8 @@ class Rows(Generic[T]):
 class Heat:
     """The text, coloured."""
 
-    def __init__(self, scorer: "Scorer", unknown: UnknownCharacters) -> None:
-        self._scorer, self._unknown = scorer, unknown
+    def __init__(self, scorer: "Scorer", unknown: UnknownCharacters, bar: Bar) -> None:
+        self._scorer, self._unknown, self._bar = scorer, unknown, bar
 
     def score(self, corpus: "Corpus", state: "Array") -> "Array":
         """Scores a source."""
@@ -130,7 +142,8 @@ class Heat:
         from charrnn.scoring.reports import score_chars
 
         heat_map = HeatMap()
-        for scored, after in score_chars(self._scorer, self._unknown.pieces(corpus), state):
+        pieces = watched(self._unknown.pieces(corpus), corpus, self._bar)
+        for scored, after in score_chars(self._scorer, pieces, state):
             write(heat_map.draw(scored), drawn=True)
             state = after
         write(heat_map.end(), drawn=True)  # the line that no newline ended
@@ -147,9 +160,10 @@ class Heat:
 class WholeTexts:
     """A table of all sources' scores, or one JSON object."""
 
-    def __init__(self, scorer: "Scorer", model: str, *, as_json: bool) -> None:
-        """Takes the model's path, to be named."""
-        self._scorer, self._model, self._as_json = scorer, model, as_json
+    def __init__(self, scorer: "Scorer", models: Sequence[str], bar: Bar, *, as_json: bool) -> None:
+        """Takes the models' paths, to be named, and what shows how far it is."""
+        self._scorer, self._models, self._as_json = scorer, models, as_json
+        self._bar = bar
         self._scores: list[tuple[str, Score]] = []
 
     def score(self, corpus: "Corpus", state: "Array") -> "Array":
@@ -160,10 +174,10 @@ class WholeTexts:
 
         def watch(so_far: "Score") -> None:
             figures = scores.score_so_far(so_far, corpus.config.unit)
-            bar.show(corpus.name, so_far.bytes, lambda: size_bytes, figures)
+            self._bar.show(corpus.name, so_far.bytes, lambda: size_bytes, figures)
 
-        with Bar() as bar:
-            total, state = score(self._scorer, corpus.pieces(), state, watch)
+        self._bar.about(corpus.name)
+        total, state = score(self._scorer, corpus.pieces(), state, watch)
         self._scores.append((corpus.name, total))
         return state
 
@@ -171,13 +185,14 @@ class WholeTexts:
         """Writes them."""
         unit = self._scorer.vocabulary.unit
         render = scores.score_json if self._as_json else partial(scores.score_table, unit=unit)
-        write(render(self._scores, self._model, one_pass=self._scorer.one_pass) + "\n")
+        write(render(self._scores, self._models, one_pass=self._scorer.one_pass) + "\n")
 
 
 def write_context_curve(
-    model: "Forward",
+    model: "Predictor",
     unknown: UnknownCharacters,
     corpora: "Sequence[Corpus]",
+    bar: Bar,
     *,
     as_json: bool,
 ) -> None:
@@ -187,12 +202,15 @@ def write_context_curve(
     def ids() -> "Iterator[Ids]":
         for corpus in corpora:
             with naming(corpus.name):
-                for piece in unknown.pieces(corpus):
+                for piece in watched(unknown.pieces(corpus), corpus, bar):
                     yield unknown.scorer.encode(piece).ids
+
+    def watch(context: int, share: float) -> None:
+        bar.show(f"context of {context}", share, lambda: 1.0, "")
 
     text = first_ids(ids())
     with naming(", ".join(corpus.name for corpus in corpora)):
-        curve = context_curve(model, text)
+        curve = context_curve(model, text, watch=watch)
     for corpus in corpora:
         show_notes(corpus)
     unit = unknown.scorer.vocabulary.unit

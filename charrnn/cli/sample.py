@@ -1,23 +1,27 @@
 """``charrnn sample``: continues prompts."""
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from charrnn.cli import options
 from charrnn.cli.shell import end_with_clean_up, named_errors, prompt_bytes, text_output, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
+from charrnn.cli.waiting import output_bar
 from charrnn.config import OnUnknown, SamplingConfig
 from charrnn.display.console import note
+from charrnn.display.progress import Bar
 from charrnn.display.scores import sample_json
 from charrnn.errors import OptionError
-from charrnn.store.folder import find_run
+from charrnn.store.folder import find_runs
 from charrnn.system import quoted
 
 if TYPE_CHECKING:
     from charrnn.sampling.generate import Sample
-    from charrnn.store.checkpoint import Checkpoint
+    from charrnn.store.mixing import Loaded
+
+T = TypeVar("T")
 
 
 @named_errors("close other programs, or name a smaller --model")
@@ -38,7 +42,7 @@ def sample(
     no_echo: options.NoEcho = False,
     as_json: options.SampleJson = False,
     newlines: options.ModelNewlines = None,
-    model: options.Model = None,
+    model: options.Models = None,
     runs: options.Runs = RUNS,
     threads: options.Threads = None,
 ) -> None:
@@ -59,44 +63,57 @@ def sample(
     set_threads(threads)
     from charrnn.sampling.generate import generate, samples
     from charrnn.sampling.prompts import check_prompts
-    from charrnn.store import checkpoint
+    from charrnn.store.mixing import load_all
 
     end_with_clean_up()
-    loaded = checkpoint.load(find_run(runs, model))
-    line_ends = 0  # of Windows
-    if loaded.vocabulary.unit == "char" and (newlines or loaded.newlines) == "lf":
-        line_ends = sum(text.count("\r\n") for text in texts)
-        texts = [text.replace("\r\n", "\n") for text in texts]
-    skipped = check_prompts(loaded.vocabulary, texts, on_unknown, numbered=prompts is not None)
-    # the notes come once the prompts are known to be good
-    if model is None:
-        note(f"model {loaded.path}")
-    if seed is None and config.temperature > 0:
-        note(f"seed {config.seed}")
-    if line_ends:
-        note(f"Windows line ends read as newlines: {line_ends} (--newlines keep keeps them)")
-    if skipped:
-        note(f"unknown characters of the prompt left out: {skipped}")
-    separator = "\n" if separator is None else separator
-    network, vocabulary = loaded.model, loaded.vocabulary
-    drawn = samples(network, vocabulary, texts, config, on_unknown)
-    if as_json:
-        _write_json(drawn, loaded, config, on_unknown)
-        return
-    with text_output() as write_text:
-        if prompts is not None:
-            for one in drawn:
-                write_text("" if no_echo else one.prompt, one.text, separator)
+    with output_bar([], by_lines=as_json) as bar:
+        bar.about("loading the model")
+        loaded = load_all(find_runs(runs, model))
+        line_ends = 0  # of Windows
+        if loaded.vocabulary.unit == "char" and (newlines or loaded.newlines) == "lf":
+            line_ends = sum(text.count("\r\n") for text in texts)
+            texts = [text.replace("\r\n", "\n") for text in texts]
+        skipped = check_prompts(loaded.vocabulary, texts, on_unknown, numbered=prompts is not None)
+        # the notes come once the prompts are known to be good
+        if not model:
+            note(f"model {loaded.paths[0]}")
+        if seed is None and config.temperature > 0:
+            note(f"seed {config.seed}")
+        if line_ends:
+            note(f"Windows line ends read as newlines: {line_ends} (--newlines keep keeps them)")
+        if skipped:
+            note(f"unknown characters of the prompt left out: {skipped}")
+        separator = "\n" if separator is None else separator
+        bar.about("sampling")
+        network, vocabulary = loaded.model, loaded.vocabulary
+        drawn = samples(network, vocabulary, texts, config, on_unknown)
+        drawn = _watched(drawn, len(texts) * config.count, "samples", bar)
+        if as_json:
+            _write_json(drawn, loaded, config, on_unknown)
             return
-        shown = "" if no_echo else texts[0]
-        write_text(shown)
-        if config.count == 1:  # written as it is made
-            for piece in generate(network, vocabulary, texts[0], config, on_unknown):
-                write_text(piece)
-        else:
-            for number, one in enumerate(drawn):
-                before = (separator, shown) if number else ()
-                write_text(*before, one.text)
+        with text_output() as write_text:
+            if prompts is not None:
+                for one in drawn:
+                    write_text("" if no_echo else one.prompt, one.text, separator)
+                return
+            shown = "" if no_echo else texts[0]
+            write_text(shown)
+            if config.count == 1:  # written as it is made
+                pieces = generate(network, vocabulary, texts[0], config, on_unknown)
+                for piece in _watched(pieces, config.length, f"{vocabulary.unit}s", bar):
+                    write_text(piece)
+            else:
+                for number, one in enumerate(drawn):
+                    before = (separator, shown) if number else ()
+                    write_text(*before, one.text)
+
+
+def _watched(made: Iterable[T], total: int, what: str, bar: Bar) -> Iterator[T]:
+    """Yields what is made, and shows how many there are of all; of 0, without end."""
+    of_all = f" of {total:,}" if total else ""
+    for number, one in enumerate(made):
+        bar.show("sampling", number, lambda: total or None, f"{number:,}{of_all} {what}")
+        yield one
 
 
 def _one_prompt(words: list[str] | None, prompt: str | None, prompts: str | None) -> str | None:
@@ -116,14 +133,14 @@ def _one_prompt(words: list[str] | None, prompt: str | None, prompts: str | None
 
 
 def _write_json(
-    drawn: "Iterable[Sample]", loaded: "Checkpoint", config: SamplingConfig, on_unknown: OnUnknown
+    drawn: "Iterable[Sample]", loaded: "Loaded", config: SamplingConfig, on_unknown: OnUnknown
 ) -> None:
     from charrnn.scoring.reports import continuation_bits
     from charrnn.scoring.scorer import Scorer
 
     scorer = Scorer(loaded.model, loaded.vocabulary, on_unknown=on_unknown)
     for one, bits in continuation_bits(scorer, drawn):
-        write(sample_json(one, bits, config, str(loaded.path)))
+        write(sample_json(one, bits, config, loaded.paths))
 
 
 def _prompts(file: str) -> list[str]:

@@ -10,12 +10,14 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 import typer
 
+from charrnn.cli.waiting import tell_who_types
+from charrnn.display import console
 from charrnn.display.console import exact_bytes, note, without_control, write_waiting
 from charrnn.errors import CharrnnError, CorpusError, reason
 
@@ -134,13 +136,6 @@ def end_with_clean_up() -> None:
             signal.signal(number, end)
 
 
-def tell_who_types(sources: Sequence[str] = ("-",)) -> None:
-    """Notes that standard input is read, if it is one of some sources, and a terminal."""
-    if "-" in sources and sys.stdin is not None and sys.stdin.isatty():
-        key = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
-        note(f"reading standard input; end it with {key}")
-
-
 def prompt_bytes(file: str = "-") -> bytes:
     """Reads a file of prompts, or standard input, to its end.
 
@@ -175,6 +170,8 @@ def write(*texts: str | bytes, drawn: bool = False) -> None:
         BrokenPipeError: Its reader went away.
     """
     data = b"".join(map(exact_bytes, texts))
+    for make_room in console.on_output:
+        make_room()
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")

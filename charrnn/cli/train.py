@@ -17,11 +17,11 @@ from charrnn.cli.shell import (
     NO_RUN_LEFT,
     Signals,
     named_errors,
-    tell_who_types,
     write,
 )
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS, set_options
+from charrnn.cli.waiting import tell_who_types, types
 from charrnn.config import SamplingConfig
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
@@ -121,7 +121,7 @@ def train(
             from charrnn.training.meeting import begun, remember
 
         with signals:
-            with Bar(shown=not quiet, lines=True) as bar:
+            with Bar(shown=not quiet and not types(sources or []), lines=True) as bar:
                 watch = partial(_show_reading, bar)
                 measuring = partial(bar.stage, "measuring this machine")
                 path = path or begun(started)  # the latter with the same command
@@ -184,7 +184,7 @@ def _next_commands(folder: Path) -> list[str]:
     model = quoted(folder)
     return [
         f"charrnn sample --model {model}",
-        f"echo hello | charrnn eval --per-char --model {model}",
+        f"charrnn report {model} --output report.html",
     ]
 
 

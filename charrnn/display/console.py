@@ -8,6 +8,7 @@ import contextlib
 import math
 import re
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from charrnn.system import wait_until_writable
@@ -51,8 +52,15 @@ def escaped(symbol: str | int) -> str:
     return symbol if symbol.isprintable() and symbol != "\\" else repr(symbol)[1:-1]
 
 
+# called before a note is printed, or output is written: what is drawn in its place vanishes
+on_note: list[Callable[[], None]] = []
+on_output: list[Callable[[], None]] = []
+
+
 def note(message: str) -> None:
     """Prints one line for the user on standard error."""
+    for vanish in on_note:
+        vanish()
     line = printable(message).replace("\n", " ")
     encoding = getattr(sys.stderr, "encoding", None) or "ascii"
     line = line.encode(encoding, "backslashreplace").decode(encoding)
@@ -80,12 +88,17 @@ def write_waiting(stream: Any, data: bytes) -> None:
             rest = rest[count:]
 
 
+def is_terminal() -> bool:
+    """Returns whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def drawing_console() -> "Console | None":
     """Returns rich's console if standard error is a terminal that can redraw a line, else None.
 
     rich is loaded only if there is a terminal: it takes a fifth of a short command's time.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not is_terminal():
         return None
     from rich.console import Console
 

@@ -2,21 +2,24 @@
 
 import contextlib
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from charrnn.config import UNIT_NAMES, Unit
 from charrnn.display.console import LN_2, REFRESH_S, drawing_console, duration, note, printable
+from charrnn.display.progress import Beat, bar_row
 from charrnn.training import events
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+TALLEST = 4.0
+WIDEST = 80  # columns of the panel: a wider terminal that shrinks to this breaks none of its lines
 # why training ended, by `Finished.reason`
 REASONS = {
     "done": "done",
@@ -38,13 +41,20 @@ def summary_line(summary: events.RunSummary) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """Draws the last ``width`` finite numbers as a row of blocks, the largest highest."""
+    """Draws the last ``width`` finite numbers as a row of blocks, the largest highest.
+
+    The scale ends at most :data:`TALLEST` times as far above the lowest number as the median is:
+    what is higher, like the first score of a training, is as high as the scale, and what comes
+    after it is not flat.
+    """
     finite = [value for value in values if math.isfinite(value)][-width:]
     if not finite:
         return ""
-    low, high = min(finite), max(finite)
+    low, high, median = min(finite), max(finite), statistics.median(finite)
+    if median > low:
+        high = min(high, low + TALLEST * (median - low))
     scale = (len(BLOCKS) - 1) / (high - low) if high - low > 1e-9 else 0.0
-    return "".join(BLOCKS[round((value - low) * scale)] for value in finite)
+    return "".join(BLOCKS[round((min(value, high) - low) * scale)] for value in finite)
 
 
 class TrainingDisplay:
@@ -66,8 +76,10 @@ class TrainingDisplay:
         self._summary, self._write_sample, self._quiet = summary, write_sample, quiet
         self._console = None if quiet else drawing_console()
         self._panel: Live | None = None
-        self._drawn_s = 0.0
+        self._start_s, self._drawn_s = time.monotonic(), 0.0
         self._stepped: events.Stepped | None = None
+        self._stepped_s = 0.0  # when that came
+        self._beat = Beat(self._draw)
         self._val_bits: list[float] = []  # bits per character, an entry per evaluation
         self._sample = ""
 
@@ -83,6 +95,7 @@ class TrainingDisplay:
             )
             with contextlib.suppress(OSError):
                 self._panel.start()
+            self._beat.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,8 +103,11 @@ class TrainingDisplay:
 
     def _close(self) -> None:
         """Leaves the last picture on the screen."""
-        self._draw(at_once=True)
+        self._beat.end()
+        if self._stepped is not None:
+            self._draw(at_once=True)
         if self._panel is not None:
+            self._panel.transient = self._stepped is None
             with contextlib.suppress(OSError):
                 self._panel.stop()
             self._panel = None
@@ -101,7 +117,7 @@ class TrainingDisplay:
         unit = self._summary.unit
         match event:
             case events.Stepped():
-                self._stepped = event
+                self._stepped, self._stepped_s = event, time.monotonic()
                 self._draw()
             case events.Evaluated():
                 if event.val_nats_per_char is not None:
@@ -134,43 +150,65 @@ class TrainingDisplay:
             note(line)
             return
         try:
-            self._panel.console.print(Text(printable(line)), soft_wrap=True)
+            with self._beat.lock:
+                self._panel.console.print(Text(printable(line)), soft_wrap=True)
         except OSError:
             self._panel = None  # the terminal is gone; training continues
 
     def _draw(self, *, at_once: bool = False) -> None:
         """Draws the panel anew, if that is due."""
-        if self._panel is None or self._stepped is None:
-            return
-        if at_once or time.monotonic() - self._drawn_s >= REFRESH_S:
-            self._drawn_s = time.monotonic()
+        with self._beat.lock:
+            now_s = time.monotonic()
+            if self._panel is None or (now_s - self._drawn_s < REFRESH_S and not at_once):
+                return
+            self._drawn_s = now_s
+            width = min(self._panel.console.width, WIDEST)
+            picture: RenderableType = bar_row(
+                width, None, "first steps", duration(now_s - self._start_s)
+            )
+            if self._stepped is not None:
+                picture = self._picture(self._stepped, now_s - self._stepped_s, width)
             try:
-                self._panel.update(self._picture(self._stepped), refresh=True)
+                self._panel.update(picture, refresh=True)
             except OSError:
                 self._panel = None  # the terminal is gone; training continues
 
-    def _picture(self, stepped: events.Stepped) -> RenderableType:
-        unit = self._summary.unit
-        bar = Table.grid(padding=(0, 2))
-        bar.add_row(
-            ProgressBar(total=1.0, completed=stepped.progress, width=30),
-            f"{stepped.progress:4.0%}",
-            _step(stepped.step, stepped),
-            *_speed(stepped, stepped.elapsed_s, unit),
-        )
-        figures = Text(f"train {stepped.train_nats_per_char / LN_2:.3f}")
+    def _picture(self, stepped: events.Stepped, since_s: float, width: int) -> RenderableType:
+        """Returns what the panel shows ``since_s`` seconds after some steps."""
+        assert self._panel is not None
+        console, unit = self._panel.console, self._summary.unit
+        left_s = max(stepped.left_s - since_s, 0.0)
+        speed = _speed(replace(stepped, left_s=left_s), stepped.elapsed_s + since_s, unit)
+        figures = [Text(f"train {stepped.train_nats_per_char / LN_2:.3f}")]
         if self._val_bits:
-            figures.append(f"   validation {self._val_bits[-1]:.3f}", style="bold")
-            figures.append(f"   best {min(self._val_bits):.3f} bits/{unit}   ")
-            if self._console is None or not self._console.options.ascii_only:
-                figures.append(sparkline(self._val_bits), style="cyan")
-        else:
-            figures.append(f" bits/{unit}")
-        parts: list[RenderableType] = [bar, figures]
+            figures.append(Text(f"validation {self._val_bits[-1]:.3f}", style="bold"))
+            figures.append(Text(f"best {min(self._val_bits):.3f}"))
+        figures[-1].append(f" bits/{unit}")
+        if self._val_bits and not console.options.ascii_only:
+            figures.append(Text(sparkline(self._val_bits, min(width, 40)), style="cyan"))
+        parts: list[RenderableType] = [
+            bar_row(width, stepped.progress, "", _step(stepped.step, stepped)),
+            _flowed(list(map(Text, speed)), width),
+            _flowed(figures, width),
+        ]
         if self._sample:
             text = Text(printable(self._sample))
-            parts.append(Panel(text, title="sample", title_align="left", border_style="dim"))
+            panel = Panel(text, title="sample", title_align="left", border_style="dim", width=width)
+            parts.append(panel)
         return Group(*parts)
+
+
+def _flowed(parts: Sequence[Text], width: int) -> Text:
+    """Returns texts side by side, in as many lines as they need; none is cut in two."""
+    lines, used = Text(no_wrap=True, overflow="crop"), 0
+    for part in parts:
+        if used and used + 2 + part.cell_len > width:
+            lines.append("\n")
+            used = 0
+        gap = "  " if used else ""
+        lines.append(gap).append_text(part)
+        used += len(gap) + part.cell_len
+    return lines
 
 
 def _plain_line(event: events.Evaluated, stepped: events.Stepped | None, unit: Unit) -> str:

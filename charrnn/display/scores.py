@@ -38,10 +38,10 @@ def _figures(unit: Unit) -> list[tuple[str, str, str, str]]:
     return list({line: (key, line, head, form) for key, line, head, form in figures}.values())
 
 
-def score_table(scores: Scores, model: str, unit: Unit, *, one_pass: bool) -> str:
+def score_table(scores: Scores, models: Sequence[str], unit: Unit, *, one_pass: bool) -> str:
     """Returns one text's score as lines of name and figure; several as a row each, and the total.
 
-    ``model`` is its path; ``one_pass`` is False if parallel streams were scored.
+    ``models`` are their paths; ``one_pass`` is False if parallel streams were scored.
     """
     total, figures = _total(scores), _figures(unit)
     speed = f"{total.seconds:.1f} s, {total.chars_per_second:,.0f} {UNIT_NAMES[unit]}s/s"
@@ -53,10 +53,10 @@ def score_table(scores: Scores, model: str, unit: Unit, *, one_pass: bool) -> st
             lines.append("  ".join(cells) + f"  {printable(name)}")
         if total.unknown_nats:
             lines.append(f"unknown {UNIT_NAMES[unit]}s{_charge(total)}")
-        return "\n".join([*lines, speed, f"model {model}"])
+        return "\n".join([*lines, speed, *(f"model {model}" for model in models)])
     rows = [(line, f"{getattr(total, key):{form}}") for key, line, _, form in figures]
     rows[-1] = (rows[-1][0], rows[-1][1] + _charge(total))
-    rows += [("time", speed), ("model", model)]
+    rows += [("time", speed), *(("model", model) for model in models)]
     return "\n".join(f"{line:<20}{figure}" for line, figure in rows)
 
 
@@ -78,12 +78,16 @@ def score_so_far(score: "Score", unit: Unit) -> str:
     return f"{score.chars:,} {UNIT_NAMES[unit]}s  {score.chars_per_second:,.0f} {unit}s/s{bits}"
 
 
-def score_json(scores: Scores, model: str, *, one_pass: bool) -> str:
+def score_json(scores: Scores, models: Sequence[str], *, one_pass: bool) -> str:
     """Returns the total as one JSON object; if there are several texts, each is in ``sources``."""
-    fields = _json_fields(_total(scores)) | {"model": model, "one_pass": one_pass}
+    fields = _json_fields(_total(scores)) | {"model": _one_or_all(models), "one_pass": one_pass}
     if len(scores) > 1:
         fields["sources"] = [{"source": name} | _json_fields(score) for name, score in scores]
     return json.dumps(fields)
+
+
+def _one_or_all(models: Sequence[str]) -> str | list[str]:
+    return models[0] if len(models) == 1 else list(models)
 
 
 def _json_fields(score: "Score") -> dict[str, Any]:
@@ -102,7 +106,7 @@ def _json_fields(score: "Score") -> dict[str, Any]:
 
 
 def sample_json(
-    sample: "Sample", bits_per_char: float | None, config: SamplingConfig, model: str
+    sample: "Sample", bits_per_char: float | None, config: SamplingConfig, models: Sequence[str]
 ) -> str:
     """Returns a sample as a line of JSON; ``bits_per_char`` are those after the prompt, if any."""
     encoding, (prompt, text, *stop) = _encoded(sample.prompt, sample.text, *config.stop)
@@ -110,7 +114,7 @@ def sample_json(
     settings = {key: value for key, value in asdict(config).items() if key != "count"}
     # its own seed, with which this sample alone can be drawn again
     own = {"stop": stop, "seed": sample.seed}
-    return json.dumps(fields | {"model": model} | settings | own) + "\n"
+    return json.dumps(fields | {"model": _one_or_all(models)} | settings | own) + "\n"
 
 
 def _encoded(*texts: "Piece") -> tuple[str, list[str]]:

@@ -22,9 +22,9 @@ from charrnn.sampling.generate import generate
 from charrnn.sampling.prompts import prompt_states
 from charrnn.scoring.reports import Score, char_nats, score
 from charrnn.scoring.scorer import Scorer
-from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.folder import find_run
+from charrnn.store.folder import find_runs
+from charrnn.store.mixing import Loaded, as_one, load_all
 from charrnn.store.runs import Run, all_runs
 
 Prompted = Literal["error", "skip"]
@@ -49,27 +49,52 @@ class Model:
     lone surrogate there (Python's ``surrogateescape``).
 
     Attributes:
-        path: the file that it was read from.
-        config: its shape, and what a symbol is, a character or a byte.
         symbols: the symbol of each id: a character, or a byte as a number.
-        weights: the parameters by name, as in the file.
-        provenance: what the file tells of its training, JSON values.
+        members: the models of a mixture; else the model itself, alone.
     """
 
-    def __init__(self, loaded: Checkpoint) -> None:
-        """Takes the content of a model's file; use :func:`load`."""
-        self.path: Path = loaded.path
-        self.config: ModelConfig = loaded.model.config
-        self.symbols = loaded.vocabulary.symbols
-        self.weights = loaded.model.weights
-        self.provenance = loaded.provenance
+    def __init__(self, loaded: Loaded) -> None:
+        """Takes what models' files hold; use :func:`load`."""
         self._network, self._vocabulary = loaded.model, loaded.vocabulary
-        self._trained_chars = loaded.trained_chars
+        self._trained_chars, self._files = loaded.trained_chars, loaded.members
+        self.symbols = loaded.vocabulary.symbols
+        self.members: tuple[Model, ...] = (self,)
+        if len(loaded.members) > 1:
+            self.members = tuple(Model(as_one([member])) for member in loaded.members)
+
+    @property
+    def _file(self) -> Checkpoint:
+        """What the only model's file holds."""
+        if len(self._files) > 1:
+            raise OptionError(f"a mixture of {len(self._files)} models: ask one of its members")
+        return self._files[0]
+
+    @property
+    def path(self) -> Path:
+        """The file that it was read from; of a mixture, ask a member for this and the following."""
+        return self._file.path
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its shape, and what a symbol is, a character or a byte."""
+        return self._file.model.config
+
+    @property
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """The parameters by name, as in the file."""
+        return dict(self._file.model.weights)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the file tells of its training, JSON values."""
+        return self._file.provenance
 
     def __repr__(self) -> str:
-        config = self.config
-        shape = f"{config.hidden_size} x {config.num_layers}, {config.vocab_size} symbols"
-        return f"<charrnn model {str(self.path)!r}: {shape}>"
+        shapes = (
+            f"{str(member.path)!r}: {member.config.hidden_size} x {member.config.num_layers}"
+            for member in self.members
+        )
+        return f"<charrnn model {' and '.join(shapes)}, {len(self.symbols)} symbols>"
 
     def stream(
         self,
@@ -158,9 +183,10 @@ class Model:
 
         Raises:
             UnknownCharacterError: It holds unknown characters, and they are an error.
+            OptionError: It is a mixture.
         """
         scorer = self._scorer(on_unknown)
-        states, _ = self._network.states(scorer.encode(text).ids[:, None], scorer.start)
+        states, _ = self._file.model.states(scorer.encode(text).ids[:, None], scorer.start)
         return np.ascontiguousarray(states[:, :, 0])
 
     @one_thread_a_product()
@@ -192,21 +218,20 @@ class Model:
         )
 
 
-def load(model: str | Path | Run | None = None, *, runs: str | Path = "runs") -> Model:
-    """Reads a model.
+def load(*models: str | Path | Run, runs: str | Path = "runs") -> Model:
+    """Reads a model; or several, as one that predicts by the mean of their logits.
 
     Args:
-        model: a model's file, a run's folder or name, or a run; None is the newest run.
+        models: of each, its file, its run's folder or name, or the run; none: the newest run.
         runs: the folder of all runs.
 
     Raises:
         RunNotFoundError: There is none.
-        CheckpointError: It is damaged, or no model.
+        CheckpointError: It is damaged, or no model; or several do not know the same symbols.
         TooLargeError: It needs more memory than there is.
     """
-    if isinstance(model, Run):
-        model = model.path
-    return Model(checkpoint.load(find_run(Path(runs), None if model is None else str(model))))
+    names = [str(model.path if isinstance(model, Run) else model) for model in models]
+    return Model(load_all(find_runs(Path(runs), names)))
 
 
 def runs(folder: str | Path = "runs") -> list[Run]:

@@ -63,6 +63,16 @@ class Network(Protocol):
         """Returns the logits for each of x, given all before it, (T, B, V), and the state after."""
 
 
+class Predictor(Network, Protocol):
+    """A network that also reads one character at a time, and shows what a state predicts."""
+
+    def step(self, x_t: Ids | int, state: Iterable[Array]) -> tuple[Array, list[Array]]:
+        """Reads one character of each sample; see :meth:`Forward.step`."""
+
+    def logits(self, h: Array) -> Array:
+        """Returns logits, (B, V) or (V,), for the last layer of a state, (B, H) or (H,)."""
+
+
 class Layer(NamedTuple):
     """One layer's parameters; the matrices transposed, as they multiply rows."""
 

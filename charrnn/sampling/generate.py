@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from charrnn.config import OnUnknown, SamplingConfig
-from charrnn.model.forward import Array, Forward
+from charrnn.model.forward import Array, Predictor
 from charrnn.model.parallel import Ended, divide, in_threads
 from charrnn.sampling.decoding import Points, draw, draw_one, sample_seeds
 from charrnn.sampling.prompts import prompt_states
@@ -66,7 +66,7 @@ class TextAssembler:
 
 
 def generate(
-    model: Forward,
+    model: Predictor,
     vocabulary: Vocabulary,
     prompt: Piece,
     config: SamplingConfig,
@@ -84,7 +84,7 @@ def generate(
 
 
 def _continue(
-    model: Forward, state: Array, vocabulary: Vocabulary, config: SamplingConfig
+    model: Predictor, state: Array, vocabulary: Vocabulary, config: SamplingConfig
 ) -> Iterator[Piece]:
     points = Points(sample_seeds(config, 1))
     assembler = TextAssembler(vocabulary, config.stop)
@@ -102,7 +102,7 @@ def _continue(
 
 
 def generate_batch(
-    model: Forward,
+    model: Predictor,
     vocabulary: Vocabulary,
     prompts: Sequence[Piece],
     config: SamplingConfig,
@@ -129,7 +129,7 @@ def generate_batch(
 
 
 def _continue_all(
-    model: Forward,
+    model: Predictor,
     state: Array,
     vocabulary: Vocabulary,
     config: SamplingConfig,
@@ -177,7 +177,7 @@ class Sample:
 
 
 def samples(
-    model: Forward,
+    model: Predictor,
     vocabulary: Vocabulary,
     prompts: Sequence[Piece],
     config: SamplingConfig,

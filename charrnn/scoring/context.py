@@ -8,14 +8,14 @@ Shapes: n characters, P positions, k characters of context.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from charrnn.config import UNIT_NAMES
 from charrnn.errors import NothingToScoreError
-from charrnn.model.forward import Forward, overflow_allowed, require_finite, surprise
+from charrnn.model.forward import Predictor, overflow_allowed, require_finite, surprise
 from charrnn.model.streams import Streams
 from charrnn.text.chunks import Reader
 from charrnn.text.vocabulary import Ids
@@ -35,12 +35,17 @@ class ContextScore:
 
 
 @overflow_allowed
-def context_curve(model: Forward, ids: Ids, positions: int = MAX_POSITIONS) -> list[ContextScore]:
+def context_curve(
+    model: Predictor,
+    ids: Ids,
+    positions: int = MAX_POSITIONS,
+    watch: Callable[[int, float], None] = lambda context, share: None,
+) -> list[ContextScore]:
     """Measures the surprise of a text, (n,), for each length of context.
 
     The same characters, evenly spaced and P = ``positions`` of them at most, are predicted from the
     last k before them, read from the zero state: the model knows nothing before those k, not even
-    that a text started.
+    that a text started. ``watch`` is called with each context, and the share that is done before.
 
     Raises:
         NothingToScoreError: The text is too short for more than the shortest context.
@@ -56,6 +61,7 @@ def context_curve(model: Forward, ids: Ids, positions: int = MAX_POSITIONS) -> l
     indices = np.unique(np.linspace(longest, len(ids) - 1, count).astype(np.int64))  # (P,)
     streams, curve = Streams(model), []
     for k in contexts:
+        watch(k, sum(other for other in contexts if other < k) / sum(contexts))
         windows = ids[indices + np.arange(-k, 0)[:, None]]  # (k, P)
         zero = model.zero_state(len(indices))
         _, state = streams.side_by_side(windows, zero, model.advance)

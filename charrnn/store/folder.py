@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from charrnn.config import COPY_FILE, KEPT_FILE, MODEL_FILE, REPORT_FILE, TRAINING_FILE
@@ -213,6 +214,16 @@ def find_folder(runs: Path, name: str) -> Path:
                 return path
     path = find_run(runs, name)
     return path.parent if path.name in (MODEL_FILE, TRAINING_FILE) else path
+
+
+def find_runs(runs: Path, names: Sequence[str] | None) -> list[Path]:
+    """Returns the model file of each run that is named; without names, of the newest run.
+
+    Errors are those of :func:`find_run`.
+    """
+    if not names:
+        return [find_run(runs, None)]
+    return [find_run(runs, name) for name in names]
 
 
 def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:

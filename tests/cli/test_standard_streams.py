@@ -148,7 +148,8 @@ def test_a_note_waits_for_a_non_blocking_terminal(monkeypatch: pytest.MonkeyPatc
 def test_prompts_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     receiver = fed_pipe(monkeypatch, [b"I had", b" coffee\n"])
     with open(receiver, "rb") as buffer:
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=buffer))
+        stdin = SimpleNamespace(buffer=buffer, isatty=lambda: False)
+        monkeypatch.setattr(sys, "stdin", stdin)
         assert prompt_bytes() == b"I had coffee\n"
 
 
@@ -306,7 +307,7 @@ def test_an_interrupt_that_is_ignored_stays_ignored(model: Path) -> None:
     assert done.stdout
 
 
-# --- a terminal's cursor
+# --- what a terminal shows meanwhile
 
 
 class OnTerminal:
@@ -350,6 +351,29 @@ class OnTerminal:
         self.process.kill()
         self.process.wait()
         os.close(self._end)
+
+
+FOREVER = {
+    "eval --per-line": b"standard input",
+    "eval --per-char": b"standard input",
+    "eval --context-curve": b"standard input",
+    "sample --length 0": b"sampling",
+}
+
+
+@pytest.mark.parametrize("command", FOREVER)
+def test_long_work_is_shown_while_its_output_goes_elsewhere(command: str, model: Path) -> None:
+    receiver, sender = os.pipe()
+    text = "naïve café, 日本語\n".encode() * 500
+    with OnTerminal(*command.split(), "--model", model, stdin=receiver) as screen:
+        os.close(receiver)
+        feeder = threading.Thread(target=feed_on, args=(sender, text), daemon=True)
+        feeder.start()
+        screen.wait_for(FOREVER[command])
+        screen.process.send_signal(signal.SIGINT)
+        assert screen.ended() == 130
+        feeder.join()
+    assert screen.shown.endswith(b"\x1b[2K"), "erased"
 
 
 def cursor_is_shown(shown: bytes) -> bool:

@@ -27,6 +27,13 @@ def test_a_sparkline_is_as_high_as_its_numbers() -> None:
     assert sparkline([1, 5, 3, 2], width=2) == "█▁"
 
 
+def test_a_sparkline_is_not_flattened_by_its_first_number() -> None:
+    rest = [2.5, 2.4, 2.32, 2.26, 2.22, 2.19, 2.17, 2.16]
+    shown = sparkline([6.0, *rest])
+    assert shown[0] == "█" and len(set(shown[1:])) >= 5
+    assert sparkline([2.0, 2.0, 2.0, 6.0]) == "▁▁▁█", "no scale of nothing"
+
+
 @few
 @given(st.lists(st.integers(-99, 99), min_size=1, max_size=60), st.integers(1, 50))
 def test_sparklines_keep_the_order(values: list[int], width: int) -> None:

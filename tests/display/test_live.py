@@ -1,18 +1,31 @@
 """A training, drawn: on a terminal, elsewhere, and when nobody reads it any more."""
 
 import io
+import itertools
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from screens import LN_2, Broken, streams_given_back, terminal
+from rich.console import Console
+from screens import (
+    LN_2,
+    Broken,
+    Screen,
+    Waiting,
+    streams_given_back,
+    terminal,
+    terminal_console,
+)
 
 from charrnn.config import Unit
+from charrnn.display import console as console_module
+from charrnn.display import live, progress
 from charrnn.display.console import note
-from charrnn.display.live import TrainingDisplay, summary_line
+from charrnn.display.live import WIDEST, TrainingDisplay, summary_line
 from charrnn.training.events import Evaluated, Finished, RolledBack, RunSummary, SaveFailed, Stepped
 
 SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, 128, 2, 60_000, 32, 64, "char")
@@ -169,8 +182,7 @@ def test_on_a_terminal_there_is_a_panel(
         "3:00 left",
         "train 2.000",
         "validation 2.250",
-        "validation 2.750   best 2.250 bits/char",
-        "▅▁█",
+        "validation 2.750  best 2.250 bits/char  ▅▁█",
         "sample",
         "I had ·[31mcoffee·today",
         "She [bold]said",
@@ -179,6 +191,55 @@ def test_on_a_terminal_there_is_a_panel(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[-1].startswith("done after 2,000 steps")
+
+
+LARGE: dict[str, Any] = {"total_steps": 2_000_000, "chars_per_second": 1_234_567.0}
+LARGE |= {"progress": 1.0, "left_s": 360_000.0, "elapsed_s": 360_000.0}
+ONCE = (
+    "100%",
+    "step 1,",
+    "/2,000,000",
+    "1,234,567 chars/s",
+    "elapsed",
+    "left",
+    "train 2.000",
+    "valida",
+)
+ONCE += ("best 2.250 bits/char", "sample", "coffee")
+
+
+def show_large(screen: TrainingDisplay, console: Console, widths: Sequence[int]) -> None:
+    """Draws a long training, on a terminal that is resized before each drawing."""
+    with screen:
+        for step, width in enumerate(widths, start=1_000_000):
+            console.width = width
+            screen.show(stepped(step, **LARGE))
+            screen.show(evaluated(2.25 + width / 100))
+        screen.show(evaluated(2.25))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_panel_fits_any_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    stream, console = terminal_console(monkeypatch, width=width)
+    samples = itertools.repeat("I had coffee, 日本" + ", and so on" * 15)
+    show_large(TrainingDisplay(SUMMARY, lambda _: next(samples)), console, [width] * 3)
+    screen = Screen(width)
+    screen.feed(stream.getvalue())
+    assert not screen.wrapped
+    for words in ONCE:  # whole, and never a second time
+        assert sum(words in row for row in screen.rows) == 1, words
+    assert max(map(len, screen.rows)) <= min(width, WIDEST)
+
+
+def test_the_panel_follows_the_terminals_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, console = terminal_console(monkeypatch)
+    samples = itertools.repeat("I had coffee")
+    show_large(TrainingDisplay(SUMMARY, lambda _: next(samples)), console, [200, 80, 120, 60, 40])
+    screen = Screen(200)
+    screen.feed(stream.getvalue())
+    assert [sum(words in row for row in screen.rows) for words in ONCE] == [1] * len(ONCE)
+    assert max(map(len, screen.rows)) == 40, "the last width; nothing wider is left"
+    assert max(map(len, stream.getvalue().splitlines())) >= WIDEST
 
 
 def test_a_rollback_is_reported(
@@ -207,6 +268,41 @@ def test_a_save_that_failed_is_reported_even_with_quiet(
     assert line in stream.getvalue()
 
 
+def test_the_panel_lives_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first steps, and during a long evaluation, with a clock that goes on."""
+    stream = Waiting("first steps", 3)
+    terminal(monkeypatch, stream)
+    monkeypatch.setattr(console_module, "is_terminal", lambda: True)
+    monkeypatch.setattr(progress, "BEAT_S", 0.001)
+    monkeypatch.setattr(live, "REFRESH_S", 0.0)
+    with new_screen() as screen:
+        assert stream.done.wait(60)
+        stream.wait_for("1:02 elapsed", 3)
+        now_s = live.time.monotonic() + 10
+        monkeypatch.setattr(live.time, "monotonic", lambda: now_s)
+        screen.show(stepped())
+        monkeypatch.setattr(live.time, "monotonic", lambda: now_s + 2)
+        assert stream.done.wait(60)
+    assert "2:58 left" in stream.getvalue()
+    last = Screen(100)
+    last.feed(stream.getvalue())
+    assert not any("first steps" in row for row in last.rows)
+
+
+def test_a_training_that_ends_before_its_first_steps_leaves_no_panel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Waiting("first steps", 1)
+    terminal(monkeypatch, stream)
+    monkeypatch.setattr(console_module, "is_terminal", lambda: True)
+    monkeypatch.setattr(progress, "BEAT_S", 0.001)
+    with new_screen():
+        assert stream.done.wait(60)
+    screen = Screen(100)
+    screen.feed(stream.getvalue())
+    assert not any(screen.rows)
+
+
 def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = terminal(monkeypatch)
     with new_screen() as screen:
@@ -214,7 +310,7 @@ def test_without_validation_the_panel_shows_training(monkeypatch: pytest.MonkeyP
         screen.show(evaluated(None))
     shown = stream.getvalue()
     assert "train 2.000 bits/char" in shown and "validation" not in shown
-    assert "step 500 " in shown
+    assert "step 500\n" in shown
 
 
 def test_a_dumb_terminal_gets_plain_lines(

@@ -36,13 +36,13 @@ FIGURES = {
 
 @pytest.mark.parametrize("one_pass", [True, False])
 def test_a_score_as_json(one_pass: bool) -> None:
-    text = score_json([("t", SCORE)], "runs/a\n/model", one_pass=one_pass)
+    text = score_json([("t", SCORE)], ["runs/a\n/model"], one_pass=one_pass)
     assert len(text.splitlines()) == 1
     assert json.loads(text) == {**FIGURES, "model": "runs/a\n/model", "one_pass": one_pass}
 
 
 def test_a_score_as_lines() -> None:
-    lines = score_table([("t", SCORE)], "runs/a", "char", one_pass=False).splitlines()
+    lines = score_table([("t", SCORE)], ["runs/a"], "char", one_pass=False).splitlines()
     assert dict(re.split(r"  +", line) for line in lines) == {
         "bits per character": "2.0000",
         "bits per byte": "1.6667",
@@ -58,7 +58,7 @@ def test_a_score_as_lines() -> None:
 
 def test_a_byte_models_figures_are_per_byte_and_come_once() -> None:
     score = Score(1200, 1200, 1200 * LN_2, seconds=0.5)
-    lines = score_table([("t", score)], "runs/a", "byte", one_pass=False).splitlines()
+    lines = score_table([("t", score)], ["runs/a"], "byte", one_pass=False).splitlines()
     assert [re.split(r"  +", line) for line in lines] == [
         ["bits per byte", "1.0000"],
         ["nats per byte", "0.6931"],
@@ -77,7 +77,7 @@ def test_a_byte_models_figures_are_per_byte_and_come_once() -> None:
 def test_several_scores_and_their_total() -> None:
     """Two texts may have one name."""
     scores = [("t", SCORE), ("t", Score(3000, 3000, 0.0, 1, 40 * LN_2, 1.5))]
-    head, *rows = score_table(scores, "runs/a", "char", one_pass=True).splitlines()
+    head, *rows = score_table(scores, ["runs/a"], "char", one_pass=True).splitlines()
     assert head.split()[-2:] == ["unknown", "source"]
     assert [row.split() for row in rows] == [
         ["2.0000", "1.6667", "1.3863", "4.000", "1,000", "1,200", "3", "t"],
@@ -87,7 +87,7 @@ def test_several_scores_and_their_total() -> None:
         ["2.0", "s,", "2,000", "characters/s,", "one", "pass"],
         ["model", "runs/a"],
     ]
-    report = json.loads(score_json(scores, "runs/a", one_pass=True))
+    report = json.loads(score_json(scores, ["runs/a"], one_pass=True))
     assert (report["chars"], report["bits_per_char"]) == (4000, pytest.approx(0.5))
     assert report["sources"][0] == {"source": "t", **FIGURES}
     assert report["sources"][1]["chars"] == 3000

@@ -189,3 +189,19 @@ def test_numpys_own_threads_are_as_before(model: charrnn.Model) -> None:
 def test_a_model_shows_what_it_is(model: charrnn.Model) -> None:
     assert str(model.path) in repr(model) and "8 x 1" in repr(model)
     assert model.provenance["settings"]["training"]["steps"] == 150
+
+
+def test_several_models_are_one(runs: Path) -> None:
+    one = charrnn.load("chars", runs=runs)
+    both = charrnn.load("chars", runs / "chars", runs=runs)
+    assert both.score(TEXT).bits_per_char == pytest.approx(one.score(TEXT).bits_per_char, rel=1e-5)
+    assert both.next("I ha")["d"] == pytest.approx(one.next("I ha")["d"], rel=1e-4)
+    assert len(both.sample(seed=3, length=40)) == 40
+    assert [member.path for member in both.members] == [one.path] * 2
+    for ask in (lambda: both.path, lambda: both.config, lambda: both.states("I")):
+        with pytest.raises(OptionError, match="a mixture of 2 models: ask one of its members"):
+            ask()
+    assert repr(both).count("8 x 1") == 2
+    assert one.members == (one,)
+    with pytest.raises(CheckpointError, match="one is of bytes"):
+        charrnn.load("chars", "bytes", runs=runs)

@@ -36,6 +36,20 @@ def test_of_what_is_before_a_context_nothing_is_known(tmp_path: Path) -> None:
         assert point.standard_error == pytest.approx(error, rel=1e-3)
 
 
+def test_how_far_the_curve_is_can_be_watched() -> None:
+    text = COFFEE[:300]
+    vocabulary = Vocabulary.of_text(text)
+    watched: list[tuple[int, float]] = []
+
+    def watch(context: int, share: float) -> None:
+        watched.append((context, share))
+
+    curve = context_curve(model_of(vocabulary), vocabulary.encode(text), watch=watch)
+    contexts, shares = zip(*watched, strict=True)
+    assert contexts == tuple(point.context for point in curve)
+    assert shares[0] == 0 and sorted(shares) == list(shares) and 0.4 < shares[-1] < 1
+
+
 def test_the_whole_context_is_the_plain_score() -> None:
     text = COFFEE[:300].replace("\n", " ")
     vocabulary = Vocabulary.of_text(text)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli import options
-from charrnn.cli.shell import end_with_clean_up, named_errors, tell_who_types, write
+from charrnn.cli.shell import end_with_clean_up, named_errors, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS
+from charrnn.cli.waiting import tell_who_types
 from charrnn.config import MODEL_FILE, REPORT_FILE
 from charrnn.display.console import note
 from charrnn.display.progress import Bar

@@ -33,7 +33,7 @@ RUN_BY = (
 # an option that the user gave, or advice to use another command than this one
 ELSEWHERE = (
     r"^--[a-z-]+: |train (on (its )?bytes )?with --unit byte|charrnn train \S*|train --resume|"
-    r"charrnn (sample|eval)( --[a-z-]+| \{\})*"
+    r"charrnn (sample|eval|report)( --[a-z-]+| \{\})*"
 )
 
 

@@ -14,6 +14,7 @@ from charrnn.cli import options
 from charrnn.cli.shell import end_with_clean_up, named_errors, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import RUNS
+from charrnn.cli.waiting import tell_who_types
 from charrnn.config import MODEL_FILE, REPORT_FILE
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
@@ -52,6 +53,7 @@ def report(
         note(f"run {model.parent}")
     paths = [find_folder(runs, name) for name in names] if names else [model.parent]
     place = _place(output, paths[0])
+    tell_who_types([text or ""])
     page = _page(paths, text)
     if place is None:
         write(page, drawn=True)

@@ -2,21 +2,21 @@
 
 from dataclasses import dataclass
 
-from charrnn.config import DataConfig
 from charrnn.errors import CharrnnError, CorpusError, NothingToScoreError
 from charrnn.report.measures import sample, wanted_length
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.runs import Run
-from charrnn.text.chunks import Reader, segments
+from charrnn.text.chunks import Reader
+from charrnn.text.compressed import plain_blocks
 from charrnn.text.dataset import Dataset, Watch
-from charrnn.text.formats import HUB_PREFIX
 from charrnn.text.origin import Origin
-from charrnn.text.settings import open_all
+from charrnn.text.sources import STDIN, shown, standard_input_blocks
 from charrnn.text.vocabulary import Piece
 
 VALIDATION = "the beginning of the validation text"
 TRAINING = "the beginning of the training text, as nothing was held out"
 SAMPLE = "a sample of the model itself"
+MOST_BYTES = 4  # of a character
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,23 @@ def named_text(source: str, model: Checkpoint) -> ShownText:
     Raises:
         CorpusError: It cannot be read, or is empty.
     """
-    unit = model.vocabulary.unit
-    newlines = "lf" if unit == "byte" else model.newlines  # bytes stay bytes
-    if source.startswith(HUB_PREFIX):
-        raise CorpusError(f"{source}: a dataset is no text to show: name a file of plain text")
+    blocks = standard_input_blocks() if source == STDIN else plain_blocks(source)
+    data, wanted = b"", wanted_length(model.model)
+    for block in blocks:
+        data += block
+        if len(data) > MOST_BYTES * (wanted + 1):
+            break
+    if not data:
+        raise NothingToScoreError(f"{shown(source)}: it is empty: name another --text")
+    name = f"the beginning of {shown(source)}"
+    if model.vocabulary.unit == "byte":
+        return ShownText(data[:wanted], name)
     # an invalid byte is one more unknown character
-    config = DataConfig(unit, "text", newlines=newlines, encoding_errors="surrogateescape")
-    (corpus,) = open_all([source], config, advice="take another text")
-    try:
-        text = next(segments(corpus.pieces(), wanted_length(model.model)), None)
-    finally:
-        corpus.close()
-    if not text:
-        raise NothingToScoreError(f"{corpus.name}: it is empty: name another --text")
-    return ShownText(text, f"the beginning of {corpus.name}", tuple(corpus.notes))
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    if model.newlines == "keep" or "\r\n" not in text[:wanted]:
+        return ShownText(text[:wanted], name)
+    text = text.replace("\r\n", "\n")
+    return ShownText(text[:wanted], name, ("Windows line ends are read as newlines",))
 
 
 def text_of_run(run: Run, model: Checkpoint, watch: Watch) -> ShownText:

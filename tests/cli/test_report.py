@@ -140,7 +140,7 @@ def test_another_text_is_coloured(runs: Path, tmp_path: Path) -> None:
     assert "standard input" in html
 
 
-@pytest.mark.parametrize(("content", "why"), [(None, "no such file"), ("", "empty")])
+@pytest.mark.parametrize(("content", "why"), [(None, "No such file"), ("", "empty")])
 def test_a_text_that_is_not_there_is_a_named_error(
     runs: Path, tmp_path: Path, content: str | None, why: str
 ) -> None:
@@ -212,6 +212,13 @@ def test_a_damaged_history_is_said(runs: Path) -> None:
 def test_a_damaged_model_is_a_named_error(runs: Path) -> None:
     (runs / "one" / "model.safetensors").write_bytes(b"x" * 100)
     assert "model.safetensors" in fail("report", "one", "--runs", runs)
+
+
+def test_a_damaged_run_stands_beside_a_whole_one(runs: Path) -> None:
+    for path in (runs / "two").iterdir():
+        path.write_bytes(b"x" * 100)
+    html, notes = report(runs, "one", "two")
+    assert "<td>damaged</td>" in html and notes == ""
 
 
 def test_a_damaged_training_file_is_said(runs: Path) -> None:

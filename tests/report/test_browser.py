@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 from small_models import model_of
 from texts import COFFEE
@@ -81,6 +82,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of a run with a history, whose model is sure of itself and wrong."""
     folder = tmp_path_factory.mktemp("page") / '<b>"x'
     folder.mkdir()
+    torch.manual_seed(0)
     vocabulary = Vocabulary.of_text(TEXT + COFFEE)
     model = Checkpoint(model_of(vocabulary, hidden_size=16, num_layers=2), vocabulary)
     save(folder / "model.safetensors", model)

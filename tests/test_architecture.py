@@ -269,6 +269,11 @@ def test_no_command_but_train_loads_torch_nor_rich_nor_datasets(trained: Checkpo
     assert loaded(*forms) == ["numpy", "safetensors"]
 
 
+def test_eval_loads_torch_to_adapt(trained: Checkpoint) -> None:
+    names = loaded(["eval", "--adapt", "--model", str(trained.path)])
+    assert names == ["torch", "numpy", "safetensors"]
+
+
 def test_a_heat_map_alone_loads_rich(trained: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -17,9 +17,10 @@ OPTIONS = {
     command: {name for param in COMMANDS[command].params for name in param.opts}
     for command in COMMANDS
 }
-TRAIN, SAMPLE, EVAL = {"train"}, {"sample"}, {"eval"}
+TRAIN, SAMPLE, EVAL, REPORT = {"train"}, {"sample"}, {"eval"}, {"report"}
 # the commands that run a file's code; the first that fits
 RUN_BY = (
+    ("report/|cli/report", REPORT),
     ("text/(opening|spool|dataset|batches|survey|holdout|origin|order)", TRAIN),
     ("text/vocabulary", SAMPLE | EVAL),
     ("text/", TRAIN | EVAL),
@@ -32,7 +33,7 @@ RUN_BY = (
 # an option that the user gave, or advice to use another command than this one
 ELSEWHERE = (
     r"^--[a-z-]+: |train (on (its )?bytes )?with --unit byte|charrnn train \S*|train --resume|"
-    r"charrnn (sample|eval)( --[a-z-]+)*"
+    r"charrnn (sample|eval)( --[a-z-]+| \{\})*"
 )
 
 

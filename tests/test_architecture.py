@@ -202,6 +202,7 @@ for args in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, args, input="I had coffee")
     assert result.exit_code == {code}, (args, result.stderr, result.exception)
 large = ("torch", "numpy", "datasets", "pyarrow", "pandas", "safetensors", "rich", "pydantic")
+large += ("matplotlib", "jinja2", "PIL")
 print(json.dumps([name for name in large if name in sys.modules]))
 """
 
@@ -241,6 +242,7 @@ def test_wrong_usage_shows_before_anything_large_is_loaded() -> None:
         ["sample", "--prompt", "a", "--prompts", "b"],
         ["eval", "--encoding", "klingon"],
         ["eval", "--per-line", "--per-char"],
+        ["report", "--output", "/nowhere/page.html"],
     ]
     assert loaded(*wrong, code=2) == []
 
@@ -265,13 +267,18 @@ FORMS = [
 def test_no_command_but_train_loads_torch_nor_rich_nor_datasets(trained: Checkpoint) -> None:
     model, path = ["--model", str(trained.path)], str(trained.path)
     forms = [*([*form, *model] for form in FORMS), ["runs", "--json"], ["runs", path, "--card"]]
-    assert {form[0] for form in forms} == COMMANDS.keys() - {"train"}
+    assert {form[0] for form in forms} == COMMANDS.keys() - {"train", "report"}
     assert loaded(*forms) == ["numpy", "safetensors"]
 
 
 def test_eval_loads_torch_to_adapt(trained: Checkpoint) -> None:
     names = loaded(["eval", "--adapt", "--model", str(trained.path)])
     assert names == ["torch", "numpy", "safetensors"]
+
+
+def test_a_report_loads_what_draws_it(trained: Checkpoint, tmp_path: Path) -> None:
+    form = ["report", str(trained.path), "--output", str(tmp_path / "page.html")]
+    assert loaded(form) == ["numpy", "safetensors", "matplotlib", "jinja2", "PIL"]
 
 
 def test_a_heat_map_alone_loads_rich(trained: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:

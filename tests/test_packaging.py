@@ -42,6 +42,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "charrnn").rglob("*.py")}
     package |= {"charrnn/py.typed"}
+    package |= {f"charrnn/report/page.{kind}" for kind in ("html", "css", "js")}
     rest = [name for name in names if name not in package]
     assert package <= set(names)
     assert all(name.split("/")[0].endswith(".dist-info") for name in rest), rest

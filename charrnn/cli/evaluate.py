@@ -62,12 +62,7 @@ def evaluate(
     _check_lines(threshold, per_line=per_line, end=end, carry=carry)
     if heatmap:
         _check_heatmap(as_json)
-    if adapt and (per_char or heatmap or context_curve or threshold == "auto"):
-        raise OptionError(
-            "--adapt: it goes with the whole text or --per-line, and no --threshold auto"
-        )
-    if save_adapted is not None and not adapt:
-        raise OptionError("--save-adapted: goes with --adapt")
+    _check_adapt(adapt, save_adapted, threshold, other_form=per_char or heatmap or context_curve)
     # an invalid byte is one more unknown character
     data: dict[str, Any] = {} if on_unknown == "error" else {"encoding_errors": "surrogateescape"}
     data |= set_options(column=column, separator=separator, split=split)
@@ -188,6 +183,16 @@ def _usual_of_lines(loaded: "Loaded") -> float:
     unit = UNIT_NAMES[loaded.vocabulary.unit]
     note(f"threshold {bits:.4f} bits per {unit}: {USUAL} % of {lines:,} held-out lines are below")
     return bits
+
+
+def _check_adapt(
+    adapt: bool, save_adapted: str | None, threshold: float | str | None, *, other_form: bool
+) -> None:
+    """Refuses what does not go with ``--adapt``, or means nothing without."""
+    if adapt and (other_form or threshold == "auto"):
+        raise OptionError("--adapt: it goes with a whole text or --per-line, not --threshold auto")
+    if save_adapted is not None and not adapt:
+        raise OptionError("--save-adapted: goes with --adapt")
 
 
 def _check_heatmap(as_json: bool) -> None:

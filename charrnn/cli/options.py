@@ -21,7 +21,7 @@ from charrnn.cli.declaring import (
     naming_run,
     option,
 )
-from charrnn.cli.values import bits_or_auto, complete_run, delimiter, utf8
+from charrnn.cli.values import bits_or_auto, complete_run, delimiter, text
 from charrnn.config import DataConfig, OnUnknown, SamplingConfig
 
 D, S = DataConfig, SamplingConfig
@@ -91,7 +91,7 @@ Quotes = Annotated[
     option(TEXT, "Read quotes as CSV's (csv), or as text.", "csv; in TSV what fits"),
 ]
 RowSeparator = Annotated[
-    str | None, option(TEXT, "Ends each row of a table.", "a newline", parser=utf8, metavar="TEXT")
+    str | None, option(TEXT, "Ends each row of a table.", "a newline", parser=text, metavar="TEXT")
 ]
 SkipDamaged = Annotated[
     bool, flag(TEXT, "skip-damaged", "Leave out what cannot be read, and report it.")
@@ -125,7 +125,7 @@ VocabularyFrom = Annotated[
 
 Prompt = Annotated[
     str | None,
-    option(TEXT, "Text to continue; the same as PROMPT.", parser=utf8, metavar="TEXT"),
+    option(TEXT, "Text to continue; the same as PROMPT.", parser=text, metavar="TEXT"),
 ]
 Prompts = Annotated[
     str | None, option(TEXT, "File of prompts, one per line; [bold]-[/bold] reads standard input.")
@@ -133,7 +133,7 @@ Prompts = Annotated[
 Length = Annotated[int | None, counting(TEXT, "Characters after the prompt; 0: endless.", S.length)]
 Stop = Annotated[
     list[str] | None,
-    option(TEXT, "End a sample before this text; may be given again.", parser=utf8, metavar="TEXT"),
+    option(TEXT, "End a sample before this text; may be given again.", parser=text, metavar="TEXT"),
 ]
 Temperature = Annotated[
     float | None,
@@ -160,7 +160,7 @@ SampleSeparator = Annotated[
         OUTPUT,
         "Between samples; with --prompts after each.",
         "a newline",
-        parser=utf8,
+        parser=text,
         metavar="TEXT",
     ),
 ]
@@ -266,7 +266,7 @@ Words = Annotated[
     typer.Argument(
         metavar="PROMPT",
         help="Text to continue, in quotes; [bold]-[/bold] reads standard input.",
-        parser=utf8,
+        parser=text,
         show_default=False,
     ),
 ]

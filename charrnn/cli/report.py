@@ -1,6 +1,7 @@
 """``charrnn report``: a page to look at."""
 
 import contextlib
+import logging
 import os
 import stat
 import sys
@@ -43,6 +44,7 @@ def report(
     """
     if names and len(names) > MOST_RUNS:
         raise OptionError(f"RUN: a page shows {MOST_RUNS} runs at most, not {len(names)}")
+    _check_output(output)
     set_threads(threads)
     end_with_clean_up()
     if not names:
@@ -57,6 +59,16 @@ def report(
         _write_file(place, page)
         if output is None:
             write(os.fsencode(place), "\n")
+
+
+def _check_output(output: str | None) -> None:
+    """Refuses a place that takes no page, before anything is measured."""
+    if output is None or output == "-":
+        return
+    if not (file := Path(output)).parent.is_dir():
+        raise OptionError(f"--output: {file.parent}: no such folder: make it, or name another")
+    if file.is_dir():
+        raise OptionError(f"--output: {file}: it is a folder: name a file in it")
 
 
 def _place(output: str | None, path: Path) -> Path | None:
@@ -91,6 +103,7 @@ def _page(paths: list[Path], text: str | None) -> bytes:
     """Returns the page of runs; shows what takes time."""
     with Bar(lines=True) as bar:
         bar.stage("reading the runs")
+        _silence_matplotlib()
         from charrnn.report.measures import measure
         from charrnn.report.page import page
         from charrnn.report.subjects import subject_of
@@ -112,6 +125,11 @@ def _page(paths: list[Path], text: str | None) -> bytes:
     return made
 
 
+def _silence_matplotlib() -> None:
+    """Keeps its notes from the user: a page depends on none of a user's own settings of it."""
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
+
+
 def _show_reading(bar: Bar, name: str, size: int, size_bytes: Callable[[], int | None]) -> None:
     bar.show(f"reading {name}", size, size_bytes, f"{size / 1e6:,.0f} MB")
 
@@ -127,6 +145,7 @@ def training_page(
     if not wanted:
         yield lambda event: None
         return
+    _silence_matplotlib()
     from charrnn.report.live import LivePage
     from charrnn.training.events import Evaluated, SaveFailed
 
@@ -147,7 +166,8 @@ def training_page(
         try:
             page.write_last()
         except Exception as error:
-            note(_reason(error))
+            if not errors:
+                note(_reason(error))
 
 
 def _reason(error: Exception) -> str:

@@ -184,7 +184,7 @@ def _next_commands(folder: Path) -> list[str]:
     model = quoted(folder)
     return [
         f"charrnn sample --model {model}",
-        f"echo hello | charrnn eval --per-char --model {model}",
+        f"charrnn report {model} --output report.html",
     ]
 
 

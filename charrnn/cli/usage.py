@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from charrnn.cli.completion import offer_words_of_bash
 from charrnn.cli.shell import failed
 from charrnn.likely import did_you_mean, likely, or_list
 
@@ -42,6 +43,10 @@ class Commands(TyperGroup):
         """Reads the options of the command, and runs it."""
         with self._one_line():
             return super().invoke(ctx)
+
+    def _main_shell_completion(self, *args: Any, **more: Any) -> None:
+        offer_words_of_bash()  # here: Typer registers its own until now
+        super()._main_shell_completion(*args, **more)
 
     @contextlib.contextmanager
     def _one_line(self) -> Iterator[None]:

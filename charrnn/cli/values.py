@@ -52,14 +52,14 @@ def bits_or_auto(text: str) -> float | str:
     raise typer.BadParameter(f"{text!r} is no threshold; write bits per character, or auto")
 
 
-def utf8(text: str) -> str:
+def text(typed: str) -> str:
     """Reads an argument as UTF-8, whatever the locale; invalid bytes become lone surrogates."""
-    return os.fsencode(text).decode("utf-8", "surrogateescape")
+    return os.fsencode(typed).decode("utf-8", "surrogateescape")
 
 
-def delimiter(text: str) -> str:
+def delimiter(typed: str) -> str:
     r"""Reads one character; ``\t`` and ``tab`` are a tab."""
-    return {"\\t": "\t", "tab": "\t"}.get(text, utf8(text))
+    return {"\\t": "\t", "tab": "\t"}.get(typed, text(typed))
 
 
 def set_options(**options: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A chart holds no text but our own: what the user named stands in the page, besid
 """
 
 import io
-import logging
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -128,8 +127,7 @@ def _range(lines: Sequence[Line], right: float, from_zero: bool) -> tuple[float,
         return 0.0, 1.08 * max(float(line.y.max()) for line in drawn) or 1.0
     low = min(float(line.y.min()) for line in drawn)
     # a loss falls so steeply at first that the rest would look flat
-    first = min(float(line.x[0]) for line in drawn)
-    later = [line.y[line.x >= first + 0.04 * (right - first)] for line in drawn]
+    later = [line.y[line.x >= line.x[0] + 0.04 * (right - line.x[0])] for line in drawn]
     high = max((float(y.max()) for y in later if len(y)), default=low)
     margin = 0.08 * (high - low) or 0.05 * low or 1.0
     return low - margin, high + margin
@@ -184,7 +182,6 @@ def context_chart(name: str, curve: Sequence[ContextScore], y_label: str, unit: 
 
 def _svg(name: str, draw: Callable[[Axes], None]) -> str:
     """Returns what is drawn, as an element of a page."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a missing font the page knows
     backend = ("backend", "backend_fallback", "interactive")
     # whatever the user's own settings are
     settings: dict[Any, Any] = {

@@ -4,7 +4,7 @@ import codecs
 
 from charrnn.text.vocabulary import Piece
 
-LONGEST_TEXT = 400  # characters of a name or a value that are shown
+LONGEST_TEXT = 2000  # characters of a name or a value that are shown
 _NAMED = {" ": "space", "\n": "newline", "\t": "tab"}
 _PICTURES = 0x2400  # Unicode has pictures of the first 32 control characters
 

@@ -71,7 +71,7 @@ def measure(
 
     Args:
         model: the model.
-        text: a text that it was not trained on, if there is one.
+        text: a text that it was not trained on, if there is one; only its beginning is read.
         text_name: what it is.
         stage: called with what is done next.
         context_work: multiplications that the context curve may take, more or less; 0: none.
@@ -81,13 +81,14 @@ def measure(
         network, vocabulary, on_unknown="charge", trained_chars=model.trained_chars, exact=True
     )
     passage, layers, curve = None, list[LayerUnits](), list[ContextScore]()
+    text = vocabulary.to_piece(text, "charge")[: wanted_length(network)]
     ids = scorer.encode(text).ids
     try:
         stage("reading the passage")
-        shown = vocabulary.to_piece(text, "charge")[: passage_length(network)]
-        passage = read_passage(scorer, network, shown)
+        passage = read_passage(scorer, network, text[: passage_length(network)])
         if len(ids):
-            r = correlations(network, ids, vocabulary.decode(ids))
+            followed = ids[: text_length(network)]
+            r = correlations(network, followed, vocabulary.decode(followed))
             layers = [
                 layer_units(passage.states, r, layer)
                 for layer in shown_layers(network.config.num_layers)

@@ -23,11 +23,12 @@
 
   // --- a character
 
+  let shown = 0; // whose figures are seen
+
   function show(i) {
-    const cell = cells[i];
     const head = element("div", "", "");
-    head.append(element("b", "", data.labels[i]));
-    head.append(`  ${data.bits[i].toFixed(2)} bits, rank ${data.ranks[i].toLocaleString("en")}`);
+    head.append(element("b", "symbol", data.labels[i]));
+    head.append(`${data.bits[i].toFixed(2)} bits, rank ${data.ranks[i].toLocaleString("en")}`);
     const list = element("ol", "", "");
     for (let k = i * data.each; k < (i + 1) * data.each; k++) {
       const symbol = data.symbols[data.likely[k]];
@@ -46,11 +47,8 @@
       tip.append(element("div", "", `unit ${units[row][0]}: about ${activity.toFixed(1)}`));
     }
     tip.hidden = false;
-    const box = cell.getClientRects()[0] ?? cell.getBoundingClientRect();
-    const left = Math.min(Math.max(8, box.left - 20), innerWidth - tip.offsetWidth - 8);
-    const below = box.bottom + 8 + tip.offsetHeight < innerHeight;
-    tip.style.left = `${Math.max(8, left)}px`;
-    tip.style.top = `${below ? box.bottom + 8 : Math.max(8, box.top - tip.offsetHeight - 8)}px`;
+    shown = i;
+    place();
     for (const figure of figures) {
       const column = figure.querySelector(".column");
       column.hidden = false;
@@ -61,6 +59,17 @@
       if (left < frame.scrollLeft || left > frame.scrollLeft + frame.clientWidth - 8)
         frame.scrollLeft = left - frame.clientWidth / 2;
     }
+  }
+
+  const box = (i) => cells[i].getClientRects()[0] ?? cells[i].getBoundingClientRect();
+
+  // puts the figures next to their character
+  function place() {
+    const { left, top, bottom } = box(shown);
+    const below = bottom + 8 + tip.offsetHeight < innerHeight;
+    const rightmost = innerWidth - tip.offsetWidth - 8;
+    tip.style.left = `${Math.max(8, Math.min(left - 20, rightmost))}px`;
+    tip.style.top = `${below ? bottom + 8 : Math.max(8, top - tip.offsetHeight - 8)}px`;
   }
 
   function hide() {
@@ -97,12 +106,7 @@
     show(i);
   });
   passage.addEventListener("focusout", hide);
-  addEventListener("scroll", () => {
-    if (!tip.hidden && passage.contains(document.activeElement)) show(current);
-    else hide();
-  }, { passive: true });
-
-  const box = (i) => cells[i].getClientRects()[0] ?? cells[i].getBoundingClientRect();
+  addEventListener("scroll", () => tip.hidden || place(), { passive: true });
 
   // the nearest character of the line above (-1) or below (1), or of the same line's end (0)
   function inLine(i, step) {
@@ -187,7 +191,7 @@
     by("unit-scale").hidden = off;
     by("unit-label").hidden = off;
     layerChoice.value = off ? "" : String(k);
-    let place = " ";
+    let address = "";
     if (!off) {
       const { units, scale } = data.layers[k];
       by("lowest").textContent = `−${scale}`;
@@ -202,10 +206,10 @@
         );
       }
       unitChoice.value = String(chosen);
-      place = `#unit-${data.layers[k].layer}-${units[chosen][0]}`;
+      address = `#unit-${data.layers[k].layer}-${units[chosen][0]}`;
     }
     try {
-      history.replaceState(null, "", place.trim() || location.pathname + location.search);
+      history.replaceState(null, "", address || location.pathname + location.search);
     } catch {
       // a page without an address of its own
     }

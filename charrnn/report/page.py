@@ -48,14 +48,17 @@ def page(
         reload_s: after how many seconds the page reloads itself; 0: never.
     """
     run, more = subjects[0].run, len(subjects) - 1
-    unit, script, style = unit_name(run), _file("page.js"), _file("page.css") + _colours()
+    unit, script = unit_name(run), _file("page.js")
     return (
         ENVIRONMENT.from_string(_file("page.html"))
         .render(
             title=plain(run.name) + f" and {more} more" * (more > 0),
             policy=_policy(script),
             script=script,
-            style=style,
+            style=_file("page.css"),
+            surprises=SURPRISES,
+            levels=LEVELS,
+            colours=len(SERIES),
             reload_s=reload_s,
             notes=[plain(note) for note in [*notes, *measures.notes]],
             version=charrnn.__version__,
@@ -87,22 +90,6 @@ def _policy(script: str) -> str:
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-
-
-def _colours() -> str:
-    """Returns the style of each level of surprise and of a unit's activity, and of each run."""
-    half = LEVELS // 2
-    shares = [(f"s{level}", "heat", level / (SURPRISES - 1)) for level in range(SURPRISES)]
-    shares += [
-        (f"u{level}", "low" if level < half else "high", abs(level - half) / half)
-        for level in range(LEVELS)
-    ]
-    styles = [
-        f".{name} {{ background: rgb(var(--{colour}) / calc(var(--most) * {share:.3g})); }}"
-        for name, colour, share in shares
-    ]
-    styles += [f".series-{i} {{ background: var(--series-{i}); }}" for i in range(len(SERIES))]
-    return "\n".join(styles)
 
 
 def _context(measures: Measures, unit: str) -> Chart | None:
@@ -145,10 +132,11 @@ def _data(measures: Measures, vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _samples(run: Run, measures: Measures) -> Iterator[dict[str, str]]:
     """Yields the samples, each with the command that writes it again."""
+    model = quoted(run.path)
     for temperature, text in measures.samples:
-        drawn = f"--temperature {temperature} --length {SAMPLE_LENGTH} --seed {SAMPLE_SEED}"
-        yield {
-            "temperature": f"{temperature}",
-            "text": readable(text),
-            "command": plain(f"charrnn sample --model {quoted(run.path)} {drawn}"),
-        }
+        command = (
+            f"charrnn sample --model {model} --temperature {temperature} "
+            f"--length {SAMPLE_LENGTH} --seed {SAMPLE_SEED}"
+        )
+        shown = readable(text)
+        yield {"temperature": f"{temperature}", "text": shown, "command": plain(command)}

@@ -25,7 +25,6 @@ MOST_LAYERS = 4  # that are shown
 MOST_NUMBERS = 2**23  # of hidden states that are held at once
 LEAST = 0.005  # of r, as a size: below, it is shown as 0
 STREAMS, SHORTEST = 16, 256  # a text is read as streams of so many characters at least
-OPENING, CLOSING = "“„«([{", "”“»)]}"
 TRAITS = (
     "inside quotes",
     "inside brackets",
@@ -46,7 +45,8 @@ def traits(text: str) -> Array:
         if character == "\n" and text[place - 1 : place] == "\n":
             quoted, brackets = False, 0  # a new paragraph: whatever was left open
         if character in '"“”„«»':
-            quoted = not quoted if character == '"' else character in "“„«"
+            # “ opens in English and closes in German
+            quoted = not quoted if character in '"“' else character in "„«"
         brackets = max(brackets + (character in "([{") - (character in ")]}"), 0)
         letters = letters + 1 if character.isalnum() else 0
         rows[:, place] = (

@@ -69,7 +69,7 @@ def completed(words: str, folder: Path, **env: str) -> list[str]:
 @posix
 def test_the_shell_completes_commands_options_choices_and_runs(trained: Path) -> None:
     folder = trained.parent
-    assert completed("charrnn ", folder) == ["train", "sample", "eval", "runs"]
+    assert completed("charrnn ", folder) == ["train", "sample", "eval", "runs", "report"]
     assert completed("charrnn train --max", folder) == ["--max-time"]
     assert completed("charrnn train x --unit ", folder) == ["char", "byte"]
     assert completed("charrnn sample --model ", folder) == ["letters", "raw"]

@@ -271,6 +271,11 @@ def test_no_command_but_train_loads_torch_nor_rich_nor_datasets(trained: Checkpo
     assert loaded(*forms) == ["numpy", "safetensors"]
 
 
+def test_eval_loads_torch_to_adapt(trained: Checkpoint) -> None:
+    names = loaded(["eval", "--adapt", "--model", str(trained.path)])
+    assert names == ["torch", "numpy", "safetensors"]
+
+
 def test_a_report_loads_what_draws_it(trained: Checkpoint, tmp_path: Path) -> None:
     form = ["report", str(trained.path), "--output", str(tmp_path / "page.html")]
     assert loaded(form) == ["numpy", "safetensors", "matplotlib", "jinja2", "PIL"]

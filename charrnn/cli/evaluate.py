@@ -1,7 +1,9 @@
 """``charrnn eval``: scores texts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import forms, options
@@ -16,6 +18,7 @@ from charrnn.errors import CheckpointError, OptionError
 from charrnn.store.folder import find_runs
 
 if TYPE_CHECKING:
+    from charrnn.scoring.scorer import Scorer
     from charrnn.store.mixing import Loaded
     from charrnn.text.corpus import Corpus
 
@@ -35,6 +38,8 @@ def evaluate(
     end: options.End = False,
     carry: options.Carry = False,
     exact: options.Exact = False,
+    adapt: options.Adapt = False,
+    save_adapted: options.SaveAdapted = None,
     on_unknown: options.OnUnknownScored = "charge",
     format: options.Format = None,
     column: options.Column = None,
@@ -57,6 +62,7 @@ def evaluate(
     _check_lines(threshold, per_line=per_line, end=end, carry=carry)
     if heatmap:
         _check_heatmap(as_json)
+    _check_adapt(adapt, save_adapted, threshold, other_form=per_char or heatmap or context_curve)
     # an invalid byte is one more unknown character
     data: dict[str, Any] = {} if on_unknown == "error" else {"encoding_errors": "surrogateescape"}
     data |= set_options(column=column, separator=separator, split=split)
@@ -67,7 +73,6 @@ def evaluate(
     set_threads(threads)
     from charrnn.scoring.lines import LineScorer
     from charrnn.scoring.reports import score_chars
-    from charrnn.scoring.scorer import Scorer
     from charrnn.store.mixing import load_all
 
     end_with_clean_up()
@@ -82,7 +87,7 @@ def evaluate(
         config = DataConfig(**{"unit": loaded.vocabulary.unit, "newlines": loaded.newlines} | data)
         corpora = _open(sources, config, on_unknown)
         known: dict[str, Any] = {"on_unknown": on_unknown, "trained_chars": loaded.trained_chars}
-        scorer = Scorer(loaded.model, loaded.vocabulary, exact=exact, **known)
+        scorer = _scorer(loaded, adapt=adapt, exact=exact, **known)
         unknown = forms.UnknownCharacters(scorer)
         if context_curve:
             forms.write_context_curve(loaded.model, unknown, corpora, bar, as_json=as_json)
@@ -90,6 +95,7 @@ def evaluate(
         form: forms.Form
         if per_line:
             corpora = [part for corpus in corpora for part in corpus.parts()]
+            carry = carry or adapt
             lines = LineScorer(scorer, carry=carry, end=end)
             render = partial(rows.line_rows, as_json=as_json, above=above)
             form = forms.Rows(unknown, lines.score_text, render, bar)
@@ -105,6 +111,38 @@ def evaluate(
         else:
             form = forms.WholeTexts(scorer, loaded.paths, bar, as_json=as_json)
         forms.score_all(form, corpora, scorer.start, carry=carry)
+        if save_adapted is not None:
+            _save_adapted(Path(save_adapted), scorer, loaded, sources)
+
+
+def _scorer(loaded: "Loaded", *, adapt: bool, **options: Any) -> "Scorer":
+    """Returns what scores with a model; if it adapts, torch is loaded.
+
+    Raises:
+        OptionError: Several models should adapt.
+    """
+    from charrnn.scoring.scorer import Scorer
+
+    if not adapt:
+        return Scorer(loaded.model, loaded.vocabulary, **options)
+    if len(loaded.members) > 1:
+        raise OptionError("--adapt: it is of one --model: name one")
+    from charrnn.training.adapting import AdaptingScorer
+
+    return AdaptingScorer(loaded.members[0].model, loaded.vocabulary, **options)
+
+
+def _save_adapted(path: Path, scorer: "Scorer", loaded: "Loaded", sources: Sequence[str]) -> None:
+    """Saves the model that a text has made of another one."""
+    from charrnn.store import checkpoint
+    from charrnn.training.adapting import AdaptingScorer
+
+    assert isinstance(scorer, AdaptingScorer)
+    (before,) = loaded.members
+    # what was measured is of the model before
+    dropped = {"val_nats_per_char": None, "held_out_lines": None}
+    provenance = {**before.provenance, **dropped, "adapted_to": list(sources)}
+    checkpoint.save(path, replace(before, model=scorer.adapted(), provenance=provenance))
 
 
 def _open(sources: Sequence[str], config: DataConfig, on_unknown: str) -> "list[Corpus]":
@@ -145,6 +183,16 @@ def _usual_of_lines(loaded: "Loaded") -> float:
     unit = UNIT_NAMES[loaded.vocabulary.unit]
     note(f"threshold {bits:.4f} bits per {unit}: {USUAL} % of {lines:,} held-out lines are below")
     return bits
+
+
+def _check_adapt(
+    adapt: bool, save_adapted: str | None, threshold: float | str | None, *, other_form: bool
+) -> None:
+    """Refuses what does not go with ``--adapt``, or means nothing without."""
+    if adapt and (other_form or threshold == "auto"):
+        raise OptionError("--adapt: it goes with a whole text or --per-line, not --threshold auto")
+    if save_adapted is not None and not adapt:
+        raise OptionError("--save-adapted: goes with --adapt")
 
 
 def _check_heatmap(as_json: bool) -> None:

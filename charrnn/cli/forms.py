@@ -185,7 +185,9 @@ class WholeTexts:
         """Writes them."""
         unit = self._scorer.vocabulary.unit
         render = scores.score_json if self._as_json else partial(scores.score_table, unit=unit)
-        write(render(self._scores, self._models, one_pass=self._scorer.one_pass) + "\n")
+        one_pass, as_it_was = self._scorer.one_pass, self._scorer.nats_as_it_was
+        text = render(self._scores, self._models, one_pass=one_pass, as_it_was=as_it_was)
+        write(text + "\n")
 
 
 def write_context_curve(

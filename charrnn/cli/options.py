@@ -232,6 +232,14 @@ ReportOutput = Annotated[
     ),
 ]
 
+Adapt = Annotated[
+    bool,
+    flag(SCORING, "adapt", "Learn from each part of the text once it is scored; needs PyTorch."),
+]
+SaveAdapted = Annotated[
+    str | None, option(SCORING, "With --adapt: a file for the model as it is at the end.")
+]
+
 # arguments
 
 RunName = Annotated[

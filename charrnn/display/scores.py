@@ -38,10 +38,22 @@ def _figures(unit: Unit) -> list[tuple[str, str, str, str]]:
     return list({line: (key, line, head, form) for key, line, head, form in figures}.values())
 
 
-def score_table(scores: Scores, models: Sequence[str], unit: Unit, *, one_pass: bool) -> str:
+def score_table(
+    scores: Scores,
+    models: Sequence[str],
+    unit: Unit,
+    *,
+    one_pass: bool,
+    as_it_was: float | None = None,
+) -> str:
     """Returns one text's score as lines of name and figure; several as a row each, and the total.
 
-    ``models`` are their paths; ``one_pass`` is False if parallel streams were scored.
+    Args:
+        scores: of the texts.
+        models: their paths.
+        unit: what a symbol is.
+        one_pass: whether no parallel streams were scored.
+        as_it_was: if the model has adapted, what it would have scored without, nats.
     """
     total, figures = _total(scores), _figures(unit)
     speed = f"{total.seconds:.1f} s, {total.chars_per_second:,.0f} {UNIT_NAMES[unit]}s/s"
@@ -53,9 +65,13 @@ def score_table(scores: Scores, models: Sequence[str], unit: Unit, *, one_pass: 
             lines.append("  ".join(cells) + f"  {printable(name)}")
         if total.unknown_nats:
             lines.append(f"unknown {UNIT_NAMES[unit]}s{_charge(total)}")
+        if as_it_was is not None:
+            lines.append(f"adapted; as it was {_bits_as_it_was(total, as_it_was):.4f} bits/{unit}")
         return "\n".join([*lines, speed, *(f"model {model}" for model in models)])
     rows = [(line, f"{getattr(total, key):{form}}") for key, line, _, form in figures]
     rows[-1] = (rows[-1][0], rows[-1][1] + _charge(total))
+    if as_it_was is not None:
+        rows.append(("without adapting", f"{_bits_as_it_was(total, as_it_was):.4f}"))
     rows += [("time", speed), *(("model", model) for model in models)]
     return "\n".join(f"{line:<20}{figure}" for line, figure in rows)
 
@@ -78,12 +94,24 @@ def score_so_far(score: "Score", unit: Unit) -> str:
     return f"{score.chars:,} {UNIT_NAMES[unit]}s  {score.chars_per_second:,.0f} {unit}s/s{bits}"
 
 
-def score_json(scores: Scores, models: Sequence[str], *, one_pass: bool) -> str:
-    """Returns the total as one JSON object; if there are several texts, each is in ``sources``."""
-    fields = _json_fields(_total(scores)) | {"model": _one_or_all(models), "one_pass": one_pass}
+def score_json(
+    scores: Scores, models: Sequence[str], *, one_pass: bool, as_it_was: float | None = None
+) -> str:
+    """Returns the total as one JSON object; if there are several texts, each is in ``sources``.
+
+    Arguments are those of :func:`score_table`.
+    """
+    total = _total(scores)
+    fields = _json_fields(total) | {"model": _one_or_all(models), "one_pass": one_pass}
+    if as_it_was is not None:
+        fields |= {"adapted": True, "bits_per_char_as_it_was": _bits_as_it_was(total, as_it_was)}
     if len(scores) > 1:
         fields["sources"] = [{"source": name} | _json_fields(score) for name, score in scores]
     return json.dumps(fields)
+
+
+def _bits_as_it_was(total: "Score", nats: float) -> float:
+    return (nats + total.unknown_nats) / math.log(2) / total.chars
 
 
 def _one_or_all(models: Sequence[str]) -> str | list[str]:

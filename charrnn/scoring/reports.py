@@ -92,7 +92,8 @@ def add_up(
     """Does what :func:`score` does; of nothing, the score is 0."""
     vocabulary, start_s = scorer.vocabulary, time.perf_counter()
     total = Score(0, 0, 0.0)
-    for text in segments(pieces, SEGMENT_IN_ONE_PASS if scorer.exact else SEGMENT):
+    at_once = SEGMENT_IN_ONE_PASS if scorer.exact else SEGMENT
+    for text in segments(pieces, min(at_once, scorer.most_at_once)):
         ids, chars, unknown_chars, unknown_nats = scorer.encode(text)
         scored = vocabulary.decode(ids) if chars < len(text) else text
         size = len(scored) if isinstance(scored, bytes) else len(scored.encode("utf-8", "replace"))

@@ -46,7 +46,12 @@ class Scorer:
     Attributes:
         start: the state in which every text starts, (L, 1, H).
         charge: what an unknown character costs, nats; 0 if it is not charged.
+        most_at_once: characters of a text that may be scored at once, to show how far it is.
+        nats_as_it_was: of a scorer that adapts to the text, what it would have scored without.
     """
+
+    nats_as_it_was: float | None = None
+    most_at_once = 2**19
 
     def __init__(
         self,

@@ -62,9 +62,7 @@ class AdaptingScorer(Scorer):
         self._state = self._before = self.start  # after all that was read; before the segment
         self._segment: Ids = np.zeros(0, self.vocabulary.dtype)  # what was read of it
         self.rate = self._first_rate
-        self._lead = (
-            0.0  # nats that the adapted model is ahead; FAR at most, at the end of a segment
-        )
+        self._lead = 0.0  # nats that the adapted model is ahead, or FAR at the end of a segment
 
     def adapted(self) -> Forward:
         """Returns the model as it is now."""

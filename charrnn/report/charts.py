@@ -115,6 +115,7 @@ def _mark(axes: Axes, line: Line, colour: str, *, alone: bool) -> None:
             textcoords="offset points",
             ha="right" if right else "left",
             color=INK,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
 
 

@@ -12,7 +12,7 @@ from charrnn.model.forward import Array
 LN_2 = math.log(2)  # nats per bit
 # of an entry of the history, what must be numbers, if they are known
 _NUMBERS = (
-    *("chars", "elapsed_s", "learning_rate", "chars_per_second"),
+    *("step", "chars", "elapsed_s", "learning_rate", "chars_per_second"),
     *("train_nats_per_char", "val_nats_per_char"),
 )
 
@@ -24,6 +24,13 @@ class Curves:
     steps: Mapping[str, Array] = field(default_factory=dict)  # columns of the updates' entries
     evaluations: Mapping[str, Array] = field(default_factory=dict)  # and of the evaluations'
     left_out: int = 0  # lines that no training wrote
+
+    def latest(self, name: str) -> float | None:
+        """Returns the largest figure of a column, if any is known."""
+        tables = [table[name] for table in (self.steps, self.evaluations) if table]
+        known = [float(column[np.isfinite(column)].max(initial=-1)) for column in tables]
+        largest = max(known, default=-1)
+        return None if largest < 0 else largest
 
     def best(self) -> int | None:
         """Returns which evaluation was the best one, from 0 up; None if there was none."""

@@ -5,12 +5,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from charrnn.config import UNIT_NAMES
-from charrnn.report.curves import LN_2
+from charrnn.report.curves import LN_2, Curves
 from charrnn.report.labels import plain
 from charrnn.store.runs import STATES, Run
 
 UNKNOWN = "–"
 RUN_HEADS = ("run", "best validation", "steps", "read", "time", "model", "text", "state")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run, and what its history tells."""
+
+    run: Run
+    curves: Curves
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what is known of the run; its history may reach further than its last save."""
+        facts, columns = self.run.facts(), {"train_chars_read": "chars"}
+        for key in ("step", "train_chars_read", "elapsed_s"):
+            latest = self.curves.latest(columns.get(key, key))
+            if latest is not None and latest > (facts[key] or 0):
+                facts[key] = latest if key == "elapsed_s" else int(latest)
+        return facts
 
 
 @dataclass(frozen=True)
@@ -64,9 +81,9 @@ def model(run: Run) -> str:
     return UNKNOWN if run.config is None else f"{run.config.hidden_size} × {run.config.num_layers}"
 
 
-def key_figures(run: Run) -> list[tuple[str, str]]:
+def key_figures(subject: Subject) -> list[tuple[str, str]]:
     """Returns what one run is about, in a few figures."""
-    facts, unit = run.facts(), unit_name(run)
+    run, facts, unit = subject.run, subject.facts(), unit_name(subject.run)
     parameters = facts["parameters"]
     return [
         ("best validation", f"{best(run)} bits per {unit}"),
@@ -78,9 +95,9 @@ def key_figures(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def run_row(run: Run) -> list[str]:
+def run_row(subject: Subject) -> list[str]:
     """Returns a run's row of the table of all, without its name; see :data:`RUN_HEADS`."""
-    facts = run.facts()
+    run, facts = subject.run, subject.facts()
     return [
         f"{best(run)} bits/{'char' if run.config is None else run.config.unit}",
         count(facts["step"]),
@@ -96,18 +113,19 @@ def _number(value: Any) -> float | None:
     return value if type(value) in (int, float) else None
 
 
-def fact_groups(runs: Sequence[Run]) -> list[Group]:
+def fact_groups(subjects: Sequence[Subject]) -> list[Group]:
     """Returns all that is known of runs: how they came about, every setting, versions."""
+    runs = [subject.run for subject in subjects]
     settings = [run.settings for run in runs]
     versions = [run.provenance.get("versions") for run in runs]
     return [
-        Group("Origin", list(_origin(runs))),
+        Group("Origin", list(_origin(subjects))),
         Group("Settings", _rows(settings)),
         Group("Versions", _rows([v if isinstance(v, dict) else {} for v in versions])),
     ]
 
 
-def _origin(runs: Sequence[Run]) -> Iterator[Fact]:
+def _origin(subjects: Sequence[Subject]) -> Iterator[Fact]:
     names = {
         "name": "name",
         "path": "path",
@@ -123,13 +141,14 @@ def _origin(runs: Sequence[Run]) -> Iterator[Fact]:
         "step": "steps",
         "best_step": "step of the best model",
         "train_chars_read": "characters read",
+        "elapsed_s": "time trained",
         "val_bits_per_char": "best validation, bits per character",
         "val_nats_per_char": "best validation, nats per character",
         "command": "made by",
         "resume_command": "continued by",
     }
-    facts = [run.facts() for run in runs]
-    bytes_only = all(unit_name(run) == "byte" for run in runs)
+    facts = [subject.facts() for subject in subjects]
+    bytes_only = all(unit_name(subject.run) == "byte" for subject in subjects)
     for key, name in names.items():
         if any(fact[key] not in (None, []) for fact in facts):
             shown = name.replace("character", "byte") if bytes_only else name
@@ -139,6 +158,8 @@ def _origin(runs: Sequence[Run]) -> Iterator[Fact]:
 def _origin_value(key: str, facts: dict[str, Any]) -> str:
     if type(facts[key]) is int:
         return count(facts[key])
+    if key == "elapsed_s":
+        return time(facts[key])
     finished = key == "resume_command" and facts["state"] == STATES["finished"]
     return value(facts[key]) + " (it has finished: give a larger limit)" * finished
 

@@ -8,18 +8,9 @@ import numpy as np
 
 from charrnn.report.charts import Line, clock, line_chart
 from charrnn.report.curves import Curves, thinned
-from charrnn.report.facts import unit_name
-from charrnn.store.runs import Run
+from charrnn.report.facts import Subject, unit_name
 
 MOST_POINTS, POINTS = 3000, 300  # of all runs' curves of a chart; of one of them
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A run, and what its history tells."""
-
-    run: Run
-    curves: Curves
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 import charrnn
 from charrnn.report.cells import SURPRISES, cells, script_data
 from charrnn.report.charts import SERIES, context_chart
-from charrnn.report.facts import RUN_HEADS, fact_groups, key_figures, run_row, unit_name
+from charrnn.report.facts import RUN_HEADS, Subject, fact_groups, key_figures, run_row, unit_name
 from charrnn.report.labels import plain, readable
-from charrnn.report.learning import Chart, Subject, learning_charts
+from charrnn.report.learning import Chart, learning_charts
 from charrnn.report.measures import SAMPLE_LENGTH, SAMPLE_SEED, Measures
 from charrnn.report.units import LEVELS, TRAITS
 from charrnn.scoring.context import enough_context
@@ -29,6 +29,8 @@ from charrnn.text.vocabulary import Vocabulary
 ENVIRONMENT = jinja2.Environment(
     autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+# what the colours of a unit's activity mean
+BOUNDED, RELU = "red is 1, blue is −1", "the redder the higher; relu is never below 0"
 
 
 def page(
@@ -63,9 +65,9 @@ def page(
             notes=[plain(note) for note in [*notes, *measures.notes]],
             version=charrnn.__version__,
             unit=unit,
-            runs=[{"name": plain(s.run.name), "row": run_row(s.run)} for s in subjects],
+            runs=[{"name": plain(s.run.name), "row": run_row(s)} for s in subjects],
             run_heads=RUN_HEADS,
-            key_figures=key_figures(run),
+            key_figures=key_figures(subjects[0]),
             charts=list(learning_charts(subjects)),
             context=_context(measures, unit),
             passage=_passage(measures, unit),
@@ -73,7 +75,7 @@ def page(
             traits=TRAITS,
             data=_data(measures, vocabulary),
             samples=list(_samples(run, measures)),
-            groups=fact_groups([s.run for s in subjects]),
+            groups=fact_groups(subjects),
         )
         .encode("utf-8")
     )
@@ -113,15 +115,8 @@ def _passage(measures: Measures, unit: str) -> dict[str, Any] | None:
         "cells": cells(passage),
         "summary": f"{float(passage.bits.mean()):.2f} bits per {unit} over {len(passage.text):,} "
         f"{unit}s; {100 * first:.0f}\u00a0% of them were what the model found most probable.",
-        **_activity(measures),
+        "colours": BOUNDED if all(layer.scale == 1 for layer in measures.layers) else RELU,
     }
-
-
-def _activity(measures: Measures) -> dict[str, str]:
-    """Returns in words what the lowest and the highest activity is."""
-    scales = {layer.scale for layer in measures.layers}
-    high = "1" if scales == {1.0} else "the highest that is usual of its layer"
-    return {"high": high, "low": "−1" if scales == {1.0} else "nothing, as relu is never below 0"}
 
 
 def _data(measures: Measures, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from charrnn.errors import CheckpointError
 from charrnn.report.curves import Curves, curves_of
-from charrnn.report.learning import Subject
+from charrnn.report.facts import Subject
 from charrnn.store.history import read_history
 from charrnn.store.opened import HISTORY_FILE, RunFolder
 from charrnn.store.runs import look_at

@@ -266,6 +266,8 @@ def test_the_page_of_a_training_follows_it(
     assert all('http-equiv="refresh"' in page and "training now" in page for page in pages[:-1])
     assert "refresh" not in pages[-1] and "finished" in pages[-1]
     assert "The beginning of the validation text" in pages[0]
+    # the history has come further than the last save
+    assert [n for n in (2, 4, 5) if f"<dd>{n} steps, " in pages[(2, 4, 5).index(n)]] == [2, 4, 5]
     assert "How much context" in pages[-1] and "How much context" not in pages[0]
 
 

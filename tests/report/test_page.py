@@ -13,7 +13,7 @@ from texts import COFFEE
 
 from charrnn.model.forward import Forward
 from charrnn.report import measures
-from charrnn.report.learning import Subject
+from charrnn.report.facts import Subject
 from charrnn.report.measures import measure, passage_length
 from charrnn.report.page import page
 from charrnn.report.subjects import subject_of

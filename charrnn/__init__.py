@@ -12,12 +12,20 @@ if TYPE_CHECKING:
     from charrnn.interface.training import train
     from charrnn.scoring.reports import Score
     from charrnn.store.runs import Run
-    from charrnn.training.events import Evaluated, Finished, RolledBack, SaveFailed, Stepped
+    from charrnn.training.events import (
+        Evaluated,
+        Event,
+        Finished,
+        RolledBack,
+        SaveFailed,
+        Stepped,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "CharrnnError",
     "Evaluated",
+    "Event",
     "Finished",
     "Model",
     "RolledBack",
@@ -37,18 +45,20 @@ _PLACES = {
     "interface.training": ("train",),
     "scoring.reports": ("Score",),
     "store.runs": ("Run",),
-    "training.events": ("Evaluated", "Finished", "RolledBack", "SaveFailed", "Stepped"),
+    "training.events": ("Evaluated", "Event", "Finished", "RolledBack", "SaveFailed", "Stepped"),
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Returns a part of the interface."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # which would take any name for one
 
-    for place, names in _PLACES.items():
-        if name in names:
-            return getattr(import_module(f"charrnn.{place}"), name)
-    raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Returns a part of the interface."""
+        from importlib import import_module
+
+        for place, names in _PLACES.items():
+            if name in names:
+                return getattr(import_module(f"charrnn.{place}"), name)
+        raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

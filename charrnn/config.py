@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from charrnn.errors import OptionError
@@ -26,6 +27,7 @@ Newlines = Literal["lf", "keep"]
 Quotes = Literal["csv", "text"]
 HoldOut = Literal["tail", "lines"]
 
+RUNS = Path("runs")  # the folder of all runs, unless the user names another
 # what a run's folder holds, and marks it as one
 MODEL_FILE = "model.safetensors"  # its best model
 TRAINING_FILE = "training.safetensors"  # its last save
@@ -56,6 +58,7 @@ LIMITS = ("epochs", "steps", "max_time")
 _RANGES: dict[str, Range] = {
     "vocab_size": (lambda n: 2 <= n <= 0x110000, "2 to 1114112"),
     "unit": _one_of(Unit),
+    "on_unknown": _one_of(OnUnknown),
     "hidden_size": _SIZE,
     "num_layers": (lambda n: 1 <= n <= 64, "1 to 64"),
     "nonlinearity": _one_of(Nonlinearity),

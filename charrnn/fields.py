@@ -1,10 +1,16 @@
-"""JSON of a file that may hold anything, and JSON back to a dataclass."""
+"""JSON of a file that may hold anything, and values of any type back to a dataclass."""
 
 import json
 import math
+import numbers
+import os
 import re
+from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from charrnn.config import option_name
+from charrnn.errors import OptionError
 
 T = TypeVar("T")
 DEEPEST = 16  # lists and objects that stand in each other
@@ -65,6 +71,40 @@ def typed(kind: type[T], values: Any) -> T:
         if isinstance(value, int | float) and not 0 <= value < math.inf:
             raise ValueError(f"{name} is {value!r:.100}")
     return kind(**values)
+
+
+WORDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "True or False"}
+
+
+def settings_of(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of some settings that a dataclass has, as the types of its fields.
+
+    None is a setting that is not set. Numbers may be NumPy's, and paths are text.
+
+    Raises:
+        OptionError: A value is of another type.
+    """
+    return {
+        name: _as_one_of(_kinds(wanted), name, values[name])
+        for name, wanted in get_type_hints(kind).items()
+        if values.get(name) is not None
+    }
+
+
+def _as_one_of(kinds: tuple[type, ...], name: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        if bool in kinds:
+            return value
+    elif isinstance(value, numbers.Integral) and int in kinds:
+        return int(value)
+    elif isinstance(value, numbers.Real) and float in kinds:
+        return float(value)
+    elif isinstance(value, numbers.Real) and int in kinds and float(value).is_integer():
+        return int(float(value))
+    elif str in kinds and isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    words = next((WORDS[kind] for kind in kinds if kind in WORDS), "text")
+    raise OptionError(f"{option_name(name)}: {value!r:.100} is not {words}")
 
 
 def _kinds(wanted: Any) -> tuple[type, ...]:

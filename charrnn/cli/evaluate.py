@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli import forms, options
 from charrnn.cli.shell import end_with_clean_up, named_errors
 from charrnn.cli.threads import set_threads
-from charrnn.cli.values import RUNS, set_options
+from charrnn.cli.values import set_options
 from charrnn.cli.waiting import output_bar, tell_who_types
-from charrnn.config import UNIT_NAMES, DataConfig, check
+from charrnn.config import RUNS, UNIT_NAMES, DataConfig, check
 from charrnn.display import rows
 from charrnn.display.console import note
 from charrnn.errors import CheckpointError, OptionError

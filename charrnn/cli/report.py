@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from charrnn.cli import options
 from charrnn.cli.shell import end_with_clean_up, named_errors, write
 from charrnn.cli.threads import set_threads
-from charrnn.cli.values import RUNS
 from charrnn.cli.waiting import tell_who_types
-from charrnn.config import MODEL_FILE, REPORT_FILE
+from charrnn.config import MODEL_FILE, REPORT_FILE, RUNS
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, reason

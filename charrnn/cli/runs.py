@@ -5,11 +5,9 @@ from datetime import UTC, datetime
 from charrnn.cli import options
 from charrnn.cli.shell import end_with_clean_up, named_errors, write
 from charrnn.cli.threads import set_threads
-from charrnn.cli.values import RUNS
-from charrnn.display.card import card
+from charrnn.config import RUNS
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
-from charrnn.display.runs import run_json, run_lines, runs_json, runs_table
 from charrnn.errors import OptionError
 from charrnn.store.folder import find_folder
 
@@ -28,6 +26,8 @@ def list_runs(
     if as_card and (as_json or name is None):
         raise OptionError("--card: it is of one run, and no JSON: charrnn runs NAME --card")
     set_threads(1)
+    from charrnn.display.card import card
+    from charrnn.display.runs import run_json, run_lines, runs_json, runs_table
     from charrnn.store.runs import all_runs, look_at
 
     end_with_clean_up()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 from charrnn.cli import options
 from charrnn.cli.shell import end_with_clean_up, named_errors, prompt_bytes, text_output, write
 from charrnn.cli.threads import set_threads
-from charrnn.cli.values import RUNS, set_options
+from charrnn.cli.values import set_options
 from charrnn.cli.waiting import output_bar
-from charrnn.config import OnUnknown, SamplingConfig
+from charrnn.config import RUNS, OnUnknown, SamplingConfig
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
 from charrnn.display.scores import sample_json

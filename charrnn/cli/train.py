@@ -20,13 +20,14 @@ from charrnn.cli.shell import (
     write,
 )
 from charrnn.cli.threads import set_threads
-from charrnn.cli.values import RUNS, set_options
+from charrnn.cli.values import set_options
 from charrnn.cli.waiting import tell_who_types, types
-from charrnn.config import SamplingConfig
+from charrnn.config import RUNS, SamplingConfig
 from charrnn.display.console import exact_bytes, note
 from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OverflowedError
-from charrnn.system import quoted, stopwatch
+from charrnn.store.commands import exact, resume_command
+from charrnn.system import stopwatch
 from charrnn.training.asked import Asked
 from charrnn.training.launch import Launch, launch
 
@@ -136,7 +137,7 @@ def train(
 def _write_path(finished: "Finished", folder: Path, signals: Signals) -> None:
     """Prints where the model is; or ends as a signal wanted it, with the command that resumes."""
     if finished.reason == "interrupted":
-        note(f"resume with: charrnn train --resume {quoted(folder)}")
+        note(f"resume with: {resume_command(folder)}")
         raise typer.Exit(128 + signals.received)
     try:
         write(os.fsencode(finished.model_path), "\n")
@@ -181,7 +182,7 @@ def _show(trainer: "Trainer", signals: Signals, quiet: bool, report: bool) -> "F
 
 def _next_commands(folder: Path) -> list[str]:
     """Returns what to try with a new model, as commands that can be copied."""
-    model = quoted(folder)
+    model = exact(folder)
     return [
         f"charrnn sample --model {model}",
         f"charrnn report {model} --output report.html",

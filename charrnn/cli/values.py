@@ -10,11 +10,9 @@ from typing import Any
 
 import typer
 
-from charrnn.config import MOST
+from charrnn.config import MOST, RUNS
 from charrnn.errors import RunNotFoundError
 from charrnn.store.folder import run_names
-
-RUNS = Path("runs")  # the folder of all runs, unless the user names another
 
 
 def count(text: str) -> int:

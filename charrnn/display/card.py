@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.config import UNIT_NAMES
 from charrnn.display.console import LN_2, duration, printable
 from charrnn.display.runs import INNER, setting
-from charrnn.system import quoted
+from charrnn.store.commands import exact
 
 if TYPE_CHECKING:
     from charrnn.store.runs import Run
@@ -68,7 +68,7 @@ def card(run: "Run") -> str:
         size=_known(size),
         unit=UNIT_NAMES["char" if run.config is None else run.config.unit],
         f=settings.get("nonlinearity", "f"),
-        path=quoted(run.path),
+        path=exact(run.path),
         python_path=json.dumps(facts["path"]),
         sources=", ".join(map(_text, run.sources)) or UNKNOWN,
         chars=_known(facts["chars"]),

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import UNIT_NAMES, Unit
+from charrnn.config import UNIT_NAMES
 from charrnn.display.console import LN_2, duration, printable
+from charrnn.store.runs import STATES
 
 if TYPE_CHECKING:
     from charrnn.store.runs import Run
@@ -40,7 +41,7 @@ def _row(run: "Run", now: datetime) -> tuple[str, ...]:
         for cell in (
             run.name,
             age((now - run.changed).total_seconds()),
-            facts["state"],
+            STATES[run.state],
             _count(facts["step"]),
             UNKNOWN if facts["elapsed_s"] is None else duration(facts["elapsed_s"]),
             _bits(run, 3),
@@ -63,13 +64,9 @@ def _count(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:,.0f}"
 
 
-def _unit(run: "Run") -> Unit:
-    return "char" if run.config is None else run.config.unit
-
-
 def _bits(run: "Run", digits: int) -> str:
     nats = run.best_nats
-    return UNKNOWN if nats is None else f"{nats / LN_2:.{digits}f} bits/{_unit(run)}"
+    return UNKNOWN if nats is None else f"{nats / LN_2:.{digits}f} bits/{run.unit}"
 
 
 def run_lines(run: "Run") -> str:
@@ -80,10 +77,10 @@ def run_lines(run: "Run") -> str:
 
 
 def _figures(run: "Run") -> Iterator[tuple[str, str]]:
-    facts, unit = run.facts(), UNIT_NAMES[_unit(run)]
+    facts, unit = run.facts(), UNIT_NAMES[run.unit]
     yield "name", facts["name"]
     yield "path", facts["path"]
-    yield "state", facts["state"]
+    yield "state", STATES[run.state]
     if run.damage:
         yield "damage", run.damage
     yield "began", facts["began"] or UNKNOWN
@@ -100,8 +97,7 @@ def _figures(run: "Run") -> Iterator[tuple[str, str]]:
     yield "time trained", UNKNOWN if facts["elapsed_s"] is None else duration(facts["elapsed_s"])
     yield "best validation", _best(run, facts)
     yield "made by", run.command or UNKNOWN
-    more = " (it has finished: give a larger limit)" if run.state == "finished" else ""
-    yield "continued by", (run.resume_command or UNKNOWN) + more
+    yield "continued by", run.resume_command or UNKNOWN
 
 
 def _best(run: "Run", facts: dict[str, Any]) -> str:

@@ -13,9 +13,11 @@ from typing import Any, Literal, TypedDict, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import ModelConfig, OnUnknown, SamplingConfig
+from charrnn.config import RUNS, ModelConfig, OnUnknown, SamplingConfig, check
 from charrnn.errors import OptionError
+from charrnn.fields import settings_of
 from charrnn.interface.threads import one_thread_a_product
+from charrnn.likely import did_you_mean, likely
 from charrnn.model.forward import require_finite
 from charrnn.sampling.decoding import weights
 from charrnn.sampling.generate import generate
@@ -23,7 +25,7 @@ from charrnn.sampling.prompts import prompt_states
 from charrnn.scoring.reports import Score, char_nats, score
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.folder import find_runs
+from charrnn.store.folder import find_run, find_runs, model_file
 from charrnn.store.mixing import Loaded, as_one, load_all
 from charrnn.store.runs import Run, all_runs
 
@@ -31,14 +33,14 @@ Prompted = Literal["error", "skip"]
 
 
 class SamplingSettings(TypedDict, total=False):
-    """How a text is drawn; the defaults are those of ``charrnn sample``."""
+    """How a text is drawn, by the defaults of ``charrnn sample``; None: not set."""
 
-    length: int  # symbols after the prompt; 0, for a stream only, is without end
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    stop: str | Sequence[str]  # a text before which the sample ends, or several
+    length: int | None  # symbols after the prompt; 0, for a stream only, is without end
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    stop: str | Sequence[str] | None  # a text before which the sample ends, or several
     seed: int | None  # the same one draws the same text; None draws one
 
 
@@ -46,7 +48,7 @@ class Model:
     """A trained model; nothing changes it, and several threads may use it at once.
 
     Texts are strings. A model of bytes reads and writes them as UTF-8; a byte that is no UTF-8 is a
-    lone surrogate there (Python's ``surrogateescape``).
+    lone surrogate there (Python's ``surrogateescape``). Windows line ends are read as they stand.
 
     Attributes:
         symbols: the symbol of each id: a character, or a byte as a number.
@@ -81,13 +83,19 @@ class Model:
 
     @property
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """The parameters by name, as in the file."""
-        return dict(self._file.model.weights)
+        """The parameters by name, as in the file; nobody can write to them."""
+        views = {name: weight.view() for name, weight in self._file.model.weights.items()}
+        for view in views.values():
+            view.flags.writeable = False
+        return views
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What the file tells of its training, JSON values."""
         return self._file.provenance
+
+    def __fspath__(self) -> str:
+        return str(self.path.absolute())
 
     def __repr__(self) -> str:
         shapes = (
@@ -114,14 +122,17 @@ class Model:
             UnknownCharacterError: The prompt holds unknown characters; raised at once.
             OptionError: A setting is out of range.
         """
-        options: dict[str, Any] = {"seed": None, **settings}
-        if isinstance(options.get("stop"), str):
-            options["stop"] = (options["stop"],)
-        if options["seed"] is None:
-            options["seed"] = int.from_bytes(os.urandom(4))
-        config = SamplingConfig(**{**options, "stop": tuple(options.get("stop", ()))})
+        if unknown := settings.keys() - SamplingSettings.__annotations__.keys():
+            meant = likely(min(unknown), SamplingSettings.__annotations__)
+            remedy = did_you_mean(meant, "leave it out")
+            raise TypeError(f"sampling has no setting {min(unknown)!r}: {remedy}")
+        stop = settings.get("stop") or ()
+        options = settings_of(SamplingConfig, {**settings, "stop": None})
+        options.setdefault("seed", int.from_bytes(os.urandom(4)))
+        config = SamplingConfig(**options, stop=(stop,) if isinstance(stop, str) else tuple(stop))
+        check({"on_unknown": on_unknown})
         with one_thread_a_product():  # reading the prompt; one symbol is no product of matrices
-            pieces = generate(self._network, self._vocabulary, prompt, config, on_unknown)
+            pieces = generate(self._network, self._vocabulary, _string(prompt), config, on_unknown)
         return _as_text(pieces)
 
     def sample(
@@ -153,7 +164,7 @@ class Model:
             NothingToScoreError: It is empty.
         """
         scorer = self._scorer(on_unknown, exact=exact)
-        return score(scorer, [text], scorer.start)[0]
+        return score(scorer, [_string(text)], scorer.start)[0]
 
     @one_thread_a_product()
     def surprise(
@@ -168,7 +179,7 @@ class Model:
             for a character that is left out.
         """
         scorer = self._scorer(on_unknown, exact=exact)
-        return char_nats(scorer, text, scorer.start) / math.log(2)
+        return char_nats(scorer, _string(text), scorer.start) / math.log(2)
 
     @one_thread_a_product()
     def states(self, text: str, on_unknown: OnUnknown = "error") -> npt.NDArray[np.float32]:
@@ -186,7 +197,7 @@ class Model:
             OptionError: It is a mixture.
         """
         scorer = self._scorer(on_unknown)
-        states, _ = self._file.model.states(scorer.encode(text).ids[:, None], scorer.start)
+        states, _ = self._file.model.states(scorer.encode(_string(text)).ids[:, None], scorer.start)
         return np.ascontiguousarray(states[:, :, 0])
 
     @one_thread_a_product()
@@ -200,7 +211,7 @@ class Model:
             OptionError: The temperature is out of range.
         """
         config = SamplingConfig(temperature=temperature)
-        ids = self._vocabulary.encode(text, on_unknown)
+        ids = self._vocabulary.encode(_string(text), on_unknown)
         state = prompt_states(self._network, self._vocabulary, [ids])
         logits = require_finite(self._network.logits(state[-1, 0]))
         p = weights(logits.astype(np.float64), config)
@@ -209,6 +220,7 @@ class Model:
         return {self.symbols[i]: float(p[i]) for i in order}
 
     def _scorer(self, on_unknown: OnUnknown, *, exact: bool = False) -> Scorer:
+        check({"on_unknown": on_unknown})
         return Scorer(
             self._network,
             self._vocabulary,
@@ -218,29 +230,50 @@ class Model:
         )
 
 
-def load(*models: str | Path | Run, runs: str | Path = "runs") -> Model:
+def load(*models: str | os.PathLike[str], runs: str | os.PathLike[str] | None = None) -> Model:
     """Reads a model; or several, as one that predicts by the mean of their logits.
 
     Args:
         models: of each, its file, its run's folder or name, or the run; none: the newest run.
-        runs: the folder of all runs.
+        runs: the folder of all runs; by default that of the command line.
 
     Raises:
         RunNotFoundError: There is none.
         CheckpointError: It is damaged, or no model; or several do not know the same symbols.
         TooLargeError: It needs more memory than there is.
     """
-    names = [str(model.path if isinstance(model, Run) else model) for model in models]
-    return Model(load_all(find_runs(Path(runs), names)))
+    folder = Path(default_runs() if runs is None else runs)
+    # a run is itself, whatever other run has its name
+    paths = [
+        model_file(model.path) if isinstance(model, Run) else find_run(folder, os.fspath(model))
+        for model in models
+    ]
+    return Model(load_all(paths or find_runs(folder, None)))
 
 
-def runs(folder: str | Path = "runs") -> list[Run]:
+def runs(folder: str | os.PathLike[str] | None = None) -> list[Run]:
     """Returns the runs of a folder, the newest first; none if there is no such folder.
 
     Raises:
         RunNotFoundError: The folder cannot be read.
     """
-    return all_runs(Path(folder))
+    return all_runs(Path(default_runs() if folder is None else folder))
+
+
+def default_runs() -> Path:
+    """Returns the folder of all runs that the command line takes, if none is named."""
+    return Path(os.environ.get("CHARRNN_RUNS") or RUNS)
+
+
+def _string(text: Any) -> str:
+    """Returns a text, if it is one.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text is a string, not {type(text).__name__}: {text!r:.100}")
+    return text
 
 
 def _as_text(pieces: Iterator[Any]) -> Iterator[str]:

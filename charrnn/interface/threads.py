@@ -14,17 +14,19 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 _lock = threading.Lock()
 _users = 0  # threads of the program that compute now
 _limits: threadpool_limits | None = None
+_controller: ThreadpoolController | None = None  # of the libraries that are loaded
 
 
 @contextlib.contextmanager
 def one_thread_a_product() -> Iterator[None]:
     """Limits products to one thread until the last of those that asked for it has ended."""
-    global _users, _limits
+    global _users, _limits, _controller
     with _lock:
         if _users == 0:
             import numpy  # noqa: F401  what is not loaded cannot be limited
 
-            _limits = ThreadpoolController().limit(limits=1, user_api="blas")
+            _controller = _controller or ThreadpoolController()
+            _limits = _controller.limit(limits=1, user_api="blas")
         _users += 1
     try:
         yield

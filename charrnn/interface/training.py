@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypedDict, Unpack
@@ -23,6 +22,8 @@ from charrnn.config import (
     TrainingConfig,
     Unit,
 )
+from charrnn.fields import settings_of
+from charrnn.interface.model import default_runs
 from charrnn.interface.threads import one_thread_a_product
 from charrnn.likely import did_you_mean, likely
 from charrnn.store.runs import Run, look_at
@@ -30,6 +31,8 @@ from charrnn.training.asked import Asked
 from charrnn.training.events import Event
 
 log = logging.getLogger("charrnn")
+PLACES = ("runs", "name", "val_source", "init_from")
+KNOWN = "charrnn.interface.training.Settings lists them"
 Place = str | os.PathLike[str]
 
 
@@ -40,52 +43,52 @@ class Settings(TypedDict, total=False):
     """
 
     # of the run
-    name: str
-    runs: Place
-    init_from: Place
-    keep_characters: bool
+    name: str | None
+    runs: Place | None
+    init_from: Place | None
+    keep_characters: bool | None
     # of the text
-    unit: Unit
-    format: Format
-    encoding: str
-    encoding_errors: str
-    newlines: Newlines
-    column: str
-    delimiter: str
-    no_header: bool
-    quotes: Quotes
-    separator: str
-    split: str
-    skip_damaged: bool
-    min_count: int
-    vocabulary_from: int
-    val_source: Place
-    val_fraction: float
-    hold_out: HoldOut
+    unit: Unit | None
+    format: Format | None
+    encoding: str | None
+    encoding_errors: str | None
+    newlines: Newlines | None
+    column: str | None
+    delimiter: str | None
+    no_header: bool | None
+    quotes: Quotes | None
+    separator: str | None
+    split: str | None
+    skip_damaged: bool | None
+    min_count: int | None
+    vocabulary_from: int | None
+    val_source: Place | None
+    val_fraction: float | None
+    hold_out: HoldOut | None
     # of the model
-    hidden_size: int
-    num_layers: int
-    nonlinearity: Nonlinearity
-    dropout: float
+    hidden_size: int | None
+    num_layers: int | None
+    nonlinearity: Nonlinearity | None
+    dropout: float | None
     # of training
-    batch_size: int
-    seq_len: int
-    learning_rate: float
-    grad_clip: float
-    weight_decay: float
-    epochs: float
-    steps: int
-    max_time: float  # seconds
-    patience: int
-    eval_every: int
-    save_every: int
-    save_every_s: float
-    keep_every: int
-    seed: int
-    workers: int
-    threads: int
-    device: str
-    precision: Precision
+    batch_size: int | None
+    seq_len: int | None
+    learning_rate: float | None
+    grad_clip: float | None
+    weight_decay: float | None
+    epochs: float | None
+    steps: int | None
+    max_time: float | None  # seconds
+    patience: int | None
+    eval_every: int | None
+    save_every: int | None
+    save_every_s: float | None
+    keep_every: int | None
+    seed: int | None
+    workers: int | None
+    threads: int | None
+    device: str | None
+    precision: Precision | None
 
 
 def train(
@@ -97,15 +100,17 @@ def train(
 ) -> Run:
     """Trains on texts, in a run's folder, and returns the run.
 
-    What was fitted, changed or left out is logged, as warnings of the logger ``charrnn``.
+    What was fitted, changed or left out is logged, as warnings of the logger ``charrnn``. Two
+    trainings at once in one process draw from the same random numbers, so that neither can be
+    repeated.
 
     Args:
-        sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``.
+        sources: files, folders, globs, ``-`` for standard input, ``hf:NAME``; or a run to resume.
         resume: whether the run called ``name``, or else the newest one, is resumed; with sources
             and a name, it is started if there is none.
         on_event: called with each event of the training, as it happens.
         stop: called after each update; once it is true, training is saved and ends.
-        settings: what is not left to be chosen.
+        settings: of the training, as :class:`Settings` lists them; None: not set.
 
     Raises:
         CharrnnError: What the command line would refuse: a text, a setting, a file.
@@ -113,10 +118,12 @@ def train(
     """
     asked = _asked([os.fspath(source) for source in sources], resume, dict(settings))
     path = asked.training_file()
-    import torch
+    with _ctrl_c() as early:  # half-loaded, some libraries do not stand it
+        import torch
 
-    from charrnn.training.begin import begin
-
+        from charrnn.training.begin import begin
+    if early():
+        raise KeyboardInterrupt
     threads = torch.get_num_threads()
     try:
         with torch.random.fork_rng(devices=[]), one_thread_a_product():
@@ -140,29 +147,24 @@ def _asked(sources: list[str], resume: bool, settings: dict[str, Any]) -> Asked:
 
     Raises:
         TypeError: There is no setting of that name.
-        OptionError: One is out of range, or two do not go together.
+        OptionError: One is out of range or of another type, or two do not go together.
     """
     if unknown := settings.keys() - Settings.__annotations__.keys():
         name = min(unknown)
-        meant = did_you_mean(likely(name, Settings.__annotations__), "help(charrnn.train)")
-        raise TypeError(f"train() has no setting {name!r}: {meant}")
-    of = {
-        kind: {f.name: settings[f.name] for f in fields(kind) if f.name in settings}
-        for kind in (DataConfig, ModelConfig, TrainingConfig)
-    }
-    texts = {
-        key: os.fspath(settings[key]) for key in ("val_source", "init_from") if key in settings
-    }
+        meant = likely(name, Settings.__annotations__)
+        raise TypeError(f"train() has no setting {name!r}: {did_you_mean(meant, KNOWN)}")
+    places = {key: settings[key] for key in PLACES if settings.get(key) is not None}
+    model = settings_of(ModelConfig, settings)
+    model.pop("unit", None)  # the text's
     return Asked(
         sources,
-        Path(settings.get("runs", "runs")),
-        settings.get("name"),
-        resume,
-        of[DataConfig],
-        {k: v for k, v in of[ModelConfig].items() if k != "unit"},
-        of[TrainingConfig],
-        keep_characters=settings.get("keep_characters", False),
-        **texts,
+        Path(os.fspath(places.pop("runs", default_runs()))),
+        resume=resume,
+        data=settings_of(DataConfig, settings),
+        model=model,
+        training=settings_of(TrainingConfig, settings),
+        keep_characters=bool(settings.get("keep_characters")),
+        **{key: os.fspath(place) for key, place in places.items()},
     )
 
 

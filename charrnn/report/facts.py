@@ -160,8 +160,9 @@ def _origin_value(key: str, facts: dict[str, Any]) -> str:
         return count(facts[key])
     if key == "elapsed_s":
         return time(facts[key])
-    finished = key == "resume_command" and facts["state"] == STATES["finished"]
-    return value(facts[key]) + " (it has finished: give a larger limit)" * finished
+    if key == "state":
+        return STATES[facts[key]]
+    return value(facts[key])
 
 
 def _rows(tables: Sequence[dict[str, Any]]) -> list[Fact]:

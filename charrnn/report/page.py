@@ -22,8 +22,8 @@ from charrnn.report.learning import Chart, learning_charts
 from charrnn.report.measures import SAMPLE_LENGTH, SAMPLE_SEED, Measures
 from charrnn.report.units import LEVELS, TRAITS
 from charrnn.scoring.context import enough_context
+from charrnn.store.commands import exact
 from charrnn.store.runs import Run
-from charrnn.system import quoted
 from charrnn.text.vocabulary import Vocabulary
 
 ENVIRONMENT = jinja2.Environment(
@@ -127,7 +127,7 @@ def _data(measures: Measures, vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _samples(run: Run, measures: Measures) -> Iterator[dict[str, str]]:
     """Yields the samples, each with the command that writes it again."""
-    model = quoted(run.path)
+    model = exact(run.path)
     for temperature, text in measures.samples:
         command = (
             f"charrnn sample --model {model} --temperature {temperature} "

@@ -216,6 +216,11 @@ def find_folder(runs: Path, name: str) -> Path:
     return path.parent if path.name in (MODEL_FILE, TRAINING_FILE) else path
 
 
+def model_file(path: Path) -> Path:
+    """Returns the model's file of a run's folder; a file is itself."""
+    return path / MODEL_FILE if path.is_dir() else path
+
+
 def find_runs(runs: Path, names: Sequence[str] | None) -> list[Path]:
     """Returns the model file of each run that is named; without names, of the newest run.
 

@@ -7,16 +7,23 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
-from charrnn.config import MODEL_FILE, TRAINING_FILE, ModelConfig
-from charrnn.errors import CharrnnError, RunNotFoundError, refusal
+from charrnn.config import (
+    DEFAULT_EPOCHS,
+    LIMITS,
+    MODEL_FILE,
+    TRAINING_FILE,
+    ModelConfig,
+    Unit,
+)
+from charrnn.errors import CharrnnError, CheckpointError, RunNotFoundError, refusal
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.commands import resume_command, shell_line
+from charrnn.store.commands import larger_limit, resume_command, shell_line
 from charrnn.store.history import read_history
 from charrnn.store.opened import RunFolder, is_busy
 
@@ -31,32 +38,48 @@ STATES: dict[State, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """A run's folder, or a model's file alone, as it was when it was looked at."""
+    """A run's folder, or a model's file alone, as it was when it was looked at.
+
+    It is also a path, so that a run can be given wherever a run's folder can.
+    """
 
     path: Path  # of the folder, or of the file
     state: State
-    changed: datetime  # when the model or the training file was written last, UTC
+    changed: datetime  # when the model was written last, UTC
     config: ModelConfig | None = None  # of its model; None if no file can be read
     provenance: Mapping[str, Any] = field(default_factory=dict)  # of its best model
     training_state: Mapping[str, Any] = field(default_factory=dict)  # of its last save
     damage: str = ""  # the errors of the files that cannot be read
     sources: tuple[str, ...] = ()  # as the user named them
 
+    def __fspath__(self) -> str:
+        return str(self.path.absolute())
+
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.path.absolute().name
+
+    @property
+    def unit(self) -> Unit:
+        """What a symbol is."""
+        return "char" if self.config is None else self.config.unit
 
     def number(self, *keys: str) -> float | None:
         """Returns a number of the last save's progress or of the provenance, by its first key."""
         progress = self.training_state.get("progress")
         for kept in (progress if isinstance(progress, dict) else {}, self.provenance):
             for value in map(kept.get, keys):
-                if isinstance(value, int | float) and 0 <= value < math.inf:
+                if _is_number(value):
                     return value
         return None
+
+    def text(self, key: str) -> str | None:
+        """Returns what is kept as text by the last save or the model."""
+        kept = self.provenance.get(key, self.training_state.get(key))
+        return kept if isinstance(kept, str) else None
 
     @property
     def best_nats(self) -> float | None:
@@ -71,11 +94,11 @@ class Run:
         kept = self.provenance.get("settings")
         kept = kept if isinstance(kept, dict) else {}
         parts = [
-            asdict(self.config) if self.config else {},
             self.training_state.get("data_config", kept.get("data")),
             self.training_state.get("training_config", kept.get("training")),
         ]
-        return {k: v for part in parts if isinstance(part, dict) for k, v in part.items()}
+        of_training = {k: v for part in parts if isinstance(part, dict) for k, v in part.items()}
+        return (asdict(self.config) if self.config else {}) | of_training
 
     @property
     def command(self) -> str | None:
@@ -87,8 +110,23 @@ class Run:
 
     @property
     def resume_command(self) -> str | None:
-        """The command that continues it; None if it cannot be resumed."""
-        return resume_command(self.path) if self.training_state else None
+        """The command that continues it, a finished one to twice its length; None if none does."""
+        if not self.training_state:
+            return None
+        command = resume_command(self.path)
+        if self.state != "finished":
+            return command
+        if self.training_state.get("ended") == "patience":
+            return f"{command} --patience 0"
+        return f"{command} {self._larger_limit()}"
+
+    def _larger_limit(self) -> str:
+        progress = {"steps": self.number("step"), "max_time": self.number("elapsed_s")}
+        for limit in LIMITS:
+            value = self.settings.get(limit)
+            if _is_number(value):
+                return larger_limit(limit, value, progress.get(limit) or 0)
+        return larger_limit("epochs", DEFAULT_EPOCHS)
 
     def history(self) -> list[dict[str, Any]]:
         """Returns the entries of its history, in order; what no training wrote is left out.
@@ -102,29 +140,33 @@ class Run:
             return [entry for entry in read_history(folder) if entry is not None]
 
     def facts(self) -> dict[str, Any]:
-        """Returns all that is known, as JSON values."""
+        """Returns all that is known, as JSON values; None for what is not."""
         nats = self.best_nats
+        model = replace(self, training_state={})  # what its file alone tells
+        versions, lines = (self.provenance.get(key) for key in ("versions", "held_out_lines"))
         return {
             "name": self.name,
             "path": str(self.path),
-            "state": STATES[self.state],
+            "state": self.state,
             "damage": self.damage or None,
-            "began": self.training_state.get("began"),
+            "began": self.text("began"),
             "changed": self.changed.isoformat(timespec="seconds"),
             "sources": list(self.sources),
-            "val_source": self.training_state.get("val_source"),
-            "chars": self.provenance.get("chars"),
+            "val_source": self.text("val_source"),
+            "chars": model.number("chars"),
             "parameters": self.config.parameter_count() if self.config else None,
             "step": self.number("step"),
-            "best_step": self.provenance.get("step"),
-            "train_chars_read": self.number("chars", "train_chars_read"),
+            "best_step": model.number("step"),
+            "train_chars_read": self.number("chars", "train_chars_read")
+            if self.training_state
+            else self.number("train_chars_read"),
             "elapsed_s": self.number("elapsed_s"),
             "val_nats_per_char": nats,
             "val_bits_per_char": None if nats is None else nats / math.log(2),
-            "held_out_lines": self.provenance.get("held_out_lines"),
+            "held_out_lines": lines if isinstance(lines, dict) else None,
             "settings": self.settings,
-            "text_sha256": self.training_state.get("corpus_sha256"),
-            "versions": self.provenance.get("versions"),
+            "text_sha256": self.text("corpus_sha256"),
+            "versions": versions if isinstance(versions, dict) else None,
             "command": self.command,
             "resume_command": self.resume_command,
         }
@@ -142,7 +184,7 @@ def look_at(path: Path) -> Run:
     found, errors, changed_s = dict[str, Checkpoint](), list[str](), list[float]()
     for file in files:
         try:
-            changed_s.append(os.lstat(file).st_mtime)
+            changed_s.append(os.stat(file).st_mtime)
             read = checkpoint.load(file)
             found["training" if read.training_state else "model"] = read
         except (FileNotFoundError, NotADirectoryError):
@@ -153,6 +195,8 @@ def look_at(path: Path) -> Run:
             errors.append(str(error))
     if not changed_s and not errors:
         raise RunNotFoundError(f"{path}: nothing of a run in it: name a run")
+    if folder is None and errors:
+        raise CheckpointError(errors[0])
     model, training = found.get("model"), found.get("training")
     best = model or training
     state: State = "damaged" if errors else "resumable" if training else "model only"
@@ -161,13 +205,25 @@ def look_at(path: Path) -> Run:
     return Run(
         path=path,
         state="training" if busy else state,
-        changed=datetime.fromtimestamp(max(changed_s, default=0.0), UTC),
+        changed=_moment(changed_s[0] if changed_s else 0.0),  # the model's, if there is one
         config=best.model.config if best else None,
         provenance=best.provenance if best else {},
         training_state=training.training_state if training else {},
         damage="; ".join(errors),
         sources=tuple(best.sources) if best else (),
     )
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def _moment(seconds: float) -> datetime:
+    """Returns a file's time; the first one of all for what no calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def _has_ended(state: Mapping[str, Any]) -> bool:
@@ -181,8 +237,7 @@ def _has_ended(state: Mapping[str, Any]) -> bool:
         (progress.get("step"), config.get("steps")),
         (progress.get("done_max_time"), config.get("max_time")),
     ]
-    numbers = (int, float)
-    return any(type(a) in numbers and type(b) in numbers and a >= b for a, b in pairs)
+    return any(_is_number(a) and _is_number(b) and a >= b for a, b in pairs)
 
 
 def all_runs(runs: Path, watch: Callable[[int], None] = lambda count: None) -> list[Run]:
@@ -193,7 +248,7 @@ def all_runs(runs: Path, watch: Callable[[int], None] = lambda count: None) -> l
     """
     try:
         paths = [runs / name for name in os.listdir(runs)]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL
         return []
     except OSError as error:
         raise RunNotFoundError(refusal(runs, "read", error, "check the path")) from None

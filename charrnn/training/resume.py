@@ -14,7 +14,7 @@ from charrnn.model.network import CharRNN
 from charrnn.model.precision import lacks_bfloat16
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.commands import shell_line, train_command
+from charrnn.store.commands import larger_limit, shell_line, train_command
 from charrnn.store.opened import RunFolder
 from charrnn.system import core_count, quoted, stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore
@@ -81,7 +81,7 @@ def resume(
         replayed = config == as_before and config.max_time is None
         newer_nats = None if replayed else _newer_nats(progress, folder)
         progress.best_nats = progress.best_nats if newer_nats is None else newer_nats
-        names = saved.sources if origin.sources == began.sources else list(sources)
+        names = _names(saved, sources if origin.sources != began.sources else (), val_source)
         recorder = _recorder(saved, folder, dataset, config, names)
         trainer = Trainer(learner, dataset, recorder, config, progress, clock)
         for moment in moments:
@@ -101,7 +101,7 @@ def _recorder(
     folder: RunFolder,
     dataset: Dataset,
     config: TrainingConfig,
-    names: Sequence[str],
+    names: Mapping[str, Any],
 ) -> Recorder:
     """Returns what saves a run further; ``names`` are what the user calls its texts."""
     kept = {key: saved.training_state[key] for key in MADE if key in saved.training_state}
@@ -110,8 +110,14 @@ def _recorder(
         dataset.vocabulary,
         config,
         origin={**asdict(dataset.origin), **kept},
-        provenance=dataset.origin.provenance | {"sources": list(names)},
+        provenance={**dataset.origin.provenance, **names},
     )
+
+
+def _names(saved: Checkpoint, moved: Sequence[str], val_source: str | None) -> dict[str, Any]:
+    """Returns what the user calls the texts, now or as the run began."""
+    before = saved.provenance.get("val_source")
+    return {"sources": list(moved or saved.sources), "val_source": val_source or before}
 
 
 def _other_places(origin: Origin, began: Origin, sources: Sequence[str]) -> list[str]:
@@ -133,16 +139,18 @@ def _reached(schedule: Schedule) -> list[str]:
     config, progress = schedule.config, schedule.progress
     if schedule.out_of_patience():
         count = progress.evaluations_since_best
-        return [f"{count} evaluations without a new best have ended it: --patience 0 trains on"]
+        return [f"no new best in {count} evaluations has ended it: --patience 0 trains on"]
     if not schedule.is_done():
         return []
     limit = next((name for name in LIMITS if getattr(config, name) is not None), "epochs")
     value = getattr(config, limit) or DEFAULT_EPOCHS
-    value = value if isinstance(value, int) else float(f"{value:.3g}")  # one that was fitted
-    reached, more = (shell_line(train_command([], {limit: n})[2:]) for n in (value, 2 * value))
+    reached = {"steps": progress.step, "max_time": progress.elapsed_s}
+    if schedule.steps:  # of so many epochs
+        reached["epochs"] = progress.step * value / schedule.steps
+    shown = shell_line(train_command([], {limit: value})[2:])
     return [
-        f"{reached} counts from the run's beginning, and is reached: "
-        f"to train on, give more, such as {more}"
+        f"{shown} counts from the run's beginning, and is reached: "
+        f"to train on, give more, such as {larger_limit(limit, value, reached.get(limit, 0))}"
     ]
 
 

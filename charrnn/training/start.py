@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from charrnn.config import DataConfig, ModelConfig, TrainingConfig, option_name
+from charrnn.config import RUNS, DataConfig, ModelConfig, TrainingConfig, option_name
 from charrnn.errors import OptionError
 from charrnn.model.network import CharRNN
 from charrnn.model.precision import precision_for
@@ -124,7 +124,8 @@ def _recorder(
         dataset.vocabulary,
         config,
         origin={**asdict(dataset.origin), "asked": asked, **made},
-        provenance=dataset.origin.provenance | {"sources": list(request.sources)},
+        provenance=dataset.origin.provenance
+        | {"sources": list(request.sources), "val_source": request.val_source},
     )
 
 
@@ -133,6 +134,7 @@ def _command(request: Request) -> list[str]:
     data, default = asdict(request.data), asdict(DataConfig())
     settings: dict[str, Any] = {
         "name": request.name,
+        "runs": None if request.runs == RUNS else request.runs,
         "val_source": request.val_source,
         "init_from": request.init_from and request.init_from.path,
         "keep_characters": request.keep_characters,

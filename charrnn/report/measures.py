@@ -17,7 +17,7 @@ from charrnn.report.units import (
     text_length,
 )
 from charrnn.sampling.generate import generate
-from charrnn.scoring.context import CONTEXTS, ContextScore, context_curve
+from charrnn.scoring.context import ContextScore, context_curve
 from charrnn.scoring.passage import Passage, read_passage
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint
@@ -29,8 +29,8 @@ MOST_PICTURE_NUMBERS = 750_000
 TEMPERATURES = (0.5, 0.8, 1.0, 1.2)
 SAMPLE_LENGTH, SAMPLE_SEED = 300, 1
 # multiplications that a context curve may take, and the positions that it has at least and at most
-CONTEXT_WORK, FEWEST_POSITIONS, MOST_POSITIONS = 10**11, 50, 500
-SHORTEST = 64  # characters of context, that it measures at least
+CONTEXT_WORK, FEWEST_POSITIONS, MOST_POSITIONS = 5 * 10**10, 50, 1000
+SHORTEST, LONGEST = 64, 256  # characters of context that it measures up to
 
 Stage = Callable[[str], None]  # called with what is done next
 
@@ -106,12 +106,11 @@ def _context(network: Forward, ids: Ids, work: int) -> list[ContextScore]:
     """Returns a context curve; of a large model with fewer positions, and at last shorter."""
     config = network.config
     for_each = config.parameter_count() - config.vocab_size * config.hidden_size
-    longest = work // (2 * FEWEST_POSITIONS * for_each)
-    positions = work // (2 * CONTEXTS[-1] * for_each)
+    # of contexts that double, all together read twice the longest
+    positions = work // (2 * LONGEST * for_each)
     positions = max(FEWEST_POSITIONS, min(MOST_POSITIONS, positions))
-    if longest < CONTEXTS[-1]:
-        ids = ids[: 2 * max(longest, SHORTEST) + 1]
-    return context_curve(network, ids, positions)
+    longest = max(SHORTEST, min(LONGEST, work // (2 * positions * for_each)))
+    return context_curve(network, ids, positions, longest=longest)
 
 
 def samples(network: Forward, vocabulary: Vocabulary) -> list[tuple[float, Piece]]:

@@ -40,18 +40,20 @@ def context_curve(
     ids: Ids,
     positions: int = MAX_POSITIONS,
     watch: Callable[[int, float], None] = lambda context, share: None,
+    longest: int = CONTEXTS[-1],
 ) -> list[ContextScore]:
     """Measures the surprise of a text, (n,), for each length of context.
 
     The same characters, evenly spaced and P = ``positions`` of them at most, are predicted from the
     last k before them, read from the zero state: the model knows nothing before those k, not even
-    that a text started. ``watch`` is called with each context, and the share that is done before.
+    that a text started. ``watch`` is called with each context, and the share that is done before;
+    contexts above ``longest`` are left out.
 
     Raises:
         NothingToScoreError: The text is too short for more than the shortest context.
         OverflowedError: The surprise is NaN or infinite.
     """
-    contexts = [k for k in CONTEXTS if 2 * k < len(ids)]
+    contexts = [k for k in CONTEXTS if 2 * k < len(ids) and k <= longest]
     if len(contexts) < 2:
         raise NothingToScoreError(
             f"{len(ids)} {UNIT_NAMES[model.config.unit]}s: a context curve needs at least 3"

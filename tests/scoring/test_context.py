@@ -92,3 +92,10 @@ def test_of_an_endless_text_the_start_is_read(monkeypatch: pytest.MonkeyPatch) -
 def test_enough_is_the_shortest_context_within_1_percent_of_the_best() -> None:
     bits = [(0, 5.0), (1, 3.0), (2, 2.02), (4, 2.0), (8, 2.03)]
     assert enough_context([ContextScore(k, b, 0.1) for k, b in bits]) == 2
+
+
+def test_long_contexts_may_be_left_out() -> None:
+    vocabulary = Vocabulary.of_text("ab")
+    ids = vocabulary.encode("ab" * 200)
+    curve = context_curve(model_of(vocabulary), ids, longest=16)
+    assert [point.context for point in curve] == [0, 1, 2, 4, 8, 16]

@@ -1,6 +1,5 @@
 """A model card: what a reader of a model must know, as Markdown."""
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ alone.
 ## How good it is
 
 - best validation: {best}
-- learnt from: {read} {unit}s in {steps} updates, {time}
+- learnt from: {read} {unit}s in {steps} updates{time}
 
 The figure is the mean of -log2 of the probability that the model gives to each {unit}.
 
@@ -66,10 +65,10 @@ def card(run: "Run") -> str:
         name=_text(run.name),
         layers="one layer" if layers == 1 else f"{_known(layers)} layers",
         size=_known(size),
-        unit=UNIT_NAMES["char" if run.config is None else run.config.unit],
-        f=settings.get("nonlinearity", "f"),
+        unit=UNIT_NAMES[run.unit],
+        f=_text(settings.get("nonlinearity", "f")),
         path=exact(run.path),
-        python_path=json.dumps(facts["path"]),
+        python_path=_code(repr(str(run.path.absolute()))),
         sources=", ".join(map(_text, run.sources)) or UNKNOWN,
         chars=_known(facts["chars"]),
         symbols=_known(settings.get("vocab_size")),
@@ -77,7 +76,7 @@ def card(run: "Run") -> str:
         best=_best(run),
         read=_known(facts["train_chars_read"]),
         steps=_known(facts["step"]),
-        time=UNKNOWN if facts["elapsed_s"] is None else duration(facts["elapsed_s"]),
+        time="" if facts["elapsed_s"] is None else f", {duration(facts['elapsed_s'])}",
         command=printable(run.command or UNKNOWN).replace("\n", " "),
         settings="\n".join(
             f"| {_text(name)} | {_text(setting(value))} |"
@@ -91,7 +90,12 @@ def card(run: "Run") -> str:
 def _text(value: object) -> str:
     """Returns a text in which nothing is Markdown."""
     line = printable(str(value)).replace("\n", " ")
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", line)
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", line)
+
+
+def _code(text: str) -> str:
+    """Returns what stands in a span of code, which a backtick would end."""
+    return printable(text).replace("`", "'")
 
 
 def _known(number: Any) -> str:
@@ -101,8 +105,8 @@ def _known(number: Any) -> str:
 def _best(run: "Run") -> str:
     if run.best_nats is None:
         return "none: nothing was held out, or the model was not scored yet"
-    unit = UNIT_NAMES["char" if run.config is None else run.config.unit]
-    return f"{run.best_nats / LN_2:.4f} bits per {unit} ({run.best_nats:.4f} nats)"
+    bits = f"{run.best_nats / LN_2:.4f} bits per {UNIT_NAMES[run.unit]}"
+    return f"{bits} ({run.best_nats:.4f} nats)"
 
 
 def _validation(facts: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -114,4 +118,4 @@ def _validation(facts: dict[str, Any], settings: dict[str, Any]) -> str:
     if not share:
         return "nothing"
     part = "of its lines" if settings.get("hold_out") == "lines" else "of it, the end"
-    return f"{share:.0%} {part}, which did not train it"
+    return f"{100 * share:.3g} % {part}, which did not train it"

@@ -103,7 +103,7 @@ def is_free(path: Path) -> bool:
         with RunFolder(path) as folder:
             return is_unused(folder)
     except CheckpointError:
-        return not path.exists()
+        return not os.path.lexists(path)
 
 
 def is_unused(folder: RunFolder) -> bool:

@@ -194,7 +194,7 @@ def look_at(path: Path) -> Run:
         except CharrnnError as error:
             errors.append(str(error))
     if not changed_s and not errors:
-        raise RunNotFoundError(f"{path}: nothing of a run in it: name a run")
+        raise RunNotFoundError(f"{path}: there is nothing of a run: name another")
     if folder is None and errors:
         raise CheckpointError(errors[0])
     model, training = found.get("model"), found.get("training")

@@ -3,7 +3,7 @@
 import glob
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,11 @@ class Origin:
         Raises:
             CorpusError: The text is gone, or the run has another kind of text.
         """
-        for path in () if sources else filter(os.path.isabs, self.sources):
-            if not (os.path.lexists(path) or glob.has_magic(path)):
-                raise CorpusError(
-                    f"{path}: the run's text is gone: if it was moved, name its new place: "
-                    f"charrnn train PLACE --resume --name {quoted(folder.absolute())}"
-                )
+        resume = f"charrnn train PLACE --resume --name {quoted(folder.absolute())}"
+        _check_there(() if sources else self.sources, "text", resume)
+        if val_source is None and self.val_source is not None:
+            resume = resume.replace("PLACE", "--val-source PLACE")
+            _check_there([self.val_source], "validation text", resume)
         if val_source is not None and self.val_source is None:
             raise CorpusError("--val-source: the run has none: leave it out")
         places = []
@@ -88,6 +87,8 @@ class Origin:
                 places.append(absolute(source))
             elif before is not None and is_copy(before):
                 places.append(before)
+            elif len(sources) == 1 and (copies := _copies(folder)):  # it was a file meanwhile
+                places.append(copies[0])
             else:
                 raise CorpusError(
                     f"{shown(source)}: the run began with {before or 'other texts'}: name that"
@@ -114,6 +115,19 @@ class Origin:
                     f"or a device: restore it, or start a new run"
                 )
         return paths
+
+
+def _check_there(sources: Iterable[str], what: str, resume: str) -> None:
+    """Raises CorpusError if a text is gone; ``resume`` is the command that names its new place."""
+    for path in filter(os.path.isabs, sources):
+        if not (os.path.lexists(path) or glob.has_magic(path)):
+            raise CorpusError(
+                f"{path}: the run's {what} is gone: if it was moved, name its new place: {resume}"
+            )
+
+
+def _copies(folder: Path) -> list[str]:
+    return sorted(filter(is_copy, os.listdir(folder)))
 
 
 def is_copy(source: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from charrnn.config import TRAINING_FILE, check
 from charrnn.errors import OptionError
-from charrnn.store.folder import find_run, is_free
+from charrnn.store.folder import check_name, find_run, is_free
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Asked:
     def __post_init__(self) -> None:
         """Checks everything that can be checked before a file is read."""
         check(self.changes)
+        if self.name == "":
+            check_name(self.name)
         if self.val_source is not None and "val_fraction" in self.data:
             raise OptionError("--val-source and --val-fraction: give one of them")
         if self.val_source is not None and self.data.get("hold_out") == "lines":

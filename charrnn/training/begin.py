@@ -34,7 +34,7 @@ def begin(
             path, changes, watch, workers, clock, sources=asked.texts, val_source=asked.val_source
         )
         if asked.init_from:
-            trainer.notes.append("--init-from: it counted when the run began")
+            trainer.notes.append("--init-from: it counts for a new run only; this one is resumed")
         return trainer
     other = asked.init_from
     request = Request(

@@ -15,13 +15,13 @@ from charrnn.config import MODEL_FILE, TRAINING_FILE
 from charrnn.errors import RunBusyError, RunNotFoundError
 from charrnn.store import checkpoint
 from charrnn.store.opened import RunFolder, is_busy
-from charrnn.store.runs import all_runs, look_at
+from charrnn.store.runs import STATES, all_runs, look_at
 
 PATH = Path("runs/text")
 
 
 def state_of(folder: Path) -> str:
-    return look_at(folder / PATH).facts()["state"]
+    return STATES[look_at(folder / PATH).state]
 
 
 def test_a_finished_run_tells_all_that_made_it(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_what_is_no_run_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "runs/notes").mkdir(parents=True)
     (tmp_path / "runs/file").touch()
     assert all_runs(tmp_path / "runs") == all_runs(tmp_path / "none") == []
-    with pytest.raises(RunNotFoundError, match="notes: nothing of a run"):
+    with pytest.raises(RunNotFoundError, match="notes: there is nothing of a run"):
         look_at(tmp_path / "runs/notes")
 
 

@@ -54,6 +54,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "eval_every": [0, -1, NAN],
         "max_val_chars": [0, -1, NAN],
         "save_every": [0, -1, NAN],
+        "keep_every": [0, -1, NAN],
         "save_every_s": [0.0, -1.0, NAN, INF],
         "seed": [-1, 2**63, NAN, INF],
         "precision": ["fp16", "", "FP32"],

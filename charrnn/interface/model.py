@@ -210,6 +210,7 @@ class Model:
             UnknownCharacterError: The text holds unknown characters, and they are an error.
             OptionError: The temperature is out of range.
         """
+        check({"on_unknown": on_unknown})
         config = SamplingConfig(temperature=temperature)
         ids = self._vocabulary.encode(_string(text), on_unknown)
         state = prompt_states(self._network, self._vocabulary, [ids])

@@ -155,6 +155,33 @@ def test_several_texts_and_one_to_validate_on_move_together(
     assert "has changed" in fail("train", *moved, *given)
 
 
+def test_a_text_to_validate_on_that_is_gone_is_named(story: Path, runs: Path) -> None:
+    val = story.with_name("val.txt")
+    shutil.copy(story, val)
+    succeed("train", story, "--val-source", val, "--runs", runs, *TINY, *SAME)
+    moved = val.rename(story.with_name("moved.txt"))
+    error = fail("train", "--resume", "--runs", runs)
+    assert f"{val}: the run's validation text is gone" in error
+    assert f"charrnn train --val-source PLACE --resume --name {runs}/x" in error
+    given = ("--val-source", moved, "--resume", "--name", f"{runs}/x")
+    succeed("train", *given, "--steps", "9")
+
+
+def test_a_pipe_that_a_file_replaced_is_a_pipe_again(story: Path, runs: Path) -> None:
+    text = story.read_bytes()
+    succeed("train", "-", "--runs", runs, *TINY, *SAME, stdin=text)
+    succeed("train", story, "--runs", runs, *SAME, "--steps", "9")
+    succeed("train", "-", "--runs", runs, *SAME, "--steps", "12", stdin=text)
+    assert steps_of(runs) == 12
+
+
+def test_an_empty_name_and_a_link_to_nothing_are_no_new_run(story: Path, runs: Path) -> None:
+    assert "--name: ''" in fail("train", story, "--runs", runs, "--name", "", "--resume", code=2)
+    runs.mkdir()
+    (runs / "x").symlink_to(runs / "gone")
+    assert "x: no such run" in fail("train", story, "--runs", runs, *TINY, *SAME)
+
+
 def test_a_text_to_validate_on_cannot_be_added(story: Path, runs: Path) -> None:
     succeed("train", story, "--runs", runs, *TINY, *SAME)
     error = fail("train", story, "--val-source", story, "--runs", runs, *TINY, *SAME)

@@ -68,6 +68,43 @@ def test_the_commands_of_a_run_work_as_they_are_printed(
         succeed(*split(facts["resume_command"])[1:], "--steps", "8")
 
 
+def test_a_text_is_no_run(story: Path) -> None:
+    assert "not a charrnn model" in fail("runs", story)
+
+
+def test_the_command_of_a_run_has_its_folder_and_exact_numbers(
+    story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(story.parent)
+    story.rename("-x.txt")
+    rate = "0.0033333333333333335"
+    args = ("./-x.txt", "--runs", "my runs", "--name=-n", *TINY, "--learning-rate", rate)
+    made = Path(succeed("train", *args).stdout.strip())
+    (facts,) = json.loads(succeed("runs", "--runs", "my runs", "--json").stdout)
+    assert f"--learning-rate {rate}" in facts["command"]
+    again = Path(succeed(*split(facts["command"])[1:]).stdout.strip())
+    assert again == Path("my runs/-n-2/model.safetensors")
+    assert again.read_bytes() == made.read_bytes()
+    succeed(*split(facts["resume_command"])[1:])
+    assert json.loads(succeed("runs", made.parent, "--json").stdout)["step"] == 10
+
+
+def test_a_finished_run_is_continued_by_the_command_that_is_shown(story: Path, runs: Path) -> None:
+    small = ("--hidden-size", "8", "--num-layers", "1")
+    for limit, more in (
+        (("--steps", "5"), "--steps 10"),
+        (("--epochs", "1"), "--epochs 2"),
+        (("--max-time", "1s", "--eval-every", "1000"), "--max-time"),
+        (("--steps", "50", "--patience", "1", "--eval-every", "1", "--learning-rate", "3"), "--p"),
+    ):
+        made = Path(succeed("train", story, "--runs", runs, *small, *limit).stdout.strip())
+        facts = json.loads(succeed("runs", made.parent, "--json").stdout)
+        assert facts["state"] == "finished" and more in facts["resume_command"]
+        succeed(*split(facts["resume_command"])[1:])
+        after = json.loads(succeed("runs", made.parent, "--json").stdout)
+        assert after["step"] > facts["step"]
+
+
 def split(command: str) -> list[str]:
     """Returns the words that bash makes of a line."""
     script = f"printf '%s\\0' {command}"

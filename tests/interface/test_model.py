@@ -160,6 +160,24 @@ def test_wrong_settings_are_named(model: charrnn.Model) -> None:
         model.sample(lenght=3)  # type: ignore[call-arg]
 
 
+def test_what_is_no_text_and_no_setting_is_refused(model: charrnn.Model) -> None:
+    methods = (model.sample, model.score, model.surprise, model.states, model.next)
+    for method in methods:
+        for wrong in (None, 5, b"x", ["a"]):
+            with pytest.raises(TypeError, match="a text is a string, not"):
+                method(wrong)  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match="--on-unknown: x is out of range"):
+            method("I", "x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="no setting 'count'"):
+        model.sample(count=2)  # type: ignore[call-arg]
+    assert len(model.sample(length=None, temperature=None, stop=None, seed=np.int64(1))) > 100
+
+
+def test_nobody_can_write_to_the_weights(model: charrnn.Model) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        model.weights["output.b_y"][0] = 5
+
+
 def test_several_threads_use_one_model(model: charrnn.Model) -> None:
     wanted, got = model.surprise(TEXT), []
     workers = [threading.Thread(target=lambda: got.append(model.surprise(TEXT))) for _ in range(4)]

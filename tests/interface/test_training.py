@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from calls import succeed
@@ -115,9 +116,54 @@ def test_errors_are_those_of_the_command_line(story: Path, tmp_path: Path) -> No
     assert charrnn.runs(tmp_path) == []
 
 
+def test_settings_of_any_type_make_the_same_run(story: Path, tmp_path: Path) -> None:
+    """NumPy's numbers, floats that are whole, None for what is not set; and it can be resumed."""
+    plain = charrnn.train(story, runs=tmp_path / "a", seed=3, learning_rate=0.5, **SMALL)
+    odd: dict[str, Any] = {
+        "hidden_size": np.int32(8),
+        "num_layers": 1.0,
+        "steps": 5.0,
+        "seed": np.int64(3),
+        "learning_rate": np.float32(0.5),
+    }
+    names = Settings.__annotations__.keys() - odd.keys() - {"runs"}
+    run = charrnn.train(story, runs=tmp_path / "b", **odd, **dict.fromkeys(names))
+    assert run.settings == plain.settings
+    again = charrnn.train(run, resume=True, steps=np.int16(7))
+    assert (again.path, again.number("step")) == (run.path, 7)
+    for wrong in (2.5, True, "5"):
+        with pytest.raises(OptionError, match="--steps: .* is not a whole number"):
+            charrnn.train(story, runs=tmp_path, steps=wrong)  # type: ignore[arg-type]
+
+
+def test_a_run_is_itself_whatever_has_its_name(
+    story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    charrnn.train(story, name="w", runs="runs", **SMALL)
+    other = charrnn.train(story, name="w", runs=".", unit="byte", **SMALL)
+    assert charrnn.load(other).config.unit == "byte"
+    assert charrnn.load("w").config.unit == "char"
+    assert str(tmp_path / "w") in (other.resume_command or "")
+    more = charrnn.train(other, resume=True, steps=9)
+    assert more.path.samefile(other.path)
+    assert len({other, more}) == 2
+
+
+def test_the_folder_of_runs_is_the_command_lines(
+    story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARRNN_RUNS", str(tmp_path / "mine"))
+    run = charrnn.train(story, **SMALL)
+    assert run.path == tmp_path / "mine/story"
+    assert charrnn.load().path.parent == run.path
+    assert [one.path for one in charrnn.runs()] == [run.path]
+
+
 def test_weights_and_texts_are_named_by_any_path(story: Path, tmp_path: Path) -> None:
     first = charrnn.train(story, runs=tmp_path, val_source=story, **SMALL)
-    second = charrnn.train(story, runs=tmp_path, name="x", steps=5, init_from=first.path)
+    second = charrnn.train(story, runs=tmp_path, name="x", steps=5, init_from=first)
+    charrnn.train(story, runs=tmp_path, name="y", steps=5, init_from=charrnn.load(second))
     assert second.settings["hidden_size"] == 8
 
 

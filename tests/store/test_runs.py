@@ -12,8 +12,11 @@ from small_runs import after, resume, run, saved_tensors, start
 
 from charrnn import system
 from charrnn.config import MODEL_FILE, TRAINING_FILE
+from charrnn.display.card import card
+from charrnn.display.runs import run_lines, runs_table
 from charrnn.errors import RunBusyError, RunNotFoundError
 from charrnn.store import checkpoint
+from charrnn.store.folder import find_run
 from charrnn.store.opened import RunFolder, is_busy
 from charrnn.store.runs import STATES, all_runs, look_at
 
@@ -125,6 +128,43 @@ def test_nothing_of_a_foreign_file_is_trusted(tmp_path: Path, state: dict[str, A
     json.dumps(found.facts())
     assert found.number("step") is None
     assert found.command is None
+
+
+@pytest.mark.parametrize("wrong", ["abc", [1], {}, -5, True, 10**400, None])
+def test_no_value_of_a_file_ends_what_is_shown_of_it(tmp_path: Path, wrong: Any) -> None:
+    run(start(tmp_path, steps=3))
+    for file in (MODEL_FILE, TRAINING_FILE):
+        path = tmp_path / PATH / file
+        saved = checkpoint.load(path)
+        keys = (*saved.provenance, "val_source", "adapted_to")
+        saved.provenance = {key: wrong for key in keys if wrong != 10**400} or {"chars": "x" * 9}
+        if file == TRAINING_FILE:
+            saved.training_state = dict.fromkeys(
+                saved.training_state, wrong if wrong != 10**400 else 1
+            )
+        checkpoint.save(path, saved)
+    found = look_at(tmp_path / PATH)
+    json.dumps(found.facts())
+    assert run_lines(found) and card(found)
+    assert runs_table([found], datetime.now(UTC))
+
+
+@pytest.mark.parametrize("seconds", [-(10**11), 4 * 10**11])
+def test_no_time_of_a_file_ends_the_list(tmp_path: Path, seconds: int) -> None:
+    run(start(tmp_path, steps=3))
+    try:
+        os.utime(tmp_path / PATH / MODEL_FILE, (seconds, seconds))
+    except OSError:
+        pytest.skip("this file system has no such time")
+    assert [one.name for one in all_runs(tmp_path / "runs")] == ["text"]
+
+
+def test_the_newest_run_is_the_one_that_is_sampled_from(tmp_path: Path) -> None:
+    for name, changed_s in (("b", 2e9), ("a", 1e9)):
+        run(start(tmp_path, name=name, steps=1))
+        os.utime(tmp_path / "runs" / name / MODEL_FILE, (changed_s, changed_s))
+    os.utime(tmp_path / "runs/a" / TRAINING_FILE, (3e9, 3e9))
+    assert all_runs(tmp_path / "runs")[0].path == find_run(tmp_path / "runs", None).parent
 
 
 def test_what_is_no_run_is_no_run(tmp_path: Path) -> None:

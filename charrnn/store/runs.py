@@ -23,7 +23,7 @@ from charrnn.config import (
 from charrnn.errors import CharrnnError, CheckpointError, RunNotFoundError, refusal
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.commands import larger_limit, resume_command, shell_line
+from charrnn.store.commands import larger_limit, resume_command, shell_line, train_command
 from charrnn.store.history import read_history
 from charrnn.store.opened import RunFolder, is_busy
 
@@ -117,7 +117,7 @@ class Run:
         if self.state != "finished":
             return command
         if self.training_state.get("ended") == "patience":
-            return f"{command} --patience 0"
+            return f"{command} {shell_line(train_command([], {'patience': 0})[2:])}"
         return f"{command} {self._larger_limit()}"
 
     def _larger_limit(self) -> str:

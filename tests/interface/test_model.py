@@ -154,7 +154,7 @@ def test_a_byte_model_writes_whole_characters(runs: Path) -> None:
 
 
 def test_wrong_settings_are_named(model: charrnn.Model) -> None:
-    with pytest.raises(OptionError, match="--temperature: -1.0 is out of range"):
+    with pytest.raises(OptionError, match=r"--temperature: -1.0 is out of range"):
         model.sample(temperature=-1)
     with pytest.raises(TypeError, match="lenght"):
         model.sample(lenght=3)  # type: ignore[call-arg]

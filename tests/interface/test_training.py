@@ -132,7 +132,7 @@ def test_settings_of_any_type_make_the_same_run(story: Path, tmp_path: Path) -> 
     again = charrnn.train(run, resume=True, steps=np.int16(7))
     assert (again.path, again.number("step")) == (run.path, 7)
     for wrong in (2.5, True, "5"):
-        with pytest.raises(OptionError, match="--steps: .* is not a whole number"):
+        with pytest.raises(OptionError, match=r"--steps: .* is not a whole number"):
             charrnn.train(story, runs=tmp_path, steps=wrong)  # type: ignore[arg-type]
 
 

@@ -130,18 +130,16 @@ def test_nothing_of_a_foreign_file_is_trusted(tmp_path: Path, state: dict[str, A
     assert found.command is None
 
 
-@pytest.mark.parametrize("wrong", ["abc", [1], {}, -5, True, 10**400, None])
+@pytest.mark.parametrize("wrong", ["abc", [1], {}, -5, True, 10**19, None])
 def test_no_value_of_a_file_ends_what_is_shown_of_it(tmp_path: Path, wrong: Any) -> None:
     run(start(tmp_path, steps=3))
     for file in (MODEL_FILE, TRAINING_FILE):
         path = tmp_path / PATH / file
         saved = checkpoint.load(path)
         keys = (*saved.provenance, "val_source", "adapted_to")
-        saved.provenance = {key: wrong for key in keys if wrong != 10**400} or {"chars": "x" * 9}
+        saved.provenance = dict.fromkeys(keys, wrong)
         if file == TRAINING_FILE:
-            saved.training_state = dict.fromkeys(
-                saved.training_state, wrong if wrong != 10**400 else 1
-            )
+            saved.training_state = dict.fromkeys(saved.training_state, wrong)
         checkpoint.save(path, saved)
     found = look_at(tmp_path / PATH)
     json.dumps(found.facts())

@@ -213,7 +213,7 @@ def test_a_pipes_text_may_come_from_a_file(story: Path, runs: Path) -> None:
         (
             ("--max-time", "1s"),
             ("--max-time", "0.1s"),
-            r"--max-time 0.1s .* such as --max-time [1-9.]+s",
+            r"--max-time 0.1s .* such as --max-time [\d.]+s",
         ),
         (("--max-time", "1s"), (), r"--max-time [\d.]+s counts .* such as --max-time [\d.]+s"),
     ],

@@ -108,6 +108,16 @@ def test_an_unknown_character_is_charged_refused_or_left_out(runs: Path) -> None
     assert len(model.states("I hüd", "skip")) == 4
 
 
+def test_a_symbol_for_unknown_characters_is_an_escape(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text(TEXT + "ß")
+    options = (*SMALL, "--steps", "20", "--min-count", "2", "--runs", tmp_path)
+    model = charrnn.load(succeed("train", tmp_path / "t.txt", *options).stdout.strip())
+    for text in ("I had", "I ßad ü"):
+        bits, score = model.surprise(text), model.score(text)
+        assert bits.shape == (len(text),)
+        assert bits.mean() == pytest.approx(score.bits_per_char, rel=1e-6)
+
+
 def test_nothing_has_no_score(model: charrnn.Model) -> None:
     for method in (model.score, model.surprise):
         with pytest.raises(NothingToScoreError):

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from dataclasses import fields
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,6 +74,22 @@ def test_ctrl_c_saves_and_interrupts(story: Path, tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
     (run,) = charrnn.runs(tmp_path)
     assert (run.state, run.number("step")) == ("resumable", 3)
+
+
+def test_ctrl_c_while_libraries_are_loaded_interrupts_once_they_are(
+    story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Presses(MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "charrnn.training.begin":
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.delitem(sys.modules, "charrnn.training.begin", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Presses(), *sys.meta_path])
+    with pytest.raises(KeyboardInterrupt):
+        charrnn.train(story, runs=tmp_path / "runs", **SMALL)
+    assert "charrnn.training.begin" in sys.modules, "it was loaded whole"
+    assert charrnn.runs(tmp_path / "runs") == []
 
 
 def test_a_thread_trains_too(story: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """``charrnn report``: a page to look at."""
 
 import contextlib
-import logging
 import os
 import stat
 import sys
@@ -128,6 +127,8 @@ def _page(paths: list[Path], text: str | None) -> bytes:
 
 def _silence_matplotlib() -> None:
     """Keeps its notes from the user: a page depends on none of a user's own settings of it."""
+    import logging  # not at the start of every command
+
     logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
 
 

@@ -28,8 +28,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Train character-level RNN language models, sample from them, score texts with them.",
-    epilog="First steps: charrnn train corpus.txt; charrnn sample 'I had'; charrnn eval corpus.txt; "
-    "charrnn report > corpus.html",
+    epilog="First steps: charrnn train corpus.txt; charrnn sample 'I had'; "
+    "charrnn eval corpus.txt; charrnn report > corpus.html",
 )
 app.command()(train)
 app.command()(sample)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.config import UNIT_NAMES
 from charrnn.display.console import LN_2, duration, printable
 from charrnn.display.runs import INNER, setting
-from charrnn.store.commands import exact
+from charrnn.store.commands import exact, exact_path
 
 if TYPE_CHECKING:
     from charrnn.store.runs import Run
@@ -68,7 +68,7 @@ def card(run: "Run") -> str:
         unit=UNIT_NAMES[run.unit],
         f=_text(settings.get("nonlinearity", "f")),
         path=exact(run.path),
-        python_path=_code(repr(str(run.path.absolute()))),
+        python_path=_code(repr(str(exact_path(run.path)))),
         sources=", ".join(map(_text, run.sources)) or UNKNOWN,
         chars=_known(facts["chars"]),
         symbols=_known(settings.get("vocab_size")),

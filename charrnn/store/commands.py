@@ -55,9 +55,14 @@ def larger_limit(limit: str, value: float, reached: float = 0) -> str:
     return shell_line(train_command([], {limit: more})[2:])
 
 
+def exact_path(path: Path) -> Path:
+    """Returns the path of a run's folder, or of a file of it, so that no run's name is taken."""
+    return path if len(path.parts) > 1 else path.absolute()
+
+
 def exact(path: Path) -> str:
-    """Returns a run's folder, or a file of it, as a word that no run's name comes before."""
-    return quoted(path if len(path.parts) > 1 else path.absolute())
+    """Returns the same as a word of a command."""
+    return quoted(exact_path(path))
 
 
 def resume_command(folder: Path) -> str:

@@ -1,8 +1,8 @@
 """Keeps NumPy's products from having threads of their own while charrnn computes.
 
-Its work is divided over the cores already (:mod:`charrnn.model.parallel`); products that each wait
-for a second thread made scoring a third slower, and four times beside a busy program. The command
-line sets OPENBLAS_NUM_THREADS; in a program that has loaded NumPy before, that is too late.
+Its work is divided over the cores already (:mod:`charrnn.model.parallel`); if each product waits
+for a second thread, too, scoring is half as fast. The command line sets OPENBLAS_NUM_THREADS; in a
+program that has loaded NumPy before, that is too late.
 """
 
 import contextlib

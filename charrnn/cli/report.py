@@ -13,11 +13,11 @@ from charrnn.cli import options
 from charrnn.cli.shell import end_with_clean_up, named_errors, write
 from charrnn.cli.threads import set_threads
 from charrnn.cli.waiting import tell_who_types
-from charrnn.config import MODEL_FILE, REPORT_FILE, RUNS
+from charrnn.config import REPORT_FILE, RUNS
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, reason
-from charrnn.store.folder import find_folder, find_run
+from charrnn.store.folder import find_folder, find_run, model_file
 
 if TYPE_CHECKING:
     from charrnn.training.events import Event
@@ -113,7 +113,7 @@ def _page(paths: list[Path], text: str | None) -> bytes:
         found = [subject_of(path) for path in paths]
         subjects = [subject for subject, _ in found]
         notes = [line for _, lines in found for line in lines]
-        model = checkpoint.load(paths[0] / MODEL_FILE if paths[0].is_dir() else paths[0])
+        model = checkpoint.load(model_file(paths[0]))
         watch = partial(_show_reading, bar)
         shown = named_text(text, model) if text else text_of_run(subjects[0].run, model, watch)
         notes += shown.notes

@@ -59,7 +59,6 @@ Versions: {versions}.
 def card(run: "Run") -> str:
     """Returns the card of a run's model."""
     facts, settings = run.facts(), run.settings
-    versions = facts["versions"] if isinstance(facts["versions"], dict) else {}
     layers, size = settings.get("num_layers"), settings.get("hidden_size")
     return CARD.format(
         name=_text(run.name),
@@ -83,7 +82,8 @@ def card(run: "Run") -> str:
             for name, value in settings.items()
             if name not in INNER
         ),
-        versions=", ".join(f"{_text(k)} {_text(v)}" for k, v in versions.items()) or UNKNOWN,
+        versions=", ".join(f"{_text(k)} {_text(v)}" for k, v in (facts["versions"] or {}).items())
+        or UNKNOWN,
     )
 
 

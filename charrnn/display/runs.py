@@ -121,8 +121,7 @@ def setting(value: Any) -> str:
 
 
 def _versions(run: "Run") -> Iterator[tuple[str, str]]:
-    versions = run.provenance.get("versions")
-    for name, version in versions.items() if isinstance(versions, dict) else ():
+    for name, version in (run.facts()["versions"] or {}).items():
         yield str(name), str(version)
 
 

@@ -130,8 +130,12 @@ def train(
             trainer = begin(asked, path)
             for note in trainer.notes:
                 log.warning(note)
-            with _ctrl_c() as pressed:
-                for event in trainer.events(lambda: pressed() or stop()):
+            # closed even if a callback raises, and somebody keeps the traceback
+            with (
+                _ctrl_c() as pressed,
+                contextlib.closing(trainer.events(lambda: pressed() or stop())) as events,
+            ):
+                for event in events:
                     on_event(event)
             for note in trainer.late_notes:
                 log.warning(note)

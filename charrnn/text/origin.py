@@ -74,11 +74,10 @@ class Origin:
         Raises:
             CorpusError: The text is gone, or the run has another kind of text.
         """
-        resume = f"charrnn train PLACE --resume --name {quoted(folder.absolute())}"
-        _check_there(() if sources else self.sources, "text", resume)
+        options = f"--resume --name {quoted(folder.absolute())}"
+        _check_there(() if sources else self.sources, "text", f"PLACE {options}")
         if val_source is None and self.val_source is not None:
-            resume = resume.replace("PLACE", "--val-source PLACE")
-            _check_there([self.val_source], "validation text", resume)
+            _check_there([self.val_source], "validation text", f"--val-source PLACE {options}")
         if val_source is not None and self.val_source is None:
             raise CorpusError("--val-source: the run has none: leave it out")
         places = []
@@ -117,12 +116,13 @@ class Origin:
         return paths
 
 
-def _check_there(sources: Iterable[str], what: str, resume: str) -> None:
-    """Raises CorpusError if a text is gone; ``resume`` is the command that names its new place."""
+def _check_there(sources: Iterable[str], what: str, words: str) -> None:
+    """Raises CorpusError if a text is gone; ``words`` are those of the command that names it."""
     for path in filter(os.path.isabs, sources):
         if not (os.path.lexists(path) or glob.has_magic(path)):
             raise CorpusError(
-                f"{path}: the run's {what} is gone: if it was moved, name its new place: {resume}"
+                f"{path}: the run's {what} is gone: if it was moved, name its new place: "
+                f"charrnn train {words}"
             )
 
 

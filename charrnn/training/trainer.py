@@ -105,7 +105,7 @@ class Trainer:
         if not self.recorder.has(MODEL_FILE):
             self.recorder.save_model(self.learner, self.schedule.progress, None)
 
-    def events(self, stop: Stop = lambda: False) -> Iterator[Event]:
+    def events(self, stop: Stop = lambda: False) -> Generator[Event, None, None]:
         """Trains to the end, or until ``stop`` returns true, saving on the way.
 
         It is asked after each step, and while the model is scored.

@@ -63,6 +63,19 @@ def test_it_stops_when_it_is_asked_to_and_resumes(story: Path, tmp_path: Path) -
     ).read_bytes()
 
 
+def test_a_callback_that_raises_leaves_the_run_to_others(story: Path, tmp_path: Path) -> None:
+    """Even while somebody keeps the traceback, as a notebook does."""
+
+    def fail(event: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as kept:
+        charrnn.train(story, runs=tmp_path, name="x", on_event=fail, **SMALL)
+    (run,) = charrnn.runs(tmp_path)
+    assert run.state == "resumable" and kept.tb is not None
+    assert charrnn.train(run, resume=True).state == "finished"
+
+
 def test_ctrl_c_saves_and_interrupts(story: Path, tmp_path: Path) -> None:
     def press(event: object) -> None:
         if isinstance(event, charrnn.Evaluated):

@@ -14,12 +14,13 @@ is faster. The logits have the weights' type.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.model.cell import rnn
-from charrnn.model.forward import Forward
+from charrnn.model.forward import Array, Forward
 
 # standard deviation of layer 1's W_x at the start
 CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
@@ -102,6 +103,14 @@ class CharRNN(nn.Module):
         )
         self.layers = nn.ModuleList(Layer(f, **parameters) for parameters in of_layers)
         self.output = Output(w["output.W_y"], w["output.b_y"])
+
+    @torch.no_grad()
+    def expect(self, probabilities: Array) -> None:
+        """Sets the output layer's bias so that an untrained model predicts these, (V,), none 0.
+
+        How often each character occurs is then known from the start, and need not be learnt.
+        """
+        self.output.b_y.copy_(torch.from_numpy(np.log(probabilities)))
 
     @classmethod
     def of(cls, network: Forward) -> "CharRNN":

@@ -5,6 +5,7 @@ pipes, first passes or hashes.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.config import UNIT_NAMES, DataConfig
 from charrnn.errors import CorpusError
@@ -35,6 +37,8 @@ from charrnn.text.sources import absolute, is_stream, plain_name
 from charrnn.text.spool import check_copy
 from charrnn.text.survey import MARK_CHARS, Digest, digest, marked
 from charrnn.text.vocabulary import Ids, Piece, Vocabulary
+
+COUNTED_CHARS = 2**20  # for the share of each symbol
 
 
 def ignore(name: str, done_bytes: int, size_bytes: Callable[[], int | None]) -> None:
@@ -240,6 +244,21 @@ class Dataset:
         if not self.val_chars:
             return np.zeros(0, dtype=self.vocabulary.dtype)
         return Reader(self.read(int(self.train_chars))).read(min(self.val_chars, limit))
+
+    @functools.cached_property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Each symbol's share of the training text, or of its first 2^20 characters, (V,).
+
+        None is 0. Of a text that has not ended, only those characters are counted that its symbols
+        are from, for no others need have arrived.
+        """
+        chars = min(self.train_chars, COUNTED_CHARS)
+        if math.isinf(self.train_chars):
+            chars = self.config.vocabulary_from or 0
+        ids = Reader(self.read()).read(int(chars))
+        counts = np.bincount(ids, minlength=len(self.vocabulary)) + 1
+        shares: npt.NDArray[np.float64] = counts / counts.sum()
+        return shares
 
     def holds(self, chars: int) -> bool:
         """Returns whether a text that has not ended may have so many characters by now."""

@@ -95,6 +95,7 @@ def start(
         torch.set_num_threads(workers.threads)  # what is drawn would depend on how many there are
         torch.manual_seed(config.seed)
         model = CharRNN(planned.model)
+        model.expect(dataset.shares)
         if other is not None:
             notes.append(transfer(other, model.in_numpy(), dataset.vocabulary))
         learner = Learner(model, config, workers)

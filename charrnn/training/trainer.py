@@ -23,16 +23,12 @@ from charrnn.training.events import (
     SaveFailed,
     Stepped,
 )
+from charrnn.training.guessing import Guessing
 from charrnn.training.learner import Diverged, Learner
 from charrnn.training.moments import restore
 from charrnn.training.progress import MAX_ROLLBACKS, Progress
 from charrnn.training.recorder import Recorder
-from charrnn.training.schedule import (
-    Clock,
-    Schedule,
-    default_eval_every,
-    total_steps,
-)
+from charrnn.training.schedule import Clock, Schedule, default_eval_every, total_steps
 from charrnn.training.workers import WorkerDied
 
 
@@ -65,6 +61,7 @@ class Trainer:
         self._dataset = dataset
         self.batches = batches = batches_of(dataset, config.batch_size, config.seq_len)
         self.val_ids = dataset.validation(config.max_val_chars)
+        self._guessing = Guessing.of(dataset.shares, self.val_ids)
         steps = total_steps(config, batches.steps_per_epoch)
         chars_per_step = config.batch_size * config.seq_len
         eval_every = config.eval_every or default_eval_every(
@@ -82,7 +79,8 @@ class Trainer:
     @property
     def late_notes(self) -> list[str]:
         """What the user should know at the end, a line each."""
-        return [*self._dataset.late_notes, *self.recorder.notes]
+        doubts = self._guessing.warnings(self.schedule.progress.best_nats)
+        return [*self._dataset.late_notes, *self.recorder.notes, *doubts]
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -100,6 +100,18 @@ def test_at_the_start_all_characters_are_about_equally_probable(
 
 
 @both
+def test_a_model_can_expect_what_occurs_often(f: Nonlinearity) -> None:
+    """With nothing read, exactly so; after any text, nearly."""
+    model, shares = CharRNN(ModelConfig(V, hidden_size=H, nonlinearity=f)), np.arange(1, V + 1.0)
+    shares /= shares.sum()
+    model.expect(shares)
+    x, state = torch.randint(V, (T, B)), model.zero_state(B)
+    assert model.output(state[-1, 0]).softmax(0).tolist() == pytest.approx(shares.tolist())
+    predicted = model(x, state)[0].log_softmax(-1)
+    assert (predicted - torch.log(torch.tensor(shares))).abs().mean() < 0.5
+
+
+@both
 def test_at_the_start_the_hidden_state_is_passed_on_at_its_length(f: Nonlinearity) -> None:
     for layer in CharRNN(ModelConfig(V, hidden_size=H, nonlinearity=f, num_layers=3)).layers:
         torch.testing.assert_close(layer.W_h @ layer.W_h.T, torch.eye(H), rtol=0, atol=1e-5)

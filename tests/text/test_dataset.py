@@ -53,6 +53,14 @@ def test_a_dataset_opened_again_is_the_same(tmp_path: Path, unit: str, block_cha
     assert np.array_equal(again.validation(100), opened.validation(100))
 
 
+@pytest.mark.parametrize("block_chars", [1024, 2**24])
+def test_only_the_training_text_is_counted(tmp_path: Path, block_chars: int) -> None:
+    """What validates is not: how often a character occurs there must be learnt."""
+    (tmp_path / "a.txt").write_text("aaab" * 900 + "c" * 400)
+    shares = dataset_of(tmp_path / "a.txt", block_chars=block_chars).shares
+    assert shares == pytest.approx(np.array([2701, 901, 1]) / 3603)
+
+
 def test_a_pipe_is_kept_and_found_again_in_the_runs_folder(tmp_path: Path) -> None:
     """Its copy is named relative to the run, so that the run may be moved."""
     pipe, folder = tmp_path / "pipe", tmp_path / "run"

@@ -31,7 +31,7 @@ Dropout = Annotated[
     option(
         MODEL,
         "Share of each layer's outputs set to 0 in training.",
-        f"{M.dropout}; 0.05 to 0.15 from 8 epochs on",
+        f"{M.dropout}; 0.05 to 0.15 if the text is read often",
     ),
 ]
 InitFrom = Annotated[
@@ -56,7 +56,7 @@ SeqLen = Annotated[
     counting(
         TRAINING,
         "Characters of a stream per update; gradients reach no further.",
-        f"{T.seq_len}; fewer for a small text",
+        f"{T.seq_len}; fewer for a small text or a short time",
     ),
 ]
 LearningRate = Annotated[

@@ -1,6 +1,6 @@
 """Fits a model and its training to the text and to the time: whatever the user left open.
 
-The experiments behind the figures here are in ``tests/bench/README.md``.
+The rules are in `fitting`; here, they meet the user's settings and this machine.
 """
 
 import itertools
@@ -13,34 +13,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from charrnn.config import ENOUGH_EPOCHS, UNIT_NAMES, ModelConfig, TrainingConfig
+from charrnn.config import UNIT_NAMES, ModelConfig, TrainingConfig
 from charrnn.model.device import find_device
 from charrnn.model.memory import HELPER_BYTES, check_room, training_bytes
 from charrnn.model.network import CharRNN
 from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch, Position
+from charrnn.training.fitting import (
+    LARGE_MODEL_BATCH,
+    fit_to_text,
+    fitted_dropout,
+    fitted_hidden_size,
+    fitted_schedule,
+    fitted_seq_len,
+    most_epochs,
+)
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import Clock, enough_steps, total_steps
 from charrnn.training.workers import Workers
 
-# the hidden size from this many characters on that are read in all
-HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (-math.inf, 128))
-
-# a hidden size above the default, for texts of at least this many characters; its larger dropout
-# makes more epochs worthwhile
-LARGE_MODEL_TEXT = 500_000
-LARGE_MODEL_BATCH = 64
-LARGE_MODEL_DROPOUT = 0.15
-LARGE_MODEL_EPOCHS = 60
-
-# a training that reads this many characters in all can start and end with smaller steps
-LONG_CHARS = 8e6
-LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
-
 # how long the speed is measured, seconds; and as a share of a short time budget
 MEASURE_S, MEASURE_SHARE = 0.25, 0.02
-
-DROPOUT_EPOCHS = 8.0  # dropout is used from this many epochs on
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,6 @@ def plan(
     if asked.max_time is not None:
         model, asked, speed = _fit_to_time(model, asked, fixed, train_chars, workers, clock)
         spent_s = clock()
-    large = "hidden_size" not in fixed and model.hidden_size > ModelConfig.hidden_size
     training = fit_to_text(asked, train_chars)
     if training != asked:
         notes.append(_shrunk(asked, training))
@@ -91,19 +83,21 @@ def plan(
         assert steps is not None
         chars = float(steps * chars_per_step)  # that will be read in all
     else:
-        epochs = LARGE_MODEL_EPOCHS if large else ENOUGH_EPOCHS
+        epochs = most_epochs(model, train_chars, fitted="hidden_size" not in fixed)
         enough_s = enough_steps(steps_per_epoch, epochs) * chars_per_step / speed + spent_s
         max_time = min(training.max_time, enough_s)
         if max_time < training.max_time:
             notes.append(
-                f"after {epochs} epochs a model only overfits: training ends after {enough_s:.0f} s"
+                f"after {epochs:.0f} epochs a model only overfits: "
+                f"training ends after {enough_s:.0f} s"
             )
         chars = max(speed * (max_time - spent_s), 0.0)
         training = replace(training, max_time=max_time, max_val_chars=_val_chars(training, chars))
     schedule = {k: v for k, v in fitted_schedule(chars).items() if k not in fixed}
     if "dropout" not in fixed:
         epochs_read = chars / train_chars
-        model = replace(model, dropout=fitted_dropout(epochs_read, chars, large=large))
+        dropout = fitted_dropout(model.parameter_count(), train_chars, epochs_read)
+        model = replace(model, dropout=dropout)
         if model.dropout:
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
     training = fit_to_machine(model, replace(training, **schedule), workers)
@@ -149,26 +143,23 @@ def _fit_to_time(
         clock: returns the seconds since the command began.
     """
     assert asked.max_time is not None
-    speed = training_speed(model, fit_to_text(asked, train_chars), workers, clock)
-    size = fitted_hidden_size(speed * (asked.max_time - clock()), train_chars)
-    if "hidden_size" in fixed or size == model.hidden_size:
-        return model, asked, speed
-    if size > model.hidden_size and "batch_size" not in fixed:
-        asked = replace(asked, batch_size=LARGE_MODEL_BATCH)
-    model = replace(model, hidden_size=size)
-    return model, asked, training_speed(model, fit_to_text(asked, train_chars), workers, clock)
+    budget_s = asked.max_time
 
+    def chars_per_s() -> float:
+        return training_speed(model, fit_to_text(asked, train_chars), workers, clock)
 
-def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
-    """Returns the settings, with batch and sequence shrunk to fit a small text.
-
-    Each stream should be at least four sequences long, or carrying its state means nothing: first
-    the batch shrinks, then, for one stream, the sequence.
-    """
-    targets = min(train_chars, 2**40) - 1
-    batch_size = max(1, min(config.batch_size, int(targets // (4 * config.seq_len))))
-    seq_len = max(1, min(config.seq_len, int(targets // (4 * batch_size))))
-    return replace(config, batch_size=batch_size, seq_len=seq_len)
+    speed = chars_per_s()
+    size = fitted_hidden_size(speed * (budget_s - clock()), train_chars)
+    if "hidden_size" not in fixed and size != model.hidden_size:
+        if size > model.hidden_size and "batch_size" not in fixed:
+            asked = replace(asked, batch_size=LARGE_MODEL_BATCH)
+        model = replace(model, hidden_size=size)
+        speed = chars_per_s()
+    seq_len = fitted_seq_len(speed * (budget_s - clock()), asked.batch_size)
+    if "seq_len" not in fixed and seq_len != asked.seq_len:
+        asked = replace(asked, seq_len=seq_len)
+        speed = chars_per_s()
+    return model, asked, speed
 
 
 def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers) -> TrainingConfig:
@@ -183,35 +174,6 @@ def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers)
         precision=precision_for(config),
         average_every=config.average_every if workers.on_machines else 1,
     )
-
-
-def fitted_hidden_size(chars: float, train_chars: float) -> int:
-    """Returns the hidden size for a time in which the default one would read ``chars`` characters.
-
-    A small model learns less from each character, but reads more of them.
-    """
-    size = next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
-    return size if train_chars >= LARGE_MODEL_TEXT else min(size, ModelConfig.hidden_size)
-
-
-def fitted_schedule(chars: float) -> dict[str, Any]:
-    """Returns settings that suit a training of ``chars`` characters better than the defaults."""
-    return LONG_SCHEDULE if chars >= LONG_CHARS else {}
-
-
-def fitted_dropout(epochs: float, chars: float, *, large: bool = False) -> float:
-    """Returns the dropout for a text that is read often; a large text is harder to overfit.
-
-    Args:
-        epochs: how often the training text will be read.
-        chars: characters that will be read in all.
-        large: whether the hidden size is above the default.
-    """
-    if epochs < DROPOUT_EPOCHS:
-        return 0.0
-    if large:
-        return LARGE_MODEL_DROPOUT
-    return 0.05 if chars >= LONG_CHARS else 0.1
 
 
 def check_memory(

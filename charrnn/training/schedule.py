@@ -37,7 +37,7 @@ def learning_rate(config: TrainingConfig, share_done: float) -> float:
     return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fall)))
 
 
-def enough_steps(steps_per_epoch: float, epochs: int = ENOUGH_EPOCHS) -> float:
+def enough_steps(steps_per_epoch: float, epochs: float = ENOUGH_EPOCHS) -> float:
     """Returns the updates beyond which a model only overfits."""
     return max(epochs * steps_per_epoch, ENOUGH_STEPS)
 

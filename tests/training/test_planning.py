@@ -3,7 +3,6 @@
 import math
 import re
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import pytest
 import torch
 from calls import shown_defaults
 from clocks import Clock
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 from small_runs import COFFEE, MODEL_FIELDS, after, resume, run, start
 
 from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
@@ -20,14 +18,8 @@ from charrnn.errors import OptionError, TooLargeError
 from charrnn.training import planning
 from charrnn.training import start as starting
 from charrnn.training.events import Finished
-from charrnn.training.planning import (
-    LONG_CHARS,
-    fit_to_machine,
-    fit_to_text,
-    fitted_dropout,
-    fitted_hidden_size,
-    training_speed,
-)
+from charrnn.training.fitting import LONG_CHARS, fitted_dropout
+from charrnn.training.planning import fit_to_machine, training_speed
 from charrnn.training.start import Request
 from charrnn.training.trainer import Trainer
 from charrnn.training.workers import Workers
@@ -106,14 +98,15 @@ def test_the_oftener_a_text_is_read_the_more_dropout(
         return planned(monkeypatch, tmp_path, 1000, **options).learner.model.config.dropout
 
     epochs = [1, 3, 10, 30, 100]
-    chosen = [fitted_dropout(n, 5400.0 * n) for n in epochs]
+    weights = ModelConfig(len(set(COFFEE))).parameter_count()
+    chosen = [fitted_dropout(weights, 5400, n) for n in epochs]
     assert chosen[0] == 0 < chosen[-1]
     assert chosen == sorted(chosen)
     assert [dropout(epochs=float(n)) for n in epochs] == chosen
     assert [dropout(steps=84 * n, batch_size=4, seq_len=16) for n in epochs] == chosen
     assert [dropout(max_time=5.4 * n, hidden_size=256) for n in epochs] == chosen
     assert dropout(epochs=1000.0, dropout=0.0) == 0
-    assert dropout() == fitted_dropout(ENOUGH_EPOCHS, 5400.0 * ENOUGH_EPOCHS)
+    assert dropout() == fitted_dropout(weights, 5400, ENOUGH_EPOCHS)
 
 
 def test_a_long_training_takes_smaller_steps(
@@ -128,7 +121,6 @@ def test_a_long_training_takes_smaller_steps(
     assert rates(steps=steps - 1, **sizes) == (4e-3, 0.2)
     assert rates(steps=steps, **sizes) == (3e-3, 0.05)
     assert rates(steps=steps, learning_rate=4e-3, **sizes) == (4e-3, 0.05)
-    assert fitted_dropout(20, LONG_CHARS) < fitted_dropout(20, LONG_CHARS - 1)
 
 
 def test_a_small_text_needs_no_long_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,56 +228,6 @@ def test_helpers_that_are_still_to_be_started_need_memory(monkeypatch: pytest.Mo
 
 
 few = settings(max_examples=60, deadline=None)
-
-
-# Settings fitted to a small text.
-
-training_chars = st.one_of(st.integers(3, 3000), st.integers(3, 10**6))
-
-
-@few
-@given(training_chars, st.integers(1, 200), st.integers(1, 200))
-def test_fitted_streams_are_four_sequences_long(chars: int, batch: int, seq: int) -> None:
-    fitted = fit_to_text(TrainingConfig(batch_size=batch, seq_len=seq), chars)
-    assert 1 <= fitted.batch_size <= batch
-    assert 1 <= fitted.seq_len <= seq
-    targets = chars - 1
-    if targets >= 4:
-        assert targets // fitted.batch_size >= 4 * fitted.seq_len
-    # what shrank could not be larger
-    if fitted.batch_size < batch:
-        assert targets // (fitted.batch_size + 1) < 4 * seq
-    if fitted.seq_len < seq:
-        assert targets // fitted.batch_size < 4 * (fitted.seq_len + 1)
-
-
-@few
-@given(training_chars, st.integers(1, 200), st.integers(1, 200))
-def test_fitted_is_settled_and_changes_nothing_else(chars: int, batch: int, seq: int) -> None:
-    fitted = fit_to_text(TrainingConfig(batch_size=batch, seq_len=seq, seed=7), chars)
-    assert fit_to_text(fitted, chars) == fitted
-    assert fit_to_text(fitted, 10**9) == fitted
-    same = {"batch_size": 1, "seq_len": 1}
-    assert asdict(fitted) | same == asdict(TrainingConfig(seed=7)) | same
-
-
-@pytest.mark.parametrize("chars", [8192, 8193, 4 * 64 * 5, 4 * 64 * 5 + 1])
-def test_the_sequence_shrinks_for_a_single_stream_only(chars: int) -> None:
-    fitted = fit_to_text(TrainingConfig(batch_size=32, seq_len=64), chars)
-    assert fitted.batch_size > 1
-    assert fitted.seq_len == 64
-
-
-def test_more_to_read_never_means_a_smaller_model_or_less_dropout() -> None:
-    amounts = [10.0**n for n in range(9)]
-    for fitted, least, most in (
-        (lambda chars: fitted_hidden_size(chars, 400_000), 128, ModelConfig.hidden_size),
-        (lambda chars: fitted_hidden_size(chars, 600_000), 128, 384),
-        (lambda epochs: fitted_dropout(epochs, 1000.0), 0.0, 0.1),
-    ):
-        chosen = [fitted(amount) for amount in amounts]
-        assert chosen == sorted(chosen)
-        assert (chosen[0], chosen[-1], fitted(0)) == (least, most, least)
 
 
 def test_who_trains_alone_averages_with_nobody() -> None:

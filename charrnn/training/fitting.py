@@ -1,0 +1,102 @@
+"""What experiments found: which model and which settings suit a text and what is read of it.
+
+The experiments are in ``tests/bench/README.md``. Nothing here is measured; `planning` does that.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
+
+# the hidden size from this many characters on that are read in all
+HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (-math.inf, 128))
+
+# a hidden size above the default, for texts of at least this many characters; its larger dropout
+# makes more epochs worthwhile
+LARGE_MODEL_TEXT = 500_000
+LARGE_MODEL_BATCH = 64
+LARGE_MODEL_EPOCHS = 60
+
+# a training that reads this many characters in all can start and end with smaller steps
+LONG_CHARS = 8e6
+LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+
+# a training of fewer updates than this learns more from more, of shorter sequences
+FEWEST_UPDATES = 1400
+SHORTEST_SEQ_LEN = 16
+
+# without dropout, a text can be read this often, and more often the fewer weights there are for
+# each of its characters; the more often it is read than that, the more dropout it takes
+FREE_EPOCHS, FREE_EPOCHS_BY_CHARS_PER_WEIGHT = 5.0, 3.0
+ENOUGH_BY_FREE_EPOCHS = 3.0  # beyond, even with dropout, a model only overfits
+DROPOUT_BY_EXCESS = ((6.0, 0.15), (2.0, 0.1), (1.0, 0.05))
+
+
+def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
+    """Returns the settings, with batch and sequence shrunk to fit a small text.
+
+    Each stream should be at least four sequences long, or carrying its state means nothing: first
+    the batch shrinks, then, for one stream, the sequence.
+    """
+    targets = min(train_chars, 2**40) - 1
+    batch_size = max(1, min(config.batch_size, int(targets // (4 * config.seq_len))))
+    seq_len = max(1, min(config.seq_len, int(targets // (4 * batch_size))))
+    return replace(config, batch_size=batch_size, seq_len=seq_len)
+
+
+def fitted_hidden_size(chars: float, train_chars: float) -> int:
+    """Returns the hidden size for a time in which the default one would read ``chars`` characters.
+
+    A small model learns less from each character, but reads more of them.
+    """
+    size = next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
+    return size if train_chars >= LARGE_MODEL_TEXT else min(size, ModelConfig.hidden_size)
+
+
+def fitted_seq_len(chars: float, batch_size: int) -> int:
+    """Returns the sequence length for a training that reads ``chars`` characters in all."""
+    seq_len = TrainingConfig.seq_len
+    while seq_len > SHORTEST_SEQ_LEN and chars < FEWEST_UPDATES * batch_size * seq_len:
+        seq_len //= 2
+    return seq_len
+
+
+def fitted_schedule(chars: float) -> dict[str, Any]:
+    """Returns settings that suit a training of ``chars`` characters better than the defaults."""
+    return LONG_SCHEDULE if chars >= LONG_CHARS else {}
+
+
+def fitted_dropout(weights: int, train_chars: float, epochs: float) -> float:
+    """Returns the dropout for a text that is read often.
+
+    Args:
+        weights: the model's parameters.
+        train_chars: characters of the training text.
+        epochs: how often it will be read.
+    """
+    excess = epochs / _free_epochs(weights, train_chars)
+    return next((dropout for least, dropout in DROPOUT_BY_EXCESS if excess >= least), 0.0)
+
+
+def most_epochs(model: ModelConfig, train_chars: float, *, fitted: bool) -> float:
+    """Returns how often a text is worth reading.
+
+    Args:
+        model: what reads it.
+        train_chars: characters of the training text.
+        fitted: whether the hidden size was chosen here: then a large one has enough dropout.
+    """
+    if fitted and model.hidden_size > ModelConfig.hidden_size:
+        return LARGE_MODEL_EPOCHS
+    free_epochs = _free_epochs(model.parameter_count(), train_chars)
+    return max(ENOUGH_EPOCHS, ENOUGH_BY_FREE_EPOCHS * free_epochs)
+
+
+def _free_epochs(weights: int, train_chars: float) -> float:
+    """Returns how often a model can read a text before it overfits without dropout.
+
+    A model with few weights for each character has little room to overfit; dropout would take it
+    some of that.
+    """
+    return FREE_EPOCHS + FREE_EPOCHS_BY_CHARS_PER_WEIGHT * train_chars / weights

@@ -1,0 +1,133 @@
+"""The rules that experiments found: for any text and time, and where they were measured."""
+
+import itertools
+import math
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
+from charrnn.training.fitting import (
+    FEWEST_UPDATES,
+    LARGE_MODEL_EPOCHS,
+    LONG_CHARS,
+    SHORTEST_SEQ_LEN,
+    fit_to_text,
+    fitted_dropout,
+    fitted_hidden_size,
+    fitted_schedule,
+    fitted_seq_len,
+    most_epochs,
+)
+
+few = settings(max_examples=100, deadline=None)
+
+# Settings fitted to a small text.
+
+training_chars = st.one_of(st.integers(3, 3000), st.integers(3, 10**6))
+
+
+@few
+@given(training_chars, st.integers(1, 200), st.integers(1, 200))
+def test_fitted_streams_are_four_sequences_long(chars: int, batch: int, seq: int) -> None:
+    fitted = fit_to_text(TrainingConfig(batch_size=batch, seq_len=seq), chars)
+    assert 1 <= fitted.batch_size <= batch
+    assert 1 <= fitted.seq_len <= seq
+    targets = chars - 1
+    if targets >= 4:
+        assert targets // fitted.batch_size >= 4 * fitted.seq_len
+    # what shrank could not be larger
+    if fitted.batch_size < batch:
+        assert targets // (fitted.batch_size + 1) < 4 * seq
+    if fitted.seq_len < seq:
+        assert targets // fitted.batch_size < 4 * (fitted.seq_len + 1)
+
+
+@few
+@given(training_chars, st.integers(1, 200), st.integers(1, 200))
+def test_fitted_is_settled_and_changes_nothing_else(chars: int, batch: int, seq: int) -> None:
+    fitted = fit_to_text(TrainingConfig(batch_size=batch, seq_len=seq, seed=7), chars)
+    assert fit_to_text(fitted, chars) == fitted
+    assert fit_to_text(fitted, 10**9) == fitted
+    same = {"batch_size": 1, "seq_len": 1}
+    assert asdict(fitted) | same == asdict(TrainingConfig(seed=7)) | same
+
+
+@pytest.mark.parametrize("chars", [8192, 8193, 4 * 64 * 5, 4 * 64 * 5 + 1])
+def test_the_sequence_shrinks_for_a_single_stream_only(chars: int) -> None:
+    fitted = fit_to_text(TrainingConfig(batch_size=32, seq_len=64), chars)
+    assert fitted.batch_size > 1
+    assert fitted.seq_len == 64
+
+
+# --- settings fitted to what will be read
+
+AMOUNTS = [10.0**n for n in range(10)]
+
+
+@pytest.mark.parametrize(("train_chars", "largest"), [(400_000, 256), (600_000, 384)])
+def test_more_to_read_never_means_a_smaller_model(train_chars: float, largest: int) -> None:
+    chosen = [fitted_hidden_size(chars, train_chars) for chars in AMOUNTS]
+    assert chosen == sorted(chosen)
+    assert (chosen[0], chosen[-1]) == (128, largest)
+
+
+def test_a_short_training_makes_enough_updates_if_sequences_can_be_short_enough() -> None:
+    for chars, batch_size in itertools.product(AMOUNTS, (1, 8, 32, 100)):
+        seq_len = fitted_seq_len(chars, batch_size)
+        updates = chars / (batch_size * seq_len)
+        assert updates >= FEWEST_UPDATES or seq_len == SHORTEST_SEQ_LEN
+        # what is shorter than by default had to be
+        assert seq_len == TrainingConfig.seq_len or updates < 2 * FEWEST_UPDATES
+
+
+def test_only_a_long_training_takes_smaller_steps() -> None:
+    assert fitted_schedule(LONG_CHARS - 1) == {}
+    assert fitted_schedule(LONG_CHARS) == {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("weights", "train_chars", "epochs", "wanted"),
+    [
+        (115_000, 2_100_000, 11, 0.0),  # a small model of a novel
+        (50_000, 200_000, 8, 0.0),
+        (120_000, 200_000, 8, 0.0),
+        (375_000, 200_000, 4, 0.0),
+        (375_000, 200_000, 12, 0.05),
+        (375_000, 1_000_000, 4.5, 0.0),  # Shakespeare: a minute, 5, 30
+        (375_000, 1_000_000, 20, 0.05),
+        (830_000, 1_000_000, 55, 0.15),
+        (375_000, 205_000, 20, 0.1),  # names
+        (375_000, 143_000, 25, 0.1),  # data/coffee.txt
+        (375_000, math.inf, 0.0, 0.0),  # a text that has not ended
+    ],
+)
+def test_there_is_dropout_where_it_was_found_to_help(
+    weights: int, train_chars: float, epochs: float, wanted: float
+) -> None:
+    assert fitted_dropout(weights, train_chars, epochs) == wanted
+
+
+@few
+@given(
+    st.integers(1, 10**7), st.integers(100, 10**9), st.floats(0, 1000), st.floats(1, 10, width=32)
+)
+def test_what_can_overfit_more_never_has_less_dropout(
+    weights: int, chars: int, epochs: float, factor: float
+) -> None:
+    dropout = fitted_dropout(weights, chars, epochs)
+    assert fitted_dropout(weights, chars, epochs * factor) >= dropout
+    assert fitted_dropout(math.ceil(weights * factor), chars, epochs) >= dropout
+    assert fitted_dropout(weights, chars * factor, epochs) <= dropout
+
+
+def test_a_text_is_read_the_oftener_the_fewer_weights_there_are_for_it() -> None:
+    model = ModelConfig(65, hidden_size=128)
+    assert most_epochs(model, 100_000, fitted=True) == ENOUGH_EPOCHS
+    assert most_epochs(model, 10_000_000, fitted=True) > 10 * ENOUGH_EPOCHS
+    assert most_epochs(model, math.inf, fitted=True) == math.inf
+    large = ModelConfig(65, hidden_size=384)
+    assert most_epochs(large, 1_000_000, fitted=True) == LARGE_MODEL_EPOCHS
+    assert most_epochs(large, 1_000_000, fitted=False) == ENOUGH_EPOCHS

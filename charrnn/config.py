@@ -177,7 +177,7 @@ class ModelConfig(_Checked):
 
     @property
     def shape(self) -> str:
-        """The model's shape in words: units, layers, and the cell if it is not the plain one."""
+        """Units, layers, and the cell if it has gates, as messages have them: "192 x 2 lstm"."""
         cell = "" if self.cell == "rnn" else f" {self.cell}"
         return f"{self.hidden_size} x {self.num_layers}{cell}"
 

@@ -182,10 +182,11 @@ class Forward:
     @overflow_allowed
     def _run(self, x: Ids, state: Array) -> tuple[Array, Array]:
         """Returns the top layer's h_0 ... h_T, (T + 1, B, H), and the state after."""
-        after = np.empty_like(state)
-        for (hs, s_T), room in zip(self._layer_by_layer(x, state), after, strict=True):
-            room[...] = s_T
-        return hs, after
+        after = []
+        for hs, s_T in self._layer_by_layer(x, state):
+            after.append(s_T)
+            top = hs
+        return top, np.stack(after)
 
     def _layer_by_layer(self, x: Ids, state: Array) -> Iterator[tuple[Array, Array]]:
         """Yields each layer's h_0 ... h_T, (T + 1, B, H), and its state after, (B, S)."""
@@ -217,7 +218,7 @@ class Forward:
 
     @overflow_allowed
     def logits(self, h: Array) -> Array:
-        """Returns logits, (B, V) or (V,), for h, (B, H) or (H,); what a state has behind is left."""
+        """Returns logits, (B, V) or (V,), for h, (B, H) or (H,); or for a state that it begins."""
         return self._logits(h[..., : self.config.hidden_size])
 
     def _logits(self, h: Array) -> Array:

@@ -216,9 +216,7 @@ def gru_by_torch(
     """
     x, weights = for_kernels(x, W_x, W_h, b, s_0.dtype)
     training = torch.is_grad_enabled()
-    hs, h_T = torch.gru(
-        x, s_0[None].contiguous(), weights, True, 1, 0.0, training, False, False
-    )
+    hs, h_T = torch.gru(x, s_0[None].contiguous(), weights, True, 1, 0.0, training, False, False)
     return hs, h_T[0]
 
 
@@ -234,5 +232,3 @@ def lstm_by_torch(
     before = [part[None].contiguous() for part in s_0.chunk(2, dim=1)]
     hs, h_T, c_T = torch.lstm(x, before, weights, True, 1, 0.0, training, False, False)
     return hs, torch.cat([h_T[0], c_T[0]], dim=1)
-
-

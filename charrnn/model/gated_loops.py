@@ -26,7 +26,7 @@ def _multiplier(W: Tensor, out: Tensor) -> Callable[[Tensor], object]:
 
 def _gates(numbers: Tensor, count: int) -> tuple[Tensor, ...]:
     """Returns views of each gate, (T, B, H), of (T, B, G H)."""
-    return numbers.unflatten(2, (count, -1)).unbind(2)
+    return numbers.view(*numbers.shape[:2], count, -1).unbind(2)
 
 
 def run_gru(gates: Tensor, hs: Tensor, W_h: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def run_lstm_back(
     multiply = _multiplier(W_h, product)
     dh_0 = torch.zeros_like(product)
     _, *before = dhs.unbind(0)[::-1]
-    of_c = das.unflatten(2, (4, -1))[:, :, :3]
+    of_c = das.view(*das.shape[:2], 4, -1)[:, :, :3]
     steps = (part.unbind(0)[::-1] for part in (dhs, das, of_c, of_o, to_c, f))
     for dh, da, di_df_dg, do, to_c_t, f_t, dh_before in zip(*steps, [*before, dh_0], strict=True):
         dc.addcmul_(dh, to_c_t)

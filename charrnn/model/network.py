@@ -46,7 +46,7 @@ def drawn(config: ModelConfig) -> dict[str, Tensor]:
             case _, _, "W_x":
                 nn.init.normal_(w, std=H**-0.5)  # an h has H numbers
             case _, _, "W_h":
-                for of_gate in w.split(H):
+                for of_gate in w.view(-1, H, H):
                     nn.init.orthogonal_(of_gate)
             case _, "W_y":
                 # small: at the start all characters are about equally probable

@@ -19,7 +19,9 @@ MANY = T * B  # 4,369 is no bfloat16, and a sum of ones that is rounded at each 
 @pytest.fixture
 def silent() -> Layer:
     """A layer whose outputs are zeros, so that each step's gradient is what comes from above."""
-    return Layer(ModelConfig(D, hidden_size=H), torch.zeros(H, D), torch.zeros(H, H), torch.zeros(H))
+    return Layer(
+        ModelConfig(D, hidden_size=H), torch.zeros(H, D), torch.zeros(H, H), torch.zeros(H)
+    )
 
 
 def test_the_gradients_of_biases_and_of_a_look_up_are_not_rounded(silent: Layer) -> None:

@@ -18,6 +18,10 @@ from charrnn.errors import OptionError
 
 Unit = Literal["char", "byte"]
 UNIT_NAMES: dict[Unit, str] = {"char": "character", "byte": "byte"}  # in messages
+Cell = Literal["rnn", "gru", "lstm"]
+# matrices that W_x and W_h stack, and numbers of a state for each unit: an LSTM's h and c
+GATES: dict[Cell, int] = {"rnn": 1, "gru": 3, "lstm": 4}
+STATE_PARTS: dict[Cell, int] = {"rnn": 1, "gru": 1, "lstm": 2}
 Nonlinearity = Literal["tanh", "relu"]
 Precision = Literal["auto", "fp32", "bf16"]
 OnUnknown = Literal["charge", "error", "skip"]
@@ -61,6 +65,7 @@ _RANGES: dict[str, Range] = {
     "on_unknown": _one_of(OnUnknown),
     "hidden_size": _SIZE,
     "num_layers": (lambda n: 1 <= n <= 64, "1 to 64"),
+    "cell": _one_of(Cell),
     "nonlinearity": _one_of(Nonlinearity),
     "dropout": (lambda p: 0 <= p < 1, "at least 0 and below 1"),
     "encoding_errors": _one_of(EncodingErrors),
@@ -128,6 +133,11 @@ def check(values: Mapping[str, Any]) -> None:
         raise OptionError(f"{' and '.join(limits)}: give one of them, not {len(limits)}")
     if values.get("hold_out") == "lines" and values.get("val_fraction") == 0:
         raise OptionError("--split lines and --val-fraction 0: give one of them")
+    if values.get("nonlinearity") == "relu" and values.get("cell") not in (None, "rnn"):
+        raise OptionError(
+            f"--cell {values['cell']} and --nonlinearity relu: its gates have functions of their "
+            "own: leave --nonlinearity out"
+        )
     encoding = values.get("encoding")
     try:
         "".encode("utf-8" if encoding is None else encoding)
@@ -151,17 +161,35 @@ class ModelConfig(_Checked):
     unit: Unit = "char"  # what a symbol is, a character or a byte
     hidden_size: int = 256  # H, numbers in each layer's hidden state
     num_layers: int = 3  # L, layers of the equation, each reading the one below
-    nonlinearity: Nonlinearity = "tanh"  # the f of the equation
+    cell: Cell = "rnn"  # the equation of a layer: the plain one, or one with gates
+    nonlinearity: Nonlinearity = "tanh"  # the f of the plain equation
     dropout: float = 0.0  # share of each layer's outputs that is set to zero in training
+
+    @property
+    def gates(self) -> int:
+        """How many matrices W_x and W_h stack, G; 1 without gates."""
+        return GATES[self.cell]
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a layer's state, S: its h; of an LSTM, h and then c."""
+        return STATE_PARTS[self.cell] * self.hidden_size
+
+    @property
+    def shape(self) -> str:
+        """Units, layers, and the cell if it has gates, as messages have them: "192 x 2 lstm"."""
+        cell = "" if self.cell == "rnn" else f" {self.cell}"
+        return f"{self.hidden_size} x {self.num_layers}{cell}"
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns each parameter's shape, by the name that it has in a model's file."""
         v, h = self.vocab_size, self.hidden_size
+        stacked = self.gates * h
         shapes: dict[str, tuple[int, ...]] = {}
         for i in range(self.num_layers):
-            shapes[f"layers.{i}.W_x"] = (h, v if i == 0 else h)
-            shapes[f"layers.{i}.W_h"] = (h, h)
-            shapes[f"layers.{i}.b"] = (h,)
+            shapes[f"layers.{i}.W_x"] = (stacked, v if i == 0 else h)
+            shapes[f"layers.{i}.W_h"] = (stacked, h)
+            shapes[f"layers.{i}.b"] = (stacked,)
         return shapes | {"output.W_y": (v, h), "output.b_y": (v,)}
 
     def parameter_count(self) -> int:

@@ -34,7 +34,7 @@ COFFEE = (DATA / "coffee.txt").read_text()[:6000]
 TRAINING = {"batch_size": 4, "seq_len": 16, "patience": 0, "steps": 20, "eval_every": 1000}
 DATA_FIELDS = {"unit", "encoding", "val_fraction", "block_chars", "min_count", "vocabulary_from"}
 DATA_FIELDS |= {"hold_out"}
-MODEL_FIELDS = {"hidden_size", "num_layers", "nonlinearity", "dropout"}
+MODEL_FIELDS = {"hidden_size", "num_layers", "cell", "nonlinearity", "dropout"}
 
 
 def start(folder: Path, text: str = COFFEE, **options: Any) -> Trainer:

@@ -43,7 +43,8 @@ WINGS = [
 # libraries, and the only files (or whole wings) that may import them
 LIBRARIES = {
     "torch": {
-        *("model/cell", "model/device", "model/loops", "model/network", "model/on_device"),
+        *("model/cell", "model/device", "model/gated", "model/gated_loops", "model/loops"),
+        *("model/network", "model/on_device"),
         *("model/precision", "model/products", "training", "interface/training"),
     },
     "rich": {"display", "cli"},

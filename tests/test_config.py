@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig, check
+from charrnn.config import Cell, DataConfig, ModelConfig, SamplingConfig, TrainingConfig, check
 from charrnn.errors import OptionError
 from charrnn.text.survey import MIN_CORPUS_CHARS
 
@@ -22,6 +22,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "unit": ["", "word", "Char"],
         "hidden_size": [0, -1, 2**16 + 1, NAN, INF],
         "num_layers": [0, -1, 65, NAN, INF],
+        "cell": ["", "RNN", "transformer"],
         "nonlinearity": ["", "sigmoid", "TANH"],
         "dropout": [-0.1, 1.0, 2.0, NAN, INF, -INF],
     },
@@ -150,6 +151,16 @@ def test_options_of_several_settings_are_checked_before_any_is_built() -> None:
             check({"seq_len": 8, **wrong})
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_cell_with_gates_has_functions_of_its_own(cell: Cell) -> None:
+    with pytest.raises(OptionError, match=f"--cell {cell} and --nonlinearity relu: .* leave"):
+        check({"cell": cell, "nonlinearity": "relu"})
+    with pytest.raises(OptionError, match="leave --nonlinearity out"):
+        ModelConfig(2, cell=cell, nonlinearity="relu")
+    assert ModelConfig(2, cell=cell, nonlinearity="tanh").cell == cell
+    check({"cell": "rnn", "nonlinearity": "relu"})
+
+
 def test_an_endless_sample_is_the_only_one() -> None:
     with pytest.raises(OptionError, match=r"^--count: .*--length 0"):
         SamplingConfig(length=0, count=2)
@@ -158,6 +169,16 @@ def test_an_endless_sample_is_the_only_one() -> None:
 def test_parameter_count_of_a_model_counted_by_hand() -> None:
     # layer 1: 3*2 + 3*3 + 3; layers 2 and 3: 3*3 + 3*3 + 3; output: 2*3 + 2
     assert ModelConfig(vocab_size=2, hidden_size=3, num_layers=3).parameter_count() == 68
+
+
+@pytest.mark.parametrize(("cell", "gates", "state"), [("gru", 3, 5), ("lstm", 4, 10)])
+def test_gates_multiply_a_layers_parameters(cell: Cell, gates: int, state: int) -> None:
+    config = ModelConfig(vocab_size=2, hidden_size=5, num_layers=2, cell=cell)
+    # layer 1: 5*2 + 5*5 + 5; layer 2: 5*5 + 5*5 + 5; output: 2*5 + 2
+    assert config.parameter_count() == gates * (40 + 55) + 12
+    assert (config.gates, config.state_size) == (gates, state)
+    assert config.shape == f"5 x 2 {cell}"
+    assert ModelConfig(vocab_size=2, hidden_size=5, num_layers=2).shape == "5 x 2"
 
 
 # Where the validation text starts.

@@ -26,7 +26,7 @@ class Form(Protocol):
     """Scores sources one by one, and writes the scores."""
 
     def score(self, corpus: "Corpus", state: "Array") -> "Array":
-        """Scores a source from a state on, (L, 1, H); returns the state after it."""
+        """Scores a source from a state on, (L, 1, R); returns the state after it."""
 
     def end(self) -> None:
         """Writes what comes after the last source."""

@@ -71,6 +71,7 @@ def train(
     hidden_size: training_options.HiddenSize = None,
     num_layers: training_options.NumLayers = None,
     dropout: training_options.Dropout = None,
+    cell: training_options.Cell = None,
     nonlinearity: training_options.Nonlinearity = None,
     init_from: training_options.InitFrom = None,
     keep_characters: training_options.KeepCharacters = False,
@@ -98,7 +99,7 @@ def train(
     data |= set_options(no_header=no_header, skip_damaged=skip_damaged)
     data |= set_options(vocabulary_from=vocabulary_from, val_fraction=val_fraction)
     model = set_options(hidden_size=hidden_size, num_layers=num_layers)
-    model |= set_options(nonlinearity=nonlinearity, dropout=dropout)
+    model |= set_options(cell=cell, nonlinearity=nonlinearity, dropout=dropout)
     training = set_options(epochs=epochs, steps=steps, max_time=max_time, patience=patience)
     training |= set_options(batch_size=batch_size, seq_len=seq_len, learning_rate=learning_rate)
     training |= set_options(grad_clip=grad_clip, weight_decay=weight_decay, seed=seed)

@@ -23,6 +23,10 @@ HiddenSize = Annotated[
     ),
 ]
 NumLayers = Annotated[int | None, option(MODEL, "Layers of the equation.", M.num_layers)]
+Cell = Annotated[
+    config.Cell | None,
+    option(MODEL, "What computes h_t: the plain equation, or a cell with gates.", M.cell),
+]
 Nonlinearity = Annotated[
     config.Nonlinearity | None, option(MODEL, "The equation's f.", M.nonlinearity)
 ]

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import UNIT_NAMES
+from charrnn.config import UNIT_NAMES, Cell
 from charrnn.display.console import LN_2, duration, printable
 from charrnn.display.runs import INNER, setting
 from charrnn.store.commands import exact, exact_path
@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from charrnn.store.runs import Run
 
 UNKNOWN = "not known"
+CELLS: dict[Cell, str] = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM"}
+EQUATION = ", h_t = {}(W_x x_t + W_h h_{{t-1}} + b)"  # of the plain cell
 CARD = """\
 # {name}
 
-A language model: an RNN of {layers} of {size} units, h_t = {f}(W_x x_t + W_h h_{{t-1}} + b), which
+A language model: {cell} of {layers} of {size} units{equation}, which
 predicts each {unit} of a text from those before it. It was trained with charrnn.
 
 ## How to use it
@@ -60,12 +62,14 @@ def card(run: "Run") -> str:
     """Returns the card of a run's model."""
     facts, settings = run.facts(), run.settings
     layers, size = settings.get("num_layers"), settings.get("hidden_size")
+    plain = run.config is None or run.config.cell == "rnn"
     return CARD.format(
         name=_text(run.name),
         layers="one layer" if layers == 1 else f"{_known(layers)} layers",
         size=_known(size),
         unit=UNIT_NAMES[run.unit],
-        f=_text(settings.get("nonlinearity", "f")),
+        cell=CELLS["rnn" if run.config is None else run.config.cell],
+        equation=EQUATION.format(_text(settings.get("nonlinearity", "f"))) if plain else "",
         path=exact(run.path),
         python_path=_code(repr(str(exact_path(run.path)))),
         sources=", ".join(map(_text, run.sources)) or UNKNOWN,

@@ -34,7 +34,7 @@ def summary_line(summary: events.RunSummary) -> str:
     text = "a text without end" if endless else f"{summary.chars:,} {UNIT_NAMES[summary.unit]}s"
     return (
         f"{summary.folder}: {text}, {summary.symbols:,} distinct; "
-        f"{summary.hidden_size} x {summary.num_layers} model, {summary.parameters:,} parameters; "
+        f"{summary.shape} model, {summary.parameters:,} parameters; "
         f"batch {summary.batch_size} x {summary.seq_len}"
         + (", bfloat16" if summary.precision == "bf16" else "")
     )

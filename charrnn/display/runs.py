@@ -35,7 +35,7 @@ def runs_table(runs: Sequence["Run"], now: datetime) -> str:
 
 def _row(run: "Run", now: datetime) -> tuple[str, ...]:
     facts = run.facts()
-    shape = UNKNOWN if run.config is None else f"{run.config.hidden_size} x {run.config.num_layers}"
+    shape = UNKNOWN if run.config is None else run.config.shape
     return tuple(
         printable(cell).replace("\n", "·")
         for cell in (

@@ -98,10 +98,7 @@ class Model:
         return str(self.path.absolute())
 
     def __repr__(self) -> str:
-        shapes = (
-            f"{str(member.path)!r}: {member.config.hidden_size} x {member.config.num_layers}"
-            for member in self.members
-        )
+        shapes = (f"{str(member.path)!r}: {member.config.shape}" for member in self.members)
         return f"<charrnn model {' and '.join(shapes)}, {len(self.symbols)} symbols>"
 
     def stream(

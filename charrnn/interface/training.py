@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, TypedDict, Unpack
 
 from charrnn.config import (
+    Cell,
     DataConfig,
     Format,
     HoldOut,
@@ -68,6 +69,7 @@ class Settings(TypedDict, total=False):
     # of the model
     hidden_size: int | None
     num_layers: int | None
+    cell: Cell | None
     nonlinearity: Nonlinearity | None
     dropout: float | None
     # of training

@@ -76,14 +76,40 @@ def _forward(
     hs = h_0.new_empty(T + 1, B, H)
     hs[0] = h_0
     with fast_products(B * H * H):
-        # all W_x x_t + b at once, where h_t will stand
-        inputs = hs[1:].view(T * B, H)
-        if x.ndim == 2:
-            torch.index_select((W_x.T + b).to(h_0.dtype), 0, x.reshape(-1), out=inputs)
-        else:
-            torch.addmm(b.to(h_0.dtype), x.reshape(T * B, -1), W_x.T, out=inputs)
+        write_inputs(x, W_x, b, hs[1:])  # where h_t will stand
         loops.run(hs, W_h, nonlinearity)
     return hs
+
+
+def write_inputs(x: Tensor, W_x: Tensor, b: Tensor, out: Tensor) -> None:
+    """Writes W_x x_t + b of all steps at once, for x, (T, B) ids or (T, B, D), into (T, B, H)."""
+    inputs = out.flatten(0, 1)  # a view
+    if x.ndim == 2:
+        torch.index_select((W_x.T + b).to(out.dtype), 0, x.reshape(-1), out=inputs)
+    else:
+        torch.addmm(b.to(out.dtype), x.reshape(len(inputs), -1), W_x.T, out=inputs)
+
+
+def input_gradients(
+    das: Tensor, x: Tensor, W_x: Tensor, sum_dtype: torch.dtype, needs_x: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Returns dE/dx (None if it is not needed), dE/dW_x and dE/db, by dE/da of all steps.
+
+    Args:
+        das: the gradient of W_x x_t + b, (T B, H).
+        x: (T, B) ids or (T, B, D).
+        W_x: (H, D).
+        sum_dtype: the type of what is only added up.
+        needs_x: whether dE/dx is needed.
+    """
+    addends = das.to(sum_dtype)
+    if x.ndim == 2:
+        # one-hot inputs: add each step's gradient to its character's column
+        dW_x = torch.zeros_like(W_x.T).index_add_(0, x.reshape(-1), addends).T
+        return None, dW_x, addends.sum(0)
+    # in memory like W_x: autograd need not copy
+    dW_x = (x.reshape(len(das), -1).T @ das).T
+    return (das @ W_x).view(x.shape) if needs_x else None, dW_x, addends.sum(0)
 
 
 class _Rnn(torch.autograd.Function):
@@ -124,16 +150,7 @@ class _Rnn(torch.autograd.Function):
             das = loops.run_back(dhs, hs[1:], W_h, ctx.nonlinearity)
             flat = das.view(T * B, H)
             dW_h = flat.T @ hs[:-1].view(T * B, H)
-            addends = flat.to(ctx.sum_dtype)
-            db = addends.sum(0)
-            dx = None
-            if x.ndim == 2:
-                # one-hot inputs: add each step's gradient to its character's column
-                dW_x = torch.zeros_like(W_x.T).index_add_(0, x.reshape(-1), addends).T
-            else:
-                # in memory like W_x: autograd need not copy
-                dW_x = (x.reshape(T * B, -1).T @ flat).T
-                dx = (flat @ W_x).view(x.shape) if needs_x else None
+            dx, dW_x, db = input_gradients(flat, x, W_x, ctx.sum_dtype, needs_x)
             dh_0 = das[0] @ W_h if needs_h_0 else None
         return dx, dh_0, dW_x, dW_h, db, None
 
@@ -147,15 +164,22 @@ def rnn_cudnn(
     they are slower than :func:`rnn`. They take two biases: b is one, the other is zero. cuDNN takes
     bfloat16 from version 9.13 on; before, torch makes the steps one by one.
     """
-    if x.ndim == 2:
-        x = nn.functional.one_hot(x, W_x.shape[1]).to(h_0.dtype)
-    weights = [w.to(h_0.dtype) for w in (W_x, W_h, b, torch.zeros_like(b))]
-    # one stretch of memory, as cuDNN wants it: else it would copy, and warn
-    together = torch.cat([w.reshape(-1) for w in weights])
-    parts = torch.split(together, [w.numel() for w in weights])
-    weights = [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
+    x, weights = for_kernels(x, W_x, W_h, b, h_0.dtype)
     training = torch.is_grad_enabled()
     hs, _ = KERNELS[nonlinearity](
         x, h_0[None].contiguous(), weights, True, 1, 0.0, training, False, False
     )
     return hs
+
+
+def for_kernels(
+    x: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, list[Tensor]]:
+    """Returns inputs, one-hot for ids, and weights as torch's kernels want them."""
+    if x.ndim == 2:
+        x = nn.functional.one_hot(x, W_x.shape[1]).to(dtype)
+    weights = [w.to(dtype) for w in (W_x, W_h, b, torch.zeros_like(b))]
+    # one stretch of memory, as cuDNN wants it: else it would copy, and warn
+    together = torch.cat([w.reshape(-1) for w in weights])
+    parts = torch.split(together, [w.numel() for w in weights])
+    return x, [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]

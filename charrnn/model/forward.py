@@ -4,10 +4,13 @@
     h^l_t = f(W_x h^{l-1}_t + W_h h^l_{t-1} + b)    layer l reads the layer below
     logits_t = W_y h^L_t + b_y
 
+With gates, a layer computes h_t as `steps.py` does.
+
 Sampling and scoring need no more than this, and NumPy is there in a tenth of the time that torch
 takes to load. Nothing keeps a state: it goes in and comes out.
 
-Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden, L layers.
+Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden, L layers, G gates,
+S of a layer's state: H, or of an LSTM 2 H, h then c.
 """
 
 import functools
@@ -19,6 +22,7 @@ import numpy.typing as npt
 
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.errors import OverflowedError
+from charrnn.model.steps import STEPS
 from charrnn.text.vocabulary import Ids
 
 Array = npt.NDArray[Any]  # states and logits are float32, or float64 if the weights are
@@ -35,7 +39,7 @@ overflow_allowed = np.errstate(over="ignore", invalid="ignore")
 class Network(Protocol):
     """What reading a text needs: `Forward`, or a network in torch on another device.
 
-    All arrays are NumPy's. A method that reads takes ids x, (T, B), and a state, (L, B, H); it
+    All arrays are NumPy's. A method that reads takes ids x, (T, B), and a state, (L, B, S); it
     returns what it is asked for and the state after the last step.
 
     Attributes:
@@ -51,7 +55,7 @@ class Network(Protocol):
     block_numbers: int
 
     def zero_state(self, batch_size: int) -> Array:
-        """Returns the state of having read nothing, zeros of (L, B, H)."""
+        """Returns the state of having read nothing, zeros of (L, B, S)."""
 
     def advance(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
         """Returns no figures, and the state after."""
@@ -70,20 +74,20 @@ class Predictor(Network, Protocol):
         """Reads one character of each sample; see :meth:`Forward.step`."""
 
     def logits(self, h: Array) -> Array:
-        """Returns logits, (B, V) or (V,), for the last layer of a state, (B, H) or (H,)."""
+        """Returns logits, (B, V) or (V,), for the last layer of a state, (B, S) or (S,)."""
 
 
 class Layer(NamedTuple):
     """One layer's parameters; the matrices transposed, as they multiply rows."""
 
-    W_xT: Array  # (D, H)
-    W_hT: Array  # (H, H)
-    b: Array  # (H,)
+    W_xT: Array  # (D, G H)
+    W_hT: Array  # (H, G H)
+    b: Array  # (G H,)
 
 
 @overflow_allowed
 def run(hs: Array, W_hT: Array, f: Callable[..., Array]) -> None:
-    """Computes h_1 ... h_T of a layer, step by step.
+    """Computes h_1 ... h_T of a layer without gates, step by step.
 
     Args:
         hs: (T + 1, B, H): h_0, then W_x x_t + b of each step, which becomes h_t.
@@ -121,11 +125,11 @@ class Forward:
             for i in range(config.num_layers)
         ]
         self._W_yT, self._b_y = weights["output.W_y"].T, weights["output.b_y"]
-        self._f = F[config.nonlinearity]
+        self._f, self._step = F[config.nonlinearity], STEPS.get(config.cell)
 
     def zero_state(self, batch_size: int) -> Array:
-        """Returns the state of having read nothing, zeros of (L, B, H)."""
-        shape = (self.config.num_layers, batch_size, self.config.hidden_size)
+        """Returns the state of having read nothing, zeros of (L, B, S)."""
+        shape = (self.config.num_layers, batch_size, self.config.state_size)
         return np.zeros(shape, self._b_y.dtype)
 
     @overflow_allowed
@@ -134,70 +138,88 @@ class Forward:
 
         Args:
             x_t: ids, (B,); or one id.
-            state: before it, each layer's h, (B, H); or of one sample (H,).
+            state: before it, each layer's, (B, S); or of one sample (S,).
 
         Returns:
             The logits of the character after it, (B, V) or (V,), and the state after it.
         """
         after: list[Array] = []
-        for (W_xT, W_hT, b), h in zip(self._layers, state, strict=True):
-            # f(W_x x_t + W_h h_{t-1} + b)
-            a = after[-1].dot(W_xT) if after else W_xT.take(x_t, axis=0)
-            a += h.dot(W_hT)
-            a += b
-            after.append(self._f(a, out=a))
-        return self._logits(after[-1]), after
+        H, h = self.config.hidden_size, None
+        for (W_xT, W_hT, b), s in zip(self._layers, state, strict=True):
+            a = W_xT.take(x_t, axis=0) if h is None else h.dot(W_xT)
+            if self._step is None:
+                # f(W_x x_t + W_h h_{t-1} + b)
+                a += s.dot(W_hT)
+                a += b
+                h = s_t = self._f(a, out=a)
+            else:
+                a += b
+                self._step(a, s[..., :H].dot(W_hT), s, s_t := np.empty_like(s))
+                h = s_t[..., :H]
+            after.append(s_t)
+        assert h is not None
+        return self._logits(h), after
 
     def hidden(self, x: Ids, state: Array) -> tuple[Array, Array]:
-        """Runs the layers over ids x, (T, B), from a state, (L, B, H).
+        """Runs the layers over ids x, (T, B), from a state, (L, B, S).
 
         Returns:
-            The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
+            The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, S).
         """
         hs, after = self._run(x, state)
         return hs[1:], after
 
     @overflow_allowed
     def states(self, x: Ids, state: Array) -> tuple[Array, Array]:
-        """Runs the layers over ids x, (T, B), from a state, (L, B, H).
+        """Runs the layers over ids x, (T, B), from a state, (L, B, S).
 
         Returns:
-            All layers' h_1 ... h_T, (T, L, B, H), and the state after the last step, (L, B, H).
+            All layers' h_1 ... h_T, (T, L, B, H), and the state after the last step, (L, B, S).
         """
-        hs = np.stack([*self._layer_by_layer(x, state)], axis=1)  # (T + 1, L, B, H)
-        return hs[1:], hs[-1].copy()
+        hs, after = zip(*self._layer_by_layer(x, state), strict=True)
+        return np.stack([h[1:] for h in hs], axis=1), np.stack(after)
 
     @overflow_allowed
     def _run(self, x: Ids, state: Array) -> tuple[Array, Array]:
         """Returns the top layer's h_0 ... h_T, (T + 1, B, H), and the state after."""
-        after = np.empty_like(state)
-        for hs, h_T in zip(self._layer_by_layer(x, state), after, strict=True):
-            h_T[...] = hs[-1]
-        return hs, after
+        after = []
+        for hs, s_T in self._layer_by_layer(x, state):
+            after.append(s_T)
+            top = hs
+        return top, np.stack(after)
 
-    def _layer_by_layer(self, x: Ids, state: Array) -> Iterator[Array]:
-        """Yields each layer's h_0 ... h_T, (T + 1, B, H)."""
+    def _layer_by_layer(self, x: Ids, state: Array) -> Iterator[tuple[Array, Array]]:
+        """Yields each layer's h_0 ... h_T, (T + 1, B, H), and its state after, (B, S)."""
         (T, B), H = x.shape, self.config.hidden_size
         below = None
-        for (W_xT, W_hT, b), h_0 in zip(self._layers, state, strict=True):
-            hs = np.empty((T + 1, B, H), state.dtype)
-            hs[0] = h_0
-            # W_x x_t + b of all steps at once, where h_t will stand
-            inputs = hs[1:].reshape(T * B, H)
+        for layer, s_0 in zip(self._layers, state, strict=True):
+            states = np.empty((T + 1, *s_0.shape), state.dtype)
+            states[0] = s_0
+            # W_x x_t + b of all steps at once; without gates, where h_t will stand
+            inputs = states[1:]
+            if self._step is not None:
+                inputs = np.empty((T, B, len(layer.b)), state.dtype)
+            flat = inputs.reshape(T * B, len(layer.b))
             if below is None:
                 # any mode but "raise" writes to `out` directly
-                np.take(W_xT, x.reshape(-1), axis=0, out=inputs, mode="clip")
+                np.take(layer.W_xT, x.reshape(-1), axis=0, out=flat, mode="clip")
             else:
-                np.dot(below[1:].reshape(T * B, H), W_xT, out=inputs)
-            inputs += b
-            run(hs, W_hT, self._f)
-            yield hs
-            below = hs
+                np.dot(below[1:].reshape(T * B, H), layer.W_xT, out=flat)
+            flat += layer.b
+            if self._step is None:
+                run(states, layer.W_hT, self._f)
+            else:
+                u = np.empty_like(inputs, shape=inputs.shape[1:])
+                for a_t, s, s_t in zip(inputs, states[:-1], states[1:], strict=True):
+                    np.dot(s[:, :H], layer.W_hT, out=u)
+                    self._step(a_t, u, s, s_t)
+            below = states[..., :H]
+            yield below, states[-1]
 
     @overflow_allowed
     def logits(self, h: Array) -> Array:
-        """Returns logits, (B, V) or (V,), for h, (B, H) or (H,)."""
-        return self._logits(h)
+        """Returns logits, (B, V) or (V,), for h, (B, H) or (H,); or for a state that it begins."""
+        return self._logits(h[..., : self.config.hidden_size])
 
     def _logits(self, h: Array) -> Array:
         logits: Array = h.dot(self._W_yT)
@@ -255,7 +277,7 @@ def overflowed() -> OverflowedError:
 
 
 def start_state(network: Network, newline_id: int | None) -> Array:
-    """Returns the state in which every text starts, (L, 1, H).
+    """Returns the state in which every text starts, (L, 1, S).
 
     It is the state after reading a newline, or the zero state if the vocabulary has none.
     """

@@ -55,11 +55,13 @@ def training_bytes(model: ModelConfig, config: TrainingConfig) -> int:
 
     That is the weights, their moving average, gradients and both moments of the optimiser; a copy
     to roll back to, of all but the gradients, unless time limits the training; the gradients of
-    other workers; each layer's outputs for a batch, its logits, and their gradient.
+    other workers; each layer's states and gates for a batch, its logits, and their gradient.
     """
     copies = 4 + (config.workers or 1) + (0 if config.max_time is not None else 4)
     symbols = config.batch_size * config.seq_len  # of a batch, T B
-    states = symbols * model.num_layers * model.hidden_size
+    # of a layer: its states, and its gates if it has any
+    gates = model.gates * model.hidden_size if model.gates > 1 else 0
+    states = symbols * model.num_layers * (model.state_size + gates)
     state_bytes = 2 if config.precision == "bf16" else FLOAT_BYTES
     numbers = copies * model.parameter_count() + symbols * 2 * model.vocab_size
     return FLOAT_BYTES * numbers + state_bytes * states

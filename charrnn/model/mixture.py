@@ -3,9 +3,10 @@
 Its probabilities are then proportional to the geometric mean of theirs, which was better than the
 arithmetic mean on each of three texts (``tests/bench/README.md``), and is never worse for a
 character than the members' mean surprise. Its state is that of all members side by side, as one
-layer, (1, B, S): of each member L x H numbers. So whatever reads with one network reads with it.
+layer, (1, B, S): of each member L x R numbers. So whatever reads with one network reads with it.
 
-Shapes: T time, B batch, V vocabulary, L layers, H hidden, M members, S numbers of a state.
+Shapes: T time, B batch, V vocabulary, L layers, M members, R numbers of a member's layer, S of the
+mixture's state.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,8 +31,8 @@ class Mixture:
         self.config = max((m.config for m in members), key=lambda config: config.hidden_size)
         self.fewest_streams, self.most_streams = Forward.fewest_streams, Forward.most_streams
         self.block_numbers = Forward.block_numbers
-        shapes = [(m.config.num_layers, m.config.hidden_size) for m in members]
-        self._shapes = shapes  # L and H of each
+        shapes = [(m.config.num_layers, m.config.state_size) for m in members]
+        self._shapes = shapes  # L and R of each
         self._ends = np.cumsum([layers * size for layers, size in shapes]).tolist()
 
     def zero_state(self, batch_size: int) -> Array:
@@ -39,16 +40,16 @@ class Mixture:
         return self._joined([member.zero_state(batch_size) for member in self.members])
 
     def _joined(self, states: Iterable[Array]) -> Array:
-        """Returns the members' states, (L, B, H) each, as one, (1, B, S)."""
+        """Returns the members' states, (L, B, R) each, as one, (1, B, S)."""
         rows = [state.swapaxes(0, 1).reshape(state.shape[1], -1) for state in states]
         return np.concatenate(rows, axis=1)[None]
 
     def _parts(self, state: Array) -> list[Array]:
-        """Returns each member's state, (..., L H), of one, (..., S)."""
+        """Returns each member's state, (..., L R), of one, (..., S)."""
         return np.split(state, self._ends[:-1], axis=-1)
 
     def _states(self, state: Array) -> list[Array]:
-        """Returns each member's state, (L, B, H), of one, (1, B, S)."""
+        """Returns each member's state, (L, B, R), of one, (1, B, S)."""
         return [
             part.reshape(len(part), layers, size).swapaxes(0, 1)
             for part, (layers, size) in zip(self._parts(state[0]), self._shapes, strict=True)

@@ -4,8 +4,11 @@
     h^l_t = f(W_x h^{l-1}_t + W_h h^l_{t-1} + b)    layer l reads the layer below
     logits_t = W_y h^L_t + b_y
 
-Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden, L layers.
-The state of all layers, (L, B, H), is an argument and a result; the model keeps none.
+With gates, a layer computes h_t as `gated.py` says.
+
+Shapes: T time, B batch, V vocabulary, D input (V in layer 1, H above), H hidden, L layers, G gates,
+S of a layer's state: H, or of an LSTM 2 H, h then c.
+The state of all layers, (L, B, S), is an argument and a result; the model keeps none.
 `forward.py` computes the same in NumPy.
 
 The layers' states and products have the type of the state that they start from: bfloat16, if it is,
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.model.cell import rnn
 from charrnn.model.forward import Array, Forward
+from charrnn.model.gated import GATED
 
 # standard deviation of layer 1's W_x at the start
 CHARACTER_SCALE: dict[Nonlinearity, float] = {"tanh": 2.0, "relu": 1.0}
@@ -30,7 +34,8 @@ def drawn(config: ModelConfig) -> dict[str, Tensor]:
     """Draws the weights at the start of a training from torch's generator, by their names.
 
     W_h is orthogonal: it keeps the length of what it relays, so that the hidden state neither fades
-    nor explodes at first. Source: Saxe et al. 2014.
+    nor explodes at first. Source: Saxe et al. 2014. An LSTM's forget gate begins more open than
+    closed. Source: Gers et al. 2000.
     """
     H, weights = config.hidden_size, dict[str, Tensor]()
     for name, shape in config.parameter_shapes().items():
@@ -42,12 +47,15 @@ def drawn(config: ModelConfig) -> dict[str, Tensor]:
             case _, _, "W_x":
                 nn.init.normal_(w, std=H**-0.5)  # an h has H numbers
             case _, _, "W_h":
-                nn.init.orthogonal_(w)
+                for of_gate in w.view(-1, H, H):
+                    nn.init.orthogonal_(of_gate)
             case _, "W_y":
                 # small: at the start all characters are about equally probable
                 nn.init.normal_(w, std=0.3 * H**-0.5)
             case _:
                 nn.init.zeros_(w)
+                if name.endswith(".b") and config.cell == "lstm":
+                    w[H : 2 * H] = 1.0  # f stands second
     return weights
 
 
@@ -60,18 +68,26 @@ def _empty(name: str, shape: Sequence[int]) -> Tensor:
 
 
 class Layer(nn.Module):
-    """One layer's W_x (H, D), W_h (H, H) and b (H,)."""
+    """One layer's W_x (G H, D), W_h (G H, H) and b (G H,)."""
 
-    def __init__(self, nonlinearity: Nonlinearity, W_x: Tensor, W_h: Tensor, b: Tensor) -> None:
+    def __init__(self, config: ModelConfig, W_x: Tensor, W_h: Tensor, b: Tensor) -> None:
         super().__init__()
-        self.nonlinearity: Nonlinearity = nonlinearity
+        self.cell, self.nonlinearity = config.cell, config.nonlinearity
         self.W_x, self.W_h, self.b = nn.Parameter(W_x), nn.Parameter(W_h), nn.Parameter(b)
 
-    def forward(self, x: Tensor, h_0: Tensor) -> Tensor:
-        """Returns h_1 ... h_T, (T, B, H), for x, (T, B) ids or (T, B, D), and h_0, (B, H)."""
+    def forward(self, x: Tensor, s_0: Tensor) -> tuple[Tensor, Tensor]:
+        """Runs over x, (T, B) ids or (T, B, D), from a state, (B, S).
+
+        Returns:
+            h_1 ... h_T, (T, B, H), and the state after the last step, (B, S).
+        """
         # what is only looked up is in no product
-        W_x = self.W_x if x.ndim == 2 else self.W_x.to(h_0.dtype)
-        return rnn(x, h_0, W_x, self.W_h.to(h_0.dtype), self.b, self.nonlinearity)
+        W_x = self.W_x if x.ndim == 2 else self.W_x.to(s_0.dtype)
+        weights = W_x, self.W_h.to(s_0.dtype), self.b
+        if self.cell != "rnn":
+            return GATED[self.cell](x, s_0, *weights)
+        hs = rnn(x, s_0, *weights, self.nonlinearity)
+        return hs, hs[-1]
 
 
 class Output(nn.Module):
@@ -96,12 +112,12 @@ class CharRNN(nn.Module):
         """Takes these tensors themselves as parameters, by their names, or draws them."""
         super().__init__()
         self.config = config
-        w, f = drawn(config) if weights is None else weights, config.nonlinearity
+        w = drawn(config) if weights is None else weights
         of_layers = (
             {name: w[f"layers.{i}.{name}"] for name in ("W_x", "W_h", "b")}
             for i in range(config.num_layers)
         )
-        self.layers = nn.ModuleList(Layer(f, **parameters) for parameters in of_layers)
+        self.layers = nn.ModuleList(Layer(config, **parameters) for parameters in of_layers)
         self.output = Output(w["output.W_y"], w["output.b_y"])
 
     @torch.no_grad()
@@ -126,28 +142,32 @@ class CharRNN(nn.Module):
         return Forward(self.config, weights)
 
     def zero_state(self, batch_size: int) -> Tensor:
-        """Returns the state of having read nothing, zeros of (L, B, H)."""
-        shape = (self.config.num_layers, batch_size, self.config.hidden_size)
+        """Returns the state of having read nothing, zeros of (L, B, S)."""
+        shape = (self.config.num_layers, batch_size, self.config.state_size)
         return self.output.b_y.new_zeros(shape)
 
     def hidden(
         self, x: Tensor, state: Tensor, masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Runs the layers over ids x, (T, B) int64, from a state, (L, B, H).
+        """Runs the layers over ids x, (T, B) int64, from a state, (L, B, S).
 
         In training, dropout's ``masks``, (L, B, H), multiply what each layer's outputs tell the
         next one, at every time step; the state is left alone.
 
         Returns:
-            The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, H).
+            The top layer's h_1 ... h_T, (T, B, H), and the state after the last step, (L, B, S).
         """
         h, last = x, []
-        for i, (layer, h_0) in enumerate(zip(self.layers, state, strict=True)):
-            h = layer(h, h_0)
-            last.append(h[-1])
+        for i, (layer, s_0) in enumerate(zip(self.layers, state, strict=True)):
+            h, s_T = layer(h, s_0)
+            last.append(s_T)
             if masks is not None:
                 h = (h * masks[i]).to(state.dtype)
         return h, torch.stack(last)
+
+    def top(self, state: Tensor) -> Tensor:
+        """Returns the top layer's h, (B, H), of a state, (L, B, S)."""
+        return state[-1, :, : self.config.hidden_size]
 
     def forward(
         self, x: Tensor, state: Tensor, masks: Tensor | None = None

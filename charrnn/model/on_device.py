@@ -20,7 +20,7 @@ class OnDevice:
         self.config, self._model = model.config, model
 
     def zero_state(self, batch_size: int) -> Array:
-        """Returns the state of having read nothing, zeros of (L, B, H)."""
+        """Returns the state of having read nothing, zeros of (L, B, S)."""
         return _array(self._model.zero_state(batch_size))
 
     def advance(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
@@ -44,7 +44,7 @@ class OnDevice:
     def _predictions(self, x: Ids, state: Array) -> tuple[Tensor, Tensor, Tensor]:
         ids, before = self._tensors(x, state)
         h, after = self._model.hidden(ids, before)
-        return ids, self._model.output(torch.cat([before[-1:], h[:-1]])), after
+        return ids, self._model.output(torch.cat([self._model.top(before)[None], h[:-1]])), after
 
     def _tensors(self, x: Ids, state: Array) -> tuple[Tensor, Tensor]:
         device = self._model.output.b_y.device

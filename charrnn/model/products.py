@@ -29,15 +29,15 @@ WORTH_IT = 2**22
 NUMPY_HIDDEN_SIZE = 128
 
 
-def numpy_is_faster(h: Tensor) -> bool:
-    """Returns whether NumPy multiplies a state, (..., B, H), faster by W_h, and as exactly."""
+def numpy_is_faster(h: Tensor, gates: int = 1) -> bool:
+    """Returns whether NumPy multiplies states, (..., B, H), faster by W_h, and as exactly."""
     B, H = h.shape[-2:]
     if h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
         return False
     # NumPy's library has a thread for each core if nobody asked for one before it was loaded
     if torch.get_num_threads() > 1 or os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         return False
-    if B * H * H > WORTH_IT and one_dnn_is_exact():
+    if B * H * H * gates > WORTH_IT and one_dnn_is_exact():
         return False
     return H <= NUMPY_HIDDEN_SIZE or _is_amd()
 

@@ -8,7 +8,8 @@ longer; if none is long enough, the text is read in one pass.
 
 A prompt is read so too, without figures: its state is that of the last stream.
 
-Shapes: n characters, K streams, S characters of one stream, V vocabulary, L layers, H hidden.
+Shapes: n characters, K streams, S characters of one stream, V vocabulary, L layers, R of
+a layer's state.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ MAX_STREAMS = 256
 SAME, SAME_SHARE = 1e-4, 1e-5  # absolute, and as a share of the value
 
 Stop = Callable[[], bool]  # called several times a second; once it is true, reading ends
-# of ids, (S, K), and the state before, (L, K, H): some figures of each id, (S, K), the state after
+# of ids, (S, K), and the state before, (L, K, R): some figures of each id, (S, K), the state after
 Measure = Callable[[Ids, Array], tuple[list[Array], Array]]
 
 
@@ -57,11 +58,11 @@ class Streams:
 
         Args:
             ids: (n,).
-            state: before the first character, (L, 1, H).
+            state: before the first character, (L, 1, R).
             measure: what is wanted of each character: a method of the network.
 
         Returns:
-            Each figure, (n,), and the state after the last character, (L, 1, H).
+            Each figure, (n,), and the state after the last character, (L, 1, R).
 
         Raises:
             Stopped: ``stop`` returned true.
@@ -83,7 +84,7 @@ class Streams:
             main = ids[: streams * length].reshape(streams, length).T  # (S, K)
             zero = self.network.zero_state(streams - 1)
             _, warm = self.side_by_side(main[-warm_up:, :-1], zero, self.network.advance)
-            states = np.concatenate([state, warm], axis=1)  # (L, K, H)
+            states = np.concatenate([state, warm], axis=1)  # (L, K, R)
             figures, states = self.side_by_side(main, states, measure)
             if self._agree(states[:, :-1], warm, main[:1, 1:]):
                 self.one_pass = False
@@ -98,7 +99,7 @@ class Streams:
 
     @overflow_allowed
     def _agree(self, states: Array, warm: Array, x: Ids) -> bool:
-        """Returns whether two states, (L, K, H), are the same, and predict ids x, (1, K), alike."""
+        """Returns whether two states, (L, K, R), are the same, and predict ids x, (1, K), alike."""
         logits, _ = self.network.predictions(x, states)
         warm_logits, _ = self.network.predictions(x, warm)
         return np.allclose(states, warm, SAME_SHARE, SAME) and np.allclose(
@@ -110,11 +111,11 @@ class Streams:
 
         Args:
             x: ids, (S, K).
-            state: before the first characters, (L, K, H).
+            state: before the first characters, (L, K, R).
             measure: as for `read`.
 
         Returns:
-            Each figure, (S, K), and the state after the last characters, (L, K, H).
+            Each figure, (S, K), and the state after the last characters, (L, K, R).
         """
         parts = in_threads(
             lambda part, ended: self._blocks(x[:, part], state[:, part], measure, ended),
@@ -131,7 +132,7 @@ class Streams:
     ) -> tuple[list[Array], Array]:
         """Does what `side_by_side` does, in one thread, a block of time steps after the other."""
         config = self.network.config
-        widest = x.shape[1] * max(config.vocab_size, config.hidden_size)
+        widest = x.shape[1] * max(config.vocab_size, config.gates * config.hidden_size)
         steps = max(1, min(4096, self.network.block_numbers // widest))
         figures: list[Array] = []
         for start in range(0, max(len(x), 1), steps):

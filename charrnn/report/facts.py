@@ -78,7 +78,7 @@ def best(run: Run) -> str:
 
 def model(run: Run) -> str:
     """Returns a model's shape."""
-    return UNKNOWN if run.config is None else f"{run.config.hidden_size} × {run.config.num_layers}"
+    return UNKNOWN if run.config is None else run.config.shape.replace("x", "×", 1)
 
 
 def key_figures(subject: Subject) -> list[tuple[str, str]]:

@@ -105,7 +105,7 @@ def measure(
 def _context(network: Forward, ids: Ids, work: int) -> list[ContextScore]:
     """Returns a context curve; of a large model with fewer positions, and at last shorter."""
     config = network.config
-    for_each = config.parameter_count() - config.vocab_size * config.hidden_size
+    for_each = config.parameter_count() - config.gates * config.vocab_size * config.hidden_size
     # of contexts that double, all together read twice the longest
     positions = work // (2 * LONGEST * for_each)
     positions = max(FEWEST_POSITIONS, min(MOST_POSITIONS, positions))

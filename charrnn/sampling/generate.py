@@ -3,7 +3,7 @@
 Sample i of seed s draws from a random stream of its own, that of seed s + i: made alone or side by
 side with others, it is the same (but for rounding, which may change one draw in a million).
 
-Shapes: B samples side by side, L layers, H hidden.
+Shapes: B samples side by side, L layers, S of a layer's state.
 """
 
 import itertools
@@ -88,7 +88,7 @@ def _continue(
 ) -> Iterator[Piece]:
     points = Points(sample_seeds(config, 1))
     assembler = TextAssembler(vocabulary, config.stop)
-    h = list(state[:, 0])  # of each layer, (H,)
+    h = list(state[:, 0])  # of each layer, (S,)
     logits = model.logits(h[-1])
     for _ in range(config.length) if config.length else itertools.count():
         symbol = draw_one(logits, config, points.next()[0])
@@ -123,7 +123,8 @@ def generate_batch(
         return _continue_all(model, states[:, part], vocabulary, config, points, ended)
 
     # below this, two threads mostly wait for each other's turn in Python
-    fewest = max(model.fewest_streams, WORTH_A_THREAD // model.config.hidden_size**2)
+    products = model.config.gates * model.config.hidden_size**2
+    fewest = max(model.fewest_streams, WORTH_A_THREAD // products)
     parts = divide(len(prompts), fewest, model.most_streams)
     return list(itertools.chain(*in_threads(work, parts)))
 
@@ -141,7 +142,7 @@ def _continue_all(
     assemblers = [TextAssembler(vocabulary, config.stop) for _ in range(state.shape[1])]
     texts: list[list[Any]] = [[] for _ in assemblers]
     unfinished = list(range(len(texts)))  # samples, in the order of the state's columns
-    h = list(state)  # of each layer, (B, H)
+    h = list(state)  # of each layer, (B, S)
     logits = model.logits(h[-1])
     for _ in range(config.length):
         symbols = draw(logits, config, points.next())

@@ -1,6 +1,6 @@
 """Prompts to states.
 
-Shapes: T time, B prompts side by side, L layers, H hidden.
+Shapes: T time, B prompts side by side, L layers, S of a layer's state.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ def check_prompts(
 
 
 def prompt_states(network: Network, vocabulary: Vocabulary, prompts: Sequence[Ids]) -> Array:
-    """Returns the state after reading each of B > 0 prompts, (L, B, H), from where texts start."""
+    """Returns the state after reading each of B > 0 prompts, (L, B, S), from where texts start."""
     streams, start = Streams(network), start_state(network, vocabulary.newline_id)
     # few prompts are best read one by one, each as streams if it is long enough for them
     longest = LONGEST_SIDE_BY_SIDE if len(prompts) >= network.fewest_streams else SHORTEST - 1

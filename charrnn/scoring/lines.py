@@ -73,7 +73,7 @@ class LineScorer:
 
         Args:
             groups: lines without their ends, in groups that arrive together.
-            state: before the first line, (L, 1, H); it stays if each line is a text of its own.
+            state: before the first line, (L, 1, R); it stays if each line is a text of its own.
 
         Raises:
             UnknownCharacterError: A line holds unknown characters, and they are an error; the

@@ -45,7 +45,8 @@ def read_passage(scorer: Scorer, network: Forward, text: Piece) -> Passage:
     ids, known = scorer.encode(text).ids, scorer.vocabulary.known(text)
     has_id = known if len(ids) < len(text) else np.ones(len(text), np.bool_)
     after, _ = network.states(ids[:, None], scorer.start)  # (m, L, 1, H)
-    states = np.concatenate([scorer.start[None], after])[:, :, 0]  # (m + 1, L, H), h_0 first
+    h_0 = scorer.start[..., : after.shape[3]]
+    states = np.concatenate([h_0[None], after])[:, :, 0]  # (m + 1, L, H), h_0 first
     places = np.cumsum(has_id)  # of the states after each character
     before = states[places - has_id, -1]  # of the top layer, (n, H)
     targets = np.zeros(len(text), np.int64)

@@ -70,7 +70,7 @@ def score(
     state: Array,
     watch: Callable[[Score], None] = lambda score: None,
 ) -> tuple[Score, Array]:
-    """Scores a text in constant memory, from the state before it, (L, 1, H).
+    """Scores a text in constant memory, from the state before it, (L, 1, R).
 
     ``watch`` is called with the score so far. Returns the score, and the state after the text.
 

@@ -8,7 +8,7 @@ A character that the model does not know has no probability. It can be charged w
 would charge: an escape, once in as many characters as the model was trained on, and then one of
 Unicode's code points. The state stays, so that known characters keep their figures.
 
-Shapes: n characters, K lines, S characters of the longest line, L layers, H hidden.
+Shapes: n characters, K lines, S characters of the longest line, L layers, R of a state.
 """
 
 import math
@@ -44,7 +44,7 @@ class Scorer:
     """Scores texts with one model; if ``exact``, never as parallel streams.
 
     Attributes:
-        start: the state in which every text starts, (L, 1, H).
+        start: the state in which every text starts, (L, 1, R).
         charge: what an unknown character costs, nats; 0 if it is not charged.
         most_at_once: characters of a text that may be scored at once, to show how far it is.
         nats_as_it_was: of a scorer that adapts to the text, what it would have scored without.
@@ -125,7 +125,7 @@ class Scorer:
         return [surprise(logits, x), rank, likely], after
 
     def most_probable(self, state: Array) -> int:
-        """Returns which id is the most probable after a state, (L, 1, H)."""
+        """Returns which id is the most probable after a state, (L, 1, R)."""
         any_id = np.zeros((1, 1), dtype=self.vocabulary.dtype)
         logits, _ = self._streams.network.predictions(any_id, state)
         return int(require_finite(logits).argmax())

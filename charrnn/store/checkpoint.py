@@ -1,18 +1,22 @@
 """The format of a run's model file and training file, written and read with safetensors.
 
-``model.safetensors`` (format version 1) holds the float32 tensors ``layers.{i}.W_x`` (H, D),
-``layers.{i}.W_h`` (H, H), ``layers.{i}.b`` (H,), ``output.W_y`` (V, H), ``output.b_y`` (V,), with
-D = V for i = 0 and D = H above, and these metadata, all strings:
+``model.safetensors`` holds the float32 tensors ``layers.{i}.W_x`` (G H, D), ``layers.{i}.W_h``
+(G H, H), ``layers.{i}.b`` (G H,), ``output.W_y`` (V, H), ``output.b_y`` (V,), with D = V for i = 0
+and D = H above, and these metadata, all strings:
 
 ==================  ============================================================================
 ``format``          ``charrnn``
-``format_version``  ``1``
-``model_config``    JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout
+``format_version``  ``1``; ``2`` of a model whose cells have gates
+``model_config``    JSON object: vocab_size, unit, hidden_size, num_layers, nonlinearity, dropout;
+                    in version 2 also cell, ``gru`` or ``lstm``
 ``vocabulary``      JSON array, the symbol of each id: characters, or 0 to 255 for bytes
 ``unknown``         only if there is one: the symbol for all other characters
 ``provenance``      JSON object: sources, chars, step, val_nats_per_char, versions ...
 ``checksum``        ``sha256:`` and the hash of all other metadata and tensors (``_checksum``)
 ==================  ============================================================================
+
+Version 1 is the plain equation, G = 1. In version 2 gates are stacked along the first axis: of a
+GRU r, z, n, G = 3; of an LSTM i, f, g, o, G = 4 (:mod:`charrnn.model.gated`).
 
 ``training.safetensors`` has, besides, ``training_state``, a JSON object, and the tensors that
 :mod:`charrnn.training.learner` names.
@@ -40,7 +44,7 @@ from charrnn.store.opened import RunFolder, write_whole
 from charrnn.store.reading import NOT_SAFETENSORS, check_tensors, json_object, read_header
 from charrnn.text.vocabulary import Vocabulary
 
-FORMAT_VERSION = "1"
+PLAIN_VERSION, GATED_VERSION = "1", "2"
 
 
 @dataclass
@@ -103,10 +107,13 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     """Returns the content of a checkpoint's file."""
     tensors = {**checkpoint.model.weights, **checkpoint.tensors}
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    config = asdict(checkpoint.model.config)
+    if plain := config["cell"] == "rnn":
+        del config["cell"]  # which earlier versions of charrnn do not know
     metadata = {
         "format": "charrnn",
-        "format_version": FORMAT_VERSION,
-        "model_config": json.dumps(asdict(checkpoint.model.config)),
+        "format_version": PLAIN_VERSION if plain else GATED_VERSION,
+        "model_config": json.dumps(config),
         "vocabulary": checkpoint.vocabulary.to_json(),
         "provenance": json.dumps(checkpoint.provenance),
     }
@@ -200,13 +207,17 @@ def _read_config(metadata: Mapping[str, str]) -> ModelConfig:
     if metadata.get("format") != "charrnn":
         raise CheckpointError("its metadata do not name charrnn as its writer")
     version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (PLAIN_VERSION, GATED_VERSION):
         raise CheckpointError(
-            f"its format version is {version}; this charrnn reads version {FORMAT_VERSION}"
+            f"its format version is {version}; this charrnn reads versions {PLAIN_VERSION} and "
+            f"{GATED_VERSION}"
         )
     values = json_object(metadata, "model_config")
-    if set(values) != set(ModelConfig.__annotations__):
+    fields = set(ModelConfig.__annotations__) - ({"cell"} if version == PLAIN_VERSION else set())
+    if set(values) != fields:
         raise CheckpointError("its model_config has missing or unknown fields")
+    if version == GATED_VERSION and values["cell"] == "rnn":
+        raise CheckpointError("its cell is rnn, which has format version 1")
     try:
         return typed(ModelConfig, values)
     except (TypeError, ValueError) as error:

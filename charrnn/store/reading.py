@@ -71,7 +71,7 @@ def check_tensors(header: Header, config: ModelConfig, *, training: bool) -> Non
         raise CheckpointError(f"tensor {unknown[0]} is unknown")
     most_bytes = 4 * config.parameter_count()
     if training:  # the weights, their average, two moments of each; the hidden state
-        state = config.num_layers * config.hidden_size * MOST_STREAMS
+        state = config.num_layers * config.state_size * MOST_STREAMS
         most_bytes = 4 * most_bytes + 4 * state + OTHER_BYTES
     if header.body_bytes > most_bytes:
         raise CheckpointError(

@@ -119,7 +119,9 @@ class AdaptingScorer(Scorer):
         x = torch.from_numpy(self._segment.astype(np.int64))[:, None]  # (T, 1)
         before = torch.from_numpy(self._before)
         hs, _ = self._model.hidden(x, before)
-        logits = self._model.output(torch.cat([before[-1:], hs[:-1]]))  # (T, 1, V)
+        logits = self._model.output(
+            torch.cat([self._model.top(before)[None], hs[:-1]])
+        )  # (T, 1, V)
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), x.flatten())
         parameters = list(self._model.parameters())
         gradients = torch.autograd.grad(loss, parameters)

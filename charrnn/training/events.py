@@ -19,8 +19,7 @@ class RunSummary:
     folder: Path
     chars: float  # characters (or bytes) of the texts; infinite if they have not ended
     symbols: int  # V
-    hidden_size: int  # H
-    num_layers: int  # L
+    shape: str  # units, layers and cell, as in `ModelConfig.shape`
     parameters: int  # trained numbers
     batch_size: int  # B
     seq_len: int  # T
@@ -36,8 +35,7 @@ class RunSummary:
             folder=folder,
             chars=chars,
             symbols=model.vocab_size,
-            hidden_size=model.hidden_size,
-            num_layers=model.num_layers,
+            shape=model.shape,
             parameters=model.parameter_count(),
             batch_size=training.batch_size,
             seq_len=training.seq_len,

@@ -4,7 +4,7 @@ One update reads B streams T characters further, predicts each next character, a
 gradient of the mean surprise (the cross-entropy). The hidden state is carried from batch to batch,
 and gradients stop there: truncated back-propagation through time.
 
-Shapes: B batch, L layers, H hidden.
+Shapes: B batch, L layers, S of a layer's state, P parameters in all.
 """
 
 import math
@@ -40,7 +40,7 @@ class Learner:
         average: the same network with the moving average (EMA) of the weights: what is evaluated
             and kept.
         optimizer: of the model's weights.
-        shares: what computes gradients, and holds the hidden state, (L, B, H).
+        shares: what computes gradients, and holds the hidden state, (L, B, S).
     """
 
     def __init__(self, model: CharRNN, config: TrainingConfig, workers: Workers) -> None:

@@ -45,7 +45,7 @@ class RankShares(Shares):
         streams = [self._shape.streams(rank) for rank in range(machines.count)]
         self._streams = [slice_.stop - slice_.start for slice_ in streams]  # b of each rank
         self._slices, self._ours = streams, streams[machines.rank]
-        T, (L, _, H) = config.seq_len, self.state.shape
+        T, (L, _, H) = config.seq_len, self._tensors.masks.shape
         self._most_streams = max(self._streams)
         masks = L * H if model.config.dropout else 0
         machines.agree(self._most_streams * (2 * T * 4 + masks))
@@ -93,7 +93,7 @@ class RankShares(Shares):
         text[:, :length, :b] = self._tensors.text[:, :length, streams]
         parts = [text]
         if self._shape.model.dropout:
-            L, _, H = self.state.shape
+            L, _, H = self._tensors.masks.shape
             masks = torch.zeros(L, self._most_streams, H, dtype=torch.uint8)
             masks[:, :b] = self._tensors.masks[:, streams] != 0
             parts.append(masks)
@@ -109,7 +109,7 @@ class RankShares(Shares):
         size = 2 * T * self._most_streams * 4
         text = order.content[:size].view(torch.int32).view(2, T, -1)
         if dropout := self._shape.model.dropout:
-            L, _, H = self.state.shape
+            L, _, H = self._tensors.masks.shape
             masks = order.content[size:].view(L, -1, H)[:, :b].to(self.state.dtype)
             self._tensors.masks[:, self._ours] = masks.div_(1 - dropout)
         x, y = np.zeros((2, length, self._shape.batch_size), np.int64)

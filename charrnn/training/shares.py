@@ -4,7 +4,7 @@ The gradient is that of the mean surprise of the whole batch, so that the shares
 the number of workers changes rounding only. They add up in a fixed order: the same workers compute
 the same bits.
 
-Shapes: T time, B batch, L layers, H hidden, W workers, P parameters in all.
+Shapes: T time, B batch, L layers, H hidden, S of a layer's state, W workers, P parameters in all.
 """
 
 import itertools
@@ -31,7 +31,7 @@ class Tensors:
 
     weights: Tensor  # (P,), one parameter after another
     gradients: Tensor  # (W, P), each worker's
-    states: Tensor  # (2, L, B, H), those before an update and after it, which take turns
+    states: Tensor  # (2, L, B, S), those before an update and after it, which take turns
     masks: Tensor  # (L, B, H), what dropout multiplies each layer's outputs by
     text: Tensor  # (2, T, B), x and y
     nats: Tensor  # (W,), each worker's share of the mean surprise, nats/char
@@ -56,13 +56,13 @@ class Shape:
     def sizes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Returns size and type of each tensor, by its name."""
         T, B, W, P = self.seq_len, self.batch_size, self.workers, self.model.parameter_count()
-        state = self.model.num_layers, B, self.model.hidden_size
+        L, H, S = self.model.num_layers, self.model.hidden_size, self.model.state_size
         dtype = getattr(torch, self.dtype)
         return {
             "weights": ((P,), dtype),
             "gradients": ((W, P), dtype),
-            "states": ((2, *state), dtype),
-            "masks": (state, dtype),
+            "states": ((2, L, B, S), dtype),
+            "masks": ((L, B, H), dtype),
             "text": ((2, T, B), torch.int64),
             "nats": ((W,), dtype),
         }
@@ -135,7 +135,7 @@ class Worker:
         """
         x, y = self._text[:, :length]
         before = self._states[turn].to(self._dtype)
-        logits, after = self.model(x, before, self._masks)  # (T, b, V), (L, b, H)
+        logits, after = self.model(x, before, self._masks)  # (T, b, V), (L, b, S)
         surprise = nn.functional.cross_entropy(
             logits.flatten(0, 1), y.flatten(), reduction="sum"
         ) / (length * self._batch_size)
@@ -192,7 +192,7 @@ class Shares:
 
     @property
     def state(self) -> Tensor:
-        """The hidden state after the last batch, (L, B, H)."""
+        """The hidden state after the last batch, (L, B, S)."""
         return self._tensors.states[self._turn]
 
     def gradient(self, batch: Batch, lr: float = 0.0) -> tuple[float, Tensor]:
@@ -240,7 +240,7 @@ class Shares:
         """
         kept = 1 - self._shape.model.dropout
         if kept < 1:
-            masks = torch.empty(self.state.shape, dtype=self.state.dtype)
+            masks = torch.empty(self._tensors.masks.shape, dtype=self.state.dtype)
             self._tensors.masks.copy_(masks.bernoulli_(kept).div_(kept))
 
     def by_name(self, numbers: Tensor) -> Mapping[str, Tensor]:

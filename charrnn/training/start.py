@@ -29,6 +29,7 @@ from charrnn.training.trainer import Trainer
 from charrnn.training.workers import Workers
 
 FITTED = ("batch_size", "seq_len")  # settings that a small text may shrink
+SHAPE = ("cell", "hidden_size", "num_layers", "nonlinearity")  # which another model's weights need
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _shape_of(other: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     if other.unit != options["unit"]:
         raise OptionError(f"--unit: --init-from's model has {other.unit}: add --unit {other.unit}")
-    shape = {key: getattr(other, key) for key in ("hidden_size", "num_layers", "nonlinearity")}
+    shape = {key: getattr(other, key) for key in SHAPE}
     for key, value in shape.items():
         if options.get(key, value) != value:
             option = option_name(key)

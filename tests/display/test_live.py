@@ -28,7 +28,7 @@ from charrnn.display.console import note
 from charrnn.display.live import WIDEST, TrainingDisplay, summary_line
 from charrnn.training.events import Evaluated, Finished, RolledBack, RunSummary, SaveFailed, Stepped
 
-SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, 128, 2, 60_000, 32, 64, "char")
+SUMMARY = RunSummary(Path("runs/coffee"), 6000, 40, "128 x 2", 60_000, 32, 64, "char")
 
 
 def stepped(step: int = 500, **changes: Any) -> Stepped:

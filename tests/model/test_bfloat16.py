@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.config import Nonlinearity, Precision, TrainingConfig
+from charrnn.config import ModelConfig, Nonlinearity, Precision, TrainingConfig
 from charrnn.errors import OptionError
 from charrnn.model import precision
 from charrnn.model.cell import rnn, rnn_cudnn
@@ -19,12 +19,14 @@ MANY = T * B  # 4,369 is no bfloat16, and a sum of ones that is rounded at each 
 @pytest.fixture
 def silent() -> Layer:
     """A layer whose outputs are zeros, so that each step's gradient is what comes from above."""
-    return Layer("tanh", torch.zeros(H, D), torch.zeros(H, H), torch.zeros(H))
+    return Layer(
+        ModelConfig(D, hidden_size=H), torch.zeros(H, D), torch.zeros(H, H), torch.zeros(H)
+    )
 
 
 def test_the_gradients_of_biases_and_of_a_look_up_are_not_rounded(silent: Layer) -> None:
     ids = torch.ones(T, B, dtype=torch.int64)
-    hs = silent(ids, torch.zeros(B, H, dtype=BF16))
+    hs, _ = silent(ids, torch.zeros(B, H, dtype=BF16))
     hs.backward(torch.ones_like(hs))
     assert hs.dtype == BF16
     assert torch.equal(silent.b.grad, torch.full((H,), float(MANY)))

@@ -1,6 +1,7 @@
 """The network in NumPy: it computes what the network in torch computes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,20 +9,27 @@ import torch
 from small_models import constant_model
 from small_samples import ABC, LETTERS
 
-from charrnn.config import ModelConfig, Nonlinearity
+from charrnn.config import ModelConfig
 from charrnn.model.forward import Array, Forward, start_state, surprise
 from charrnn.model.network import CharRNN
 from charrnn.text.vocabulary import Ids
 
 V, H, B = len(LETTERS), 32, 3
 
-both = pytest.mark.parametrize("f", ["tanh", "relu"])
+# the plain cell by its f, and those with gates
+KINDS: dict[str, dict[str, Any]] = {
+    "tanh": {"nonlinearity": "tanh"},
+    "relu": {"nonlinearity": "relu"},
+    "gru": {"cell": "gru"},
+    "lstm": {"cell": "lstm"},
+}
+all_kinds = pytest.mark.parametrize("kind", KINDS)
 depths = pytest.mark.parametrize("L", [1, 2, 3, 5])
 
 
-def network_of(f: Nonlinearity = "tanh", L: int = 2) -> CharRNN:
+def network_of(kind: str = "tanh", L: int = 2) -> CharRNN:
     """Returns a network that forgets, as trained ones do, with random biases too."""
-    model = CharRNN(ModelConfig(V, hidden_size=H, num_layers=L, nonlinearity=f))
+    model = CharRNN(ModelConfig(V, hidden_size=H, num_layers=L, **KINDS[kind]))
     with torch.no_grad():
         for layer in model.layers:
             layer.W_h.mul_(0.7)
@@ -32,7 +40,7 @@ def network_of(f: Nonlinearity = "tanh", L: int = 2) -> CharRNN:
 
 
 def text_of(model: CharRNN, T: int, batch_size: int = B) -> tuple[Ids, Array]:
-    """Returns random ids, (T, B), and a random state, (L, B, H)."""
+    """Returns random ids, (T, B), and a random state, (L, B, S)."""
     random = np.random.default_rng(0)
     shape = model.zero_state(batch_size).shape
     dtype = model.output.b_y.detach().numpy().dtype
@@ -77,14 +85,14 @@ def of_all_layers(network: Forward, x: Ids, state: Array) -> tuple[Array, Array]
 # --- the same numbers as torch's
 
 
-@both
+@all_kinds
 @depths
 @pytest.mark.parametrize("way", [step_by_step, alone, at_once, of_all_layers])
 @pytest.mark.parametrize(("double", "tolerance"), [(False, 1e-5), (True, 1e-10)])
 def test_a_thousand_steps_give_the_logits_of_torch(
-    f: Nonlinearity, L: int, way: Way, double: bool, tolerance: float
+    kind: str, L: int, way: Way, double: bool, tolerance: float
 ) -> None:
-    model = network_of(f, L).to(torch.float64 if double else torch.float32)
+    model = network_of(kind, L).to(torch.float64 if double else torch.float32)
     x, state = text_of(model, 1000)
     logits, after = way(model.in_numpy(), x, state)
     wanted, wanted_after = by_torch(model, x, state)
@@ -93,8 +101,9 @@ def test_a_thousand_steps_give_the_logits_of_torch(
     np.testing.assert_allclose(after, wanted_after, rtol=0, atol=tolerance)
 
 
-def test_each_character_is_predicted_from_those_before_it() -> None:
-    model = network_of()
+@all_kinds
+def test_each_character_is_predicted_from_those_before_it(kind: str) -> None:
+    model = network_of(kind)
     network, (x, state) = model.in_numpy(), text_of(model, 9)
     logits, after = network.predictions(x, state)
     later, wanted_after = by_torch(model, x, state)
@@ -110,18 +119,19 @@ def test_each_character_is_predicted_from_those_before_it() -> None:
     np.testing.assert_allclose(nats.flatten(), wanted, atol=1e-5)
 
 
-@both
+@all_kinds
 @depths
-def test_all_layers_states_are_those_of_the_steps(f: Nonlinearity, L: int) -> None:
-    network = network_of(f, L).in_numpy()
-    x, state = text_of(network_of(f, L), T=20)
+def test_all_layers_states_are_those_of_the_steps(kind: str, L: int) -> None:
+    network = network_of(kind, L).in_numpy()
+    x, state = text_of(network_of(kind, L), T=20)
     hs, after = network.states(x, state)
     assert hs.shape == (20, L, B, H)
     step = list(state)
     for x_t, h_t in zip(x, hs, strict=True):
         _, step = network.step(x_t, step)
-        np.testing.assert_allclose(h_t, step, atol=1e-5)
-    np.testing.assert_array_equal(after, hs[-1])
+        np.testing.assert_allclose(h_t, np.stack(step)[..., :H], atol=1e-5)
+    np.testing.assert_allclose(after, step, atol=1e-5)
+    np.testing.assert_array_equal(after[..., :H], hs[-1])
     nothing, same = network.states(x[:0], state)
     assert nothing.shape == (0, L, B, H)
     np.testing.assert_array_equal(same, state)
@@ -136,9 +146,9 @@ def test_the_surprise_of_extreme_logits_is_finite() -> None:
 # --- pure functions
 
 
-@both
-def test_two_parts_are_the_whole_and_what_is_given_stays(f: Nonlinearity) -> None:
-    model = network_of(f)
+@all_kinds
+def test_two_parts_are_the_whole_and_what_is_given_stays(kind: str) -> None:
+    model = network_of(kind)
     network, (x, state) = model.in_numpy(), text_of(model, 50)
     given = x.copy(), state.copy()
     whole, end = network.predictions(x, state)
@@ -151,6 +161,18 @@ def test_two_parts_are_the_whole_and_what_is_given_stays(f: Nonlinearity) -> Non
     np.testing.assert_array_equal(x, given[0])
     np.testing.assert_array_equal(state, given[1])
     np.testing.assert_array_equal(network.predictions(x, state)[0], whole)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gates_that_saturate_give_no_warning(cell: str) -> None:
+    """Their functions are bounded: whatever the weights, the figures are finite."""
+    model = network_of(cell)
+    network, (x, state) = model.in_numpy(), text_of(model, 50)
+    for name, weight in network.weights.items():
+        weight *= 1e5 if name.startswith("layers") else 1
+    assert np.isfinite(network.nats(x, state)[0]).all()
+    logits, _ = network.step(x[0], list(state))
+    assert np.isfinite(logits).all()
 
 
 @pytest.mark.parametrize("size", [1e5, 1e30])
@@ -168,14 +190,16 @@ def test_a_network_that_explodes_gives_no_warning(size: float) -> None:
     assert not np.isfinite(nats).all()
 
 
-def test_after_nothing_the_state_is_the_one_before() -> None:
-    model = network_of()
+@all_kinds
+def test_after_nothing_the_state_is_the_one_before(kind: str) -> None:
+    model = network_of(kind)
     network, (x, state) = model.in_numpy(), text_of(model, 0)
     np.testing.assert_array_equal(network.advance(x, state)[1], state)
 
 
-def test_a_row_does_not_depend_on_the_others() -> None:
-    model = network_of()
+@all_kinds
+def test_a_row_does_not_depend_on_the_others(kind: str) -> None:
+    model = network_of(kind)
     network, (x, state) = model.in_numpy(), text_of(model, 30, 5)
     together, _ = network.predictions(x, state)
     for row in range(5):
@@ -187,11 +211,12 @@ def test_a_row_does_not_depend_on_the_others() -> None:
 
 
 @depths
-def test_a_text_starts_after_a_newline(L: int) -> None:
-    model = network_of(L=L)
+@all_kinds
+def test_a_text_starts_after_a_newline(kind: str, L: int) -> None:
+    model = network_of(kind, L)
     _, wanted = by_torch(model, np.array([[LETTERS.newline_id]]), model.zero_state(1).numpy())
     start = start_state(model.in_numpy(), LETTERS.newline_id)
-    assert start.shape == (L, 1, H)
+    assert start.shape == (L, 1, model.config.state_size)
     np.testing.assert_allclose(start, wanted, atol=1e-6)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from small_models import model_of
 
+from charrnn.config import Cell
 from charrnn.model.forward import Array, Forward, start_state
 from charrnn.model.mixture import Mixture
 from charrnn.model.streams import Streams
@@ -15,9 +16,18 @@ IDS = VOCABULARY.encode("a bad cab faced a hag\n" * 60)
 
 @pytest.fixture(scope="module")
 def members() -> list[Forward]:
-    """Networks of different sizes; the last one in double precision."""
-    shapes = [(8, 1), (12, 3), (5, 2)]
-    return [model_of(VOCABULARY, hidden_size=size, num_layers=layers) for size, layers in shapes]
+    """Networks of different sizes and cells."""
+    shapes: list[tuple[int, int, Cell]] = [
+        (8, 1, "rnn"),
+        (12, 3, "rnn"),
+        (5, 2, "lstm"),
+        (7, 2, "gru"),
+        (6, 1, "lstm"),
+    ]
+    return [
+        model_of(VOCABULARY, hidden_size=size, num_layers=layers, cell=cell)
+        for size, layers, cell in shapes
+    ]
 
 
 def probabilities(network: Forward | Mixture, ids: Array) -> Array:

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from charrnn.config import ModelConfig, Nonlinearity
+from charrnn.config import GATES, STATE_PARTS, Cell, ModelConfig, Nonlinearity
 from charrnn.model.network import CharRNN, drawn
 
 V, H, T, B = 11, 16, 12, 3
 
 both = pytest.mark.parametrize("f", ["tanh", "relu"])
+gated = pytest.mark.parametrize("cell", ["gru", "lstm"])
 depths = pytest.mark.parametrize("L", [1, 2, 3])
 
 
@@ -33,10 +34,17 @@ def make_input(model: CharRNN, batch_size: int = B) -> tuple[Tensor, Tensor]:
     return torch.randint(V, (T, batch_size)), torch.randn_like(model.zero_state(batch_size))
 
 
+def stack_of(config: ModelConfig) -> nn.Module:
+    """Returns torch's module of these layers."""
+    if config.cell == "rnn":
+        return nn.RNN(V, H, config.num_layers, nonlinearity=config.nonlinearity).double()
+    return {"gru": nn.GRU, "lstm": nn.LSTM}[config.cell](V, H, config.num_layers).double()
+
+
 def by_torch(model: CharRNN, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Computes logits and state with `torch.nn.RNN` and `torch.nn.Linear`, tensors the same."""
+    """Computes logits and state with torch's layers and `torch.nn.Linear`, tensors the same."""
     config, tensors = model.config, model.state_dict()
-    stack = nn.RNN(V, H, config.num_layers, nonlinearity=config.nonlinearity).double()
+    stack = stack_of(config)
     linear = nn.Linear(H, V).double()
     linear.load_state_dict({"weight": tensors["output.W_y"], "bias": tensors["output.b_y"]})
     weights = {}
@@ -44,10 +52,20 @@ def by_torch(model: CharRNN, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         weights[f"weight_ih_l{i}"] = tensors[f"layers.{i}.W_x"]
         weights[f"weight_hh_l{i}"] = tensors[f"layers.{i}.W_h"]
         weights[f"bias_ih_l{i}"] = tensors[f"layers.{i}.b"]
-        weights[f"bias_hh_l{i}"] = torch.zeros(H)
+        weights[f"bias_hh_l{i}"] = torch.zeros(config.gates * H)
     stack.load_state_dict(weights)
-    h, state = stack(nn.functional.one_hot(x, V).double(), state)
-    return linear(h), state
+    before = state if config.cell != "lstm" else tuple(s.contiguous() for s in state.split(H, 2))
+    h, after = stack(nn.functional.one_hot(x, V).double(), before)
+    return linear(h), after if config.cell != "lstm" else torch.cat(after, dim=2)
+
+
+@gated
+@depths
+def test_with_gates_logits_and_state_are_those_of_torch(cell: Cell, L: int) -> None:
+    model = make_model(cell=cell, num_layers=L)
+    x, state = make_input(model)
+    assert state.shape == (L, B, STATE_PARTS[cell] * H)
+    torch.testing.assert_close(model(x, state), by_torch(model, x, state))
 
 
 @both
@@ -84,6 +102,31 @@ def test_parameters_have_the_names_and_shapes_of_the_contract(L: int) -> None:
     model = make_model(num_layers=L)
     assert {name: tuple(p.shape) for name, p in model.state_dict().items()} == wanted
     assert model.config.parameter_count() == sum(p.numel() for p in model.parameters())
+
+
+@gated
+@depths
+def test_gates_are_stacked_along_the_first_axis(cell: Cell, L: int) -> None:
+    model, G = make_model(cell=cell, num_layers=L), GATES[cell]
+    shapes = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    assert shapes == model.config.parameter_shapes()
+    for i in range(L):
+        wanted = [(G * H, H if i else V), (G * H, H), (G * H,)]
+        assert [shapes[f"layers.{i}.{name}"] for name in ("W_x", "W_h", "b")] == wanted
+    assert model.config.parameter_count() == sum(p.numel() for p in model.parameters())
+
+
+@gated
+def test_at_the_start_each_gates_w_h_keeps_the_length_of_the_state(cell: Cell) -> None:
+    for layer in CharRNN(ModelConfig(V, hidden_size=H, cell=cell)).layers:
+        for W_h in layer.W_h.split(H):
+            torch.testing.assert_close(W_h @ W_h.T, torch.eye(H), rtol=0, atol=1e-5)
+
+
+def test_at_the_start_an_lstms_forget_gate_is_open() -> None:
+    b = CharRNN(ModelConfig(V, hidden_size=H, cell="lstm")).layers[1].b
+    assert b.tolist() == [0.0] * H + [1.0] * H + [0.0] * 2 * H
+    assert not CharRNN(ModelConfig(V, hidden_size=H, cell="gru")).layers[1].b.any()
 
 
 @both

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from small_samples import LETTERS, model_of
 
+from charrnn.config import GATES, Cell
 from charrnn.model import parallel
 from charrnn.model.network import CharRNN
 from charrnn.model.on_device import OnDevice
@@ -11,8 +12,9 @@ from charrnn.model.parallel import divide
 from charrnn.model.streams import Streams
 
 
-def test_a_network_on_a_device_is_read_as_in_numpy() -> None:
-    network = model_of(LETTERS)
+@pytest.mark.parametrize("cell", GATES)
+def test_a_network_on_a_device_is_read_as_in_numpy(cell: Cell) -> None:
+    network = model_of(LETTERS, cell=cell)
     on_device = OnDevice(CharRNN.of(network).eval())
     x = np.random.default_rng(0).integers(len(LETTERS), size=(40, 3)).astype(np.uint8)
     state = np.random.default_rng(1).random(network.zero_state(3).shape, np.float32)

@@ -25,11 +25,13 @@ few = settings(deadline=None, max_examples=100)
 
 
 @pytest.mark.parametrize("options", [{"temperature": 0.0}, {"top_k": 1}, {"top_k": 1, "seed": 9}])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize(
+    "kind", [{}, {"nonlinearity": "relu"}, {"cell": "gru"}, {"cell": "lstm"}], ids=str
+)
 def test_the_most_probable_text_is_the_references(
-    tmp_path: Path, options: dict[str, Any], nonlinearity: str
+    tmp_path: Path, options: dict[str, Any], kind: dict[str, str]
 ) -> None:
-    model = model_of(LETTERS, nonlinearity=nonlinearity)
+    model = model_of(LETTERS, **kind)
     save(tmp_path / "model", Checkpoint(model, LETTERS))
     reference = NumpyModel.read(tmp_path / "model")
     text = "bad"

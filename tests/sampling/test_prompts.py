@@ -7,6 +7,7 @@ import pytest
 from numpy_model import NumpyModel
 from small_samples import ABC, BYTES, LETTERS, model_of
 
+from charrnn.config import Cell
 from charrnn.errors import UnknownCharacterError
 from charrnn.model.forward import Array, Forward, start_state
 from charrnn.sampling.prompts import check_prompts, prompt_states
@@ -33,15 +34,16 @@ def step_by_step(network: Forward, ids: Ids) -> Array:
         [700, 0, 4097, *range(1, 16)],
     ],
 )
-def test_prompts_side_by_side_are_read_as_one_by_one(lengths: list[int]) -> None:
-    network = model_of(LETTERS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_prompts_side_by_side_are_read_as_one_by_one(lengths: list[int], cell: Cell) -> None:
+    network = model_of(LETTERS, cell=cell)
     for name, weight in network.weights.items():
         if name.endswith("W_h"):
             weight *= 0.8
     random = np.random.default_rng(0)
     prompts = [random.integers(len(LETTERS), size=n).astype(np.uint8) for n in lengths]
     states = prompt_states(network, LETTERS, prompts)
-    assert states.shape == (3, len(prompts), 12)
+    assert states.shape == (3, len(prompts), network.config.state_size)
     for k, ids in enumerate(prompts):
         wanted = step_by_step(network, ids)
         np.testing.assert_allclose(states[:, k : k + 1], wanted, rtol=1e-4, atol=1e-5)

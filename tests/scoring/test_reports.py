@@ -34,14 +34,16 @@ few = settings(deadline=None, max_examples=60)
 # --- the figures
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize(
+    "kind", [{}, {"nonlinearity": "relu"}, {"cell": "gru"}, {"cell": "lstm"}], ids=str
+)
 @pytest.mark.parametrize("unit", ["char", "byte"])
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_figures_are_the_references(
-    tmp_path: Path, text: str, unit: str, nonlinearity: str
+    tmp_path: Path, text: str, unit: str, kind: dict[str, str]
 ) -> None:
     vocabulary = Vocabulary.of_bytes() if unit == "byte" else Vocabulary.of_text(text)
-    model = model_of(vocabulary, nonlinearity=nonlinearity)
+    model = model_of(vocabulary, **kind)
     save(tmp_path / "model", Checkpoint(model, vocabulary))
     nats = NumpyModel.read(tmp_path / "model").nats(text)
     symbols, size = len(text.encode()) if unit == "byte" else len(text), len(text.encode())

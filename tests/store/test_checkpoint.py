@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from full_disks import files_no_larger_than
 from numpy_model import parse
 from torch import Tensor
 
-from charrnn.config import ModelConfig
+from charrnn.config import Cell, ModelConfig
 from charrnn.errors import CheckpointError, TooLargeError
 from charrnn.model.network import CharRNN
 from charrnn.store.checkpoint import Checkpoint, load, save
@@ -175,6 +176,55 @@ def test_format_version_1(model_file: Path) -> None:
         "nonlinearity": "tanh",
         "dropout": 0.0,
     }
+
+
+@pytest.mark.parametrize(("cell", "G"), [("gru", 3), ("lstm", 4)])
+def test_format_version_2_is_a_model_with_gates(tmp_path: Path, cell: Cell, G: int) -> None:
+    path = tmp_path / "m"
+    save(path, saved := checkpoint_of(Vocabulary.of_text(TEXT), cell=cell))
+    metadata, tensors = parse(path.read_bytes())
+    H, V = 6, len(set(TEXT))
+    assert metadata["format_version"] == "2"
+    assert json.loads(metadata["model_config"]) == {**CONFIG, "cell": cell}
+    assert {name: tensors[f"layers.0.{name}"].shape for name in ("W_x", "W_h", "b")} == {
+        "W_x": (G * H, V),
+        "W_h": (G * H, H),
+        "b": (G * H,),
+    }
+    assert tensors["layers.1.W_x"].shape == (G * H, H)
+    assert same(load(path), saved)
+
+
+@pytest.mark.parametrize(
+    ("version", "cell", "why"),
+    [
+        ("1", "lstm", "missing or unknown fields"),
+        ("1", "rnn", "missing or unknown fields"),
+        ("2", None, "missing or unknown fields"),
+        ("2", "rnn", "its cell is rnn, which has format version 1"),
+        ("2", "rwkv", "cell: rwkv is out of range; it must be one of rnn, gru, lstm"),
+        ("2", ["lstm"], "does not fit: cell is"),
+        ("2", "gru", r"tensor layers.0.W_x is .* not \('F32', \(18, "),
+        ("3", "lstm", "format version is 3; this charrnn reads versions 1 and 2"),
+    ],
+)
+def test_a_cell_that_does_not_fit_its_file_is_refused(
+    tmp_path: Path, version: str, cell: Any, why: str
+) -> None:
+    path = tmp_path / "m"
+    save(path, checkpoint_of(Vocabulary.of_text(TEXT), cell="lstm"))
+    config = CONFIG | ({} if cell is None else {"cell": cell})
+    changes = {"format_version": version, "model_config": json.dumps(config)}
+    rewrite(path, change_metadata=lambda metadata: metadata | changes)
+    assert re.search(why, refused(path))
+
+
+def test_relu_is_no_function_of_a_model_with_gates(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    save(path, checkpoint_of(Vocabulary.of_text(TEXT), cell="lstm"))
+    config = json.dumps({**CONFIG, "cell": "lstm", "nonlinearity": "relu"})
+    rewrite(path, change_metadata=with_metadata("model_config", config))
+    assert "--cell lstm and --nonlinearity relu" in refused(path)
 
 
 def test_other_readers_see_the_model(model_file: Path) -> None:
@@ -435,7 +485,8 @@ def test_a_model_that_memory_cannot_hold_is_refused(tmp_path: Path) -> None:
         size = 4 * math.prod(shape)
         offsets = [offset, offset := offset + size]
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": offsets}
-    texts = {"format": "charrnn", "format_version": "1", "model_config": json.dumps(asdict(config))}
+    shape = {key: value for key, value in asdict(config).items() if key != "cell"}
+    texts = {"format": "charrnn", "format_version": "1", "model_config": json.dumps(shape)}
     header["__metadata__"] = texts
     path = tmp_path / "m"
     write_sparse(path, header, 8 + len(json.dumps(header)) + offset)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import model_of
 
+from charrnn.config import GATES
 from charrnn.model.forward import Array, Forward
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint
@@ -21,10 +22,11 @@ TEXT = "a bad cab faced a hag\n" * 40
 IDS = VOCABULARY.encode(TEXT)
 
 
-@pytest.fixture(scope="module", params=["tanh", "relu"])
+@pytest.fixture(scope="module", params=["tanh", "relu", "gru", "lstm"])
 def network(request: pytest.FixtureRequest) -> Forward:
     torch.manual_seed(1)
-    return model_of(VOCABULARY, hidden_size=16, num_layers=2, nonlinearity=request.param)
+    kind = {"cell": request.param} if request.param in GATES else {"nonlinearity": request.param}
+    return model_of(VOCABULARY, hidden_size=16, num_layers=2, **kind)
 
 
 def adapted(network: Forward, ids: Ids, pieces: int = 1, **options: float) -> Array:

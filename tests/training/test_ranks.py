@@ -98,11 +98,12 @@ OPTIONS: dict[str, Any] = {"steps": 40, "dropout": 0.3, "block_chars": 1024, "ev
 # --- the same as on one machine
 
 
-def test_two_ranks_compute_the_bits_of_two_workers(tmp_path: Path) -> None:
-    trainer = start(tmp_path / "workers", workers=2, **OPTIONS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_two_ranks_compute_the_bits_of_two_workers(tmp_path: Path, cell: str) -> None:
+    trainer = start(tmp_path / "workers", workers=2, cell=cell, **OPTIONS)
     torch.manual_seed(0)
     run(trainer)
-    trained(tmp_path / "ranks", 2, **OPTIONS)
+    trained(tmp_path / "ranks", 2, cell=cell, **OPTIONS)
     for file in ("training", "model"):
         workers, ranks = (saved_tensors(tmp_path / n, file) for n in ("workers", "ranks"))
         assert same(workers, ranks)

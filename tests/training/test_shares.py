@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from processes import posix
 
-from charrnn.config import ModelConfig, Nonlinearity
+from charrnn.config import GATES, Cell, ModelConfig, Nonlinearity
 from charrnn.model.network import CharRNN
 from charrnn.text.batches import Batch, Position
 from charrnn.training.shares import Shape, Shares, Tensors, Worker, parameters_in
@@ -19,8 +19,8 @@ from charrnn.training.workers import Workers
 V, H, L, T = 7, 5, 2, 6
 
 
-def shape_of(batch_size: int, workers: int = 1, dropout: float = 0.0) -> Shape:
-    config = ModelConfig(V, hidden_size=H, num_layers=L, dropout=dropout)
+def shape_of(batch_size: int, workers: int = 1, dropout: float = 0.0, cell: Cell = "rnn") -> Shape:
+    config = ModelConfig(V, hidden_size=H, num_layers=L, dropout=dropout, cell=cell)
     return Shape(config, batch_size, T, workers, "float64")
 
 
@@ -41,14 +41,15 @@ def filled(shape: Shape) -> Tensors:
     length=st.integers(1, T),
     turn=st.integers(0, 1),
     dropout=st.sampled_from([0.0, 0.5]),
+    cell=st.sampled_from([*GATES]),
 )
 @settings(max_examples=60, deadline=None)
 def test_the_shares_of_any_number_of_workers_add_up(
-    batch_size: int, workers: int, length: int, turn: int, dropout: float
+    batch_size: int, workers: int, length: int, turn: int, dropout: float, cell: Cell
 ) -> None:
     results = []
     for W in (1, min(workers, batch_size)):
-        shape = shape_of(batch_size, W, dropout)
+        shape = shape_of(batch_size, W, dropout, cell)
         tensors = filled(shape)
         for rank in range(W):
             Worker(shape, rank, tensors).compute(length, turn)
@@ -57,8 +58,9 @@ def test_the_shares_of_any_number_of_workers_add_up(
         torch.testing.assert_close(several, one, rtol=1e-12, atol=1e-12)
 
 
-def test_the_gradient_is_that_of_the_mean_surprise() -> None:
-    shape = shape_of(3)
+@pytest.mark.parametrize("cell", GATES)
+def test_the_gradient_is_that_of_the_mean_surprise(cell: Cell) -> None:
+    shape = shape_of(3, cell=cell)
     tensors = filled(shape)
     Worker(shape, 0, tensors).compute(T, 0)
     weights = tensors.weights.clone().requires_grad_()
@@ -96,6 +98,23 @@ def test_in_bfloat16_it_is_the_same_but_for_rounding(layers: int, f: Nonlinearit
         error = (rounded - exact).norm() / exact.norm()
         assert 0 < error < 0.08, name
     assert torch.equal(rounded, rounded.bfloat16()), "states are carried as they are"
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_in_bfloat16_gates_are_the_same_but_for_rounding(layers: int, cell: Cell) -> None:
+    config = ModelConfig(V, hidden_size=32, num_layers=layers, cell=cell, dropout=0.5)
+    results = []
+    for bf16 in (False, True):
+        shape = Shape(config, 8, T, 1, "float32", bf16)
+        tensors = filled(shape)
+        tensors.states.copy_(tensors.states.bfloat16())
+        Worker(shape, 0, tensors).compute(T, 0)
+        gradients = parameters_in(config, tensors.gradients[0])
+        results.append({**gradients, "nats": tensors.nats, "states": tensors.states[1]})
+    for name, exact in results[0].items():
+        error = (results[1][name] - exact).norm() / exact.norm()
+        assert 0 < error < 0.08, name
 
 
 @posix

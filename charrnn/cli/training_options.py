@@ -34,6 +34,10 @@ Dropout = Annotated[
         f"{M.dropout}; 0.05 to 0.15 from 8 epochs on",
     ),
 ]
+Members = Annotated[
+    int | None,
+    option(MODEL, "Models of different seeds that train at once and are used as one.", T.members),
+]
 InitFrom = Annotated[
     str | None, naming_run(MODEL, "Start from this model's weights, and with its shape.")
 ]

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import UNIT_NAMES
+from charrnn.config import MODEL_FILE, UNIT_NAMES, member_file
 from charrnn.display.console import LN_2, duration, printable
 from charrnn.display.runs import INNER, setting
 from charrnn.store.commands import exact, exact_path
@@ -15,7 +15,7 @@ UNKNOWN = "not known"
 CARD = """\
 # {name}
 
-A language model: an RNN of {layers} of {size} units, h_t = {f}(W_x x_t + W_h h_{{t-1}} + b), which
+A language model: {rnn} of {layers} of {size} units, h_t = {f}(W_x x_t + W_h h_{{t-1}} + b), which
 predicts each {unit} of a text from those before it. It was trained with charrnn.
 
 ## How to use it
@@ -23,8 +23,7 @@ predicts each {unit} of a text from those before it. It was trained with charrnn
     charrnn sample "..." --model {path}
     charrnn eval text.txt --model {path}
 
-In Python: `charrnn.load({python_path}).sample("...")`. The file `model.safetensors` is complete
-alone.
+In Python: `charrnn.load({python_path}).sample("...")`. {files}
 
 ## Text
 
@@ -62,6 +61,8 @@ def card(run: "Run") -> str:
     layers, size = settings.get("num_layers"), settings.get("hidden_size")
     return CARD.format(
         name=_text(run.name),
+        rnn="an RNN" if run.members == 1 else f"the mean of {run.members} RNNs' logits, each",
+        files=_files(run),
         layers="one layer" if layers == 1 else f"{_known(layers)} layers",
         size=_known(size),
         unit=UNIT_NAMES[run.unit],
@@ -102,7 +103,18 @@ def _known(number: Any) -> str:
     return f"{number:,.0f}" if isinstance(number, int | float) else UNKNOWN
 
 
+def _files(run: "Run") -> str:
+    if run.members == 1:
+        return "The file `model.safetensors` is complete\nalone."
+    last = member_file(run.members)
+    return f"The files `{MODEL_FILE}` to\n`{last}` belong together; each is a model alone, too."
+
+
 def _best(run: "Run") -> str:
+    if run.alone and run.mixture:
+        nats, which = run.mixture.val_nats_per_char, f"one of {run.mixture.members} members"
+        of_all = "" if nats is None else f", which reach {nats / LN_2:.4f} bits together"
+        return f"not known of it alone: it is {which}{of_all}"
     if run.best_nats is None:
         return "none: nothing was held out, or the model was not scored yet"
     bits = f"{run.best_nats / LN_2:.4f} bits per {UNIT_NAMES[run.unit]}"

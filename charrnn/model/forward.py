@@ -69,6 +69,9 @@ class Predictor(Network, Protocol):
     def step(self, x_t: Ids | int, state: Iterable[Array]) -> tuple[Array, list[Array]]:
         """Reads one character of each sample; see :meth:`Forward.step`."""
 
+    def states(self, x: Ids, state: Array) -> tuple[Array, Array]:
+        """Returns all states after reading each of x; see :meth:`Forward.states`."""
+
     def logits(self, h: Array) -> Array:
         """Returns logits, (B, V) or (V,), for the last layer of a state, (B, H) or (H,)."""
 

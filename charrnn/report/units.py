@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from charrnn.model.forward import Array, Forward, overflow_allowed
+from charrnn.model.forward import Array, Forward, Predictor, overflow_allowed
 from charrnn.text.vocabulary import Ids, Piece
 
 LEVELS = 15  # of a unit's activity, from the lowest to the highest; the middle one is 0
@@ -63,7 +63,7 @@ def traits(text: str) -> Array:
     return rows
 
 
-def text_length(network: Forward) -> int:
+def text_length(network: Predictor) -> int:
     """Returns how many characters are read to see what units follow, m."""
     config = network.config
     return max(512, min(8192, MOST_NUMBERS // (config.num_layers * config.hidden_size)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.model.forward import Array, Forward, overflow_allowed, require_finite
+from charrnn.model.forward import Array, Predictor, overflow_allowed, require_finite
 from charrnn.scoring.scorer import Scorer
 from charrnn.text.vocabulary import Ids, Piece
 
@@ -31,7 +31,7 @@ class Passage:
 
 
 @overflow_allowed
-def read_passage(scorer: Scorer, network: Forward, text: Piece) -> Passage:
+def read_passage(scorer: Scorer, network: Predictor, text: Piece) -> Passage:
     """Reads a text from the start of all texts on.
 
     An unknown character is charged as :mod:`charrnn.scoring.scorer` says; its rank is V + 1, and

@@ -98,7 +98,7 @@ class Learner:
         nats, gradient = self.shares.gradient(batch, lr)
         if not math.isfinite(nats):
             raise Diverged(f"the loss is {nats}")
-        for part in gradient.view(len(self.models), -1):
+        for part in gradient.chunk(len(self.models)):
             norm = float(torch.linalg.vector_norm(part))
             if not math.isfinite(norm):
                 raise Diverged(f"the gradient's norm is {norm}")
@@ -165,7 +165,7 @@ class Learner:
             "optimizer.{}.exp_avg": self.optimizer.exp_avg,
             "optimizer.{}.exp_avg_sq": self.optimizer.exp_avg_sq,
         }
-        states = enumerate(self.shares.states())
+        states = enumerate(self.shares.state.chunk(len(self.models)))
         tensors = {f"{prefix(member)}state": state for member, state in states}
         for kind, numbers in kinds.items():
             for member, parts in enumerate(self.shares.by_member(numbers)):

@@ -108,8 +108,7 @@ def plan(
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
     training = fit_to_machine(model, replace(training, **schedule), workers)
     if (asked.workers or 0) > (training.workers or 0):
-        why = f"for {training.members} members" if training.members > 1 else "one a stream"
-        notes.append(f"{training.workers} workers, {why}, instead of {asked.workers}")
+        notes.append(f"{training.workers} workers, {_shares(training)}, instead of {asked.workers}")
     check_memory(model, training, workers)
     workers.set_count(training.workers or 1)
     return Plan(model, training, notes)
@@ -237,6 +236,10 @@ def check_memory(
         f"{batch},",
         advice,
     )
+
+
+def _shares(config: TrainingConfig) -> str:
+    return f"for {config.members} members" if config.members > 1 else "one a stream"
 
 
 def _models(config: TrainingConfig) -> str:

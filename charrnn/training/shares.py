@@ -69,11 +69,6 @@ class Shape:
         B, N = self.batch_size, self.parts
         return slice(part * B // N, (part + 1) * B // N)
 
-    def layers(self, member: int) -> slice:
-        """Returns where a member's layers are among those of all."""
-        L = self.model.num_layers
-        return slice(member * L, (member + 1) * L)
-
     def sizes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Returns size and type of each tensor, by its name."""
         T, B, N, K = self.seq_len, self.batch_size, self.parts, self.members
@@ -146,15 +141,15 @@ class Share:
 
     def __init__(self, shape: Shape, member: int, part: int, tensors: Tensors) -> None:
         """Takes the member, from 0 up, and which part of the streams it is."""
-        config, layers, streams = shape.model, shape.layers(member), shape.streams(part)
+        config, K, streams = shape.model, shape.members, shape.streams(part)
         weights, gradient = (
-            parameters_in(config, numbers.view(shape.members, -1)[member])
+            parameters_in(config, numbers.chunk(K)[member])
             for numbers in (tensors.weights, tensors.gradients[part])
         )
         self._model = CharRNN(config, weights)
         self._parameters, self._gradient = list(self._model.parameters()), list(gradient.values())
-        self._states = tensors.states[:, layers, streams]
-        self._masks = tensors.masks[layers, streams] if config.dropout else None
+        self._states = tensors.states.chunk(K, dim=1)[member][:, :, streams]
+        self._masks = tensors.masks.chunk(K)[member][:, streams] if config.dropout else None
         self._text = tensors.text[:, :, streams]
         self._nats = tensors.nats[part, member]
         self._batch_size = shape.batch_size
@@ -234,10 +229,6 @@ class Shares:
         """The hidden state after the last batch, (K L, B, H)."""
         return self._tensors.states[self._turn]
 
-    def states(self) -> list[Tensor]:
-        """Returns each member's, (L, B, H)."""
-        return [self.state[self._shape.layers(member)] for member in range(self._shape.members)]
-
     def gradient(self, batch: Batch, lr: float = 0.0) -> tuple[float, Tensor]:
         """Computes the gradient of a batch's mean surprise, and the next state.
 
@@ -287,14 +278,15 @@ class Shares:
         kept = 1 - self._shape.model.dropout
         if kept < 1:
             masks = torch.empty(self.state.shape, dtype=self.state.dtype)
-            for member, generator in enumerate(self.generators):
-                masks[self._shape.layers(member)].bernoulli_(kept, generator=generator)
+            parts = masks.chunk(len(self.generators))
+            for part, generator in zip(parts, self.generators, strict=True):
+                part.bernoulli_(kept, generator=generator)
             self._tensors.masks.copy_(masks.div_(kept))
 
     def by_member(self, numbers: Tensor) -> list[dict[str, Tensor]]:
         """Returns (K P,) numbers, like weights or a gradient, as each member's parameters."""
-        rows = numbers.view(self._shape.members, -1)
-        return [parameters_in(self._shape.model, row) for row in rows]
+        parts = numbers.chunk(self._shape.members)
+        return [parameters_in(self._shape.model, part) for part in parts]
 
     def spread(self, numbers: Sequence[Tensor], updates: int) -> None:
         """Gives other machines, of which there are none, what this one has."""

@@ -10,7 +10,6 @@ from charrnn.model import mixture
 from charrnn.model.forward import Predictor
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.commands import resume_command
 from charrnn.store.opened import RunFolder
 from charrnn.text.vocabulary import Vocabulary
 
@@ -75,7 +74,7 @@ def load_run(path: Path, folder: RunFolder | None = None) -> Loaded:
         try:
             members.append(checkpoint.load(file, folder))
         except CheckpointError as error:
-            remedy = f"name one file of the run alone, or continue it: {resume_command(path)}"
+            remedy = "name one file alone, or resume the training, which writes all of them again"
             raise CheckpointError(
                 f"{reason(error)} (member {number} of {count}): {remedy}"
             ) from None

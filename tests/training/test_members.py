@@ -190,6 +190,20 @@ def test_every_nth_model_is_kept_with_all_members(tmp_path: Path) -> None:
         assert kept.mixture is not None and kept.mixture.member == number
 
 
+def refuse_once(monkeypatch: pytest.MonkeyPatch, failing: str) -> list[str]:
+    """Lets the disk refuse a file at its next write; returns what it has refused."""
+    write, refused = RunFolder.write_whole, list[str]()
+
+    def write_or_refuse(folder: RunFolder, name: str, data: bytes) -> None:
+        if name == failing and not refused:
+            refused.append(name)
+            raise CheckpointError(f"{name}: disk full")
+        write(folder, name, data)
+
+    monkeypatch.setattr(RunFolder, "write_whole", write_or_refuse)
+    return refused
+
+
 @pytest.mark.parametrize(
     ("failing", "left"), [("model.safetensors", [0, 5]), ("model-2.safetensors", [0, 0])]
 )
@@ -197,16 +211,8 @@ def test_a_disk_that_refuses_one_member_leaves_a_run_that_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, left: list[int]
 ) -> None:
     """The first member, which names the others, is written last; the next save writes all."""
-    write, refused = RunFolder.write_whole, list[str]()
-
-    def refuse_once(folder: RunFolder, name: str, data: bytes) -> None:
-        if name == failing and not refused:
-            refused.append(name)
-            raise CheckpointError(f"{name}: disk full")
-        write(folder, name, data)
-
     trainer = start(tmp_path, members=2, eval_every=5, save_every=7)
-    monkeypatch.setattr(RunFolder, "write_whole", refuse_once)
+    refuse_once(monkeypatch, failing)
     steps, failures = [], []
     for event in trainer.events():
         if isinstance(event, Evaluated):
@@ -220,16 +226,8 @@ def test_a_disk_that_refuses_one_member_leaves_a_run_that_can_be_read(
 def test_the_next_save_writes_what_the_disk_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    write, refused = RunFolder.write_whole, list[str]()
-
-    def refuse_once(folder: RunFolder, name: str, data: bytes) -> None:
-        if name == failing and not refused:
-            refused.append(name)
-            raise CheckpointError(f"{name}: disk full")
-        write(folder, name, data)
-
     trainer = start(tmp_path, members=2, eval_every=5)
-    monkeypatch.setattr(RunFolder, "write_whole", refuse_once)
+    refused = refuse_once(monkeypatch, failing)
     run(trainer, after(6))
     assert refused
     members = load_run(folder_of(tmp_path)).members
@@ -423,14 +421,7 @@ def test_each_member_continues_its_own(tmp_path: Path) -> None:
 
 
 def test_a_failed_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = RunFolder.write_whole
-
-    def refuse(folder: RunFolder, name: str, data: bytes) -> None:
-        if name == "model.safetensors":
-            raise CheckpointError("disk full")
-        write(folder, name, data)
-
-    monkeypatch.setattr(RunFolder, "write_whole", refuse)
+    refuse_once(monkeypatch, "model.safetensors")
     with pytest.raises(CheckpointError, match="disk full"):
         start(tmp_path, members=3)
     assert not (tmp_path / "runs").exists()

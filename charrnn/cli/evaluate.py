@@ -81,7 +81,7 @@ def evaluate(
         bar.about("loading the model")
         loaded = load_all(find_models(runs, model))
         if not model:
-            note(f"model {loaded.paths[0]}")
+            note(f"model {loaded.place}")
         above = _usual_of_lines(loaded) if threshold == "auto" else threshold
         if end and loaded.vocabulary.newline_id is None:
             raise OptionError("--end: the model was trained on a text of one line: leave --end out")

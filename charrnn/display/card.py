@@ -106,8 +106,8 @@ def _known(number: Any) -> str:
 def _files(run: "Run") -> str:
     if run.members == 1:
         return "The file `model.safetensors` is complete\nalone."
-    last = member_file(run.members)
-    return f"The files `{MODEL_FILE}` to\n`{last}` belong together; each is a model alone, too."
+    to_last = f"{'to' if run.members > 2 else 'and'}\n`{member_file(run.members)}`"
+    return f"The files `{MODEL_FILE}` {to_last} belong together; each is a model alone, too."
 
 
 def _best(run: "Run") -> str:

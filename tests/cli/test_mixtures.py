@@ -137,7 +137,7 @@ def test_a_run_of_several_members_is_listed_and_described(runs: Path) -> None:
     assert re.search(r"best validation +\d\.\d+ bits/char", shown)
     card = succeed("runs", "both", "--card", "--runs", runs).stdout
     assert "the mean of 2 RNNs' logits, each of one layer" in card
-    assert "`model.safetensors` to\n`model-2.safetensors` belong together" in card
+    assert "`model.safetensors` and\n`model-2.safetensors` belong together" in card
     for number, path in enumerate(files(runs), 1):
         shown = succeed("runs", path, "--runs", runs).stdout
         assert re.search(rf"\nmember +{number} of a mixture\n", shown)

@@ -5,12 +5,14 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from calls import SMALL, TINY, fail, succeed
 
+from charrnn.report.measures import measure
 from charrnn.scoring.lines import usual_of_lines
 from charrnn.scoring.scorer import Scorer
-from charrnn.store.mixing import load_run
+from charrnn.store.mixing import load_all, load_run
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,20 @@ def test_a_page_shows_a_mixture(runs: Path) -> None:
     assert "8 × 1, 2 members" in page and "the hidden units are those of the first member" in page
     alone = succeed("report", files(runs)[1], "--output", "-").stdout
     assert "of the first member" not in alone
+
+
+def test_a_page_shows_the_units_of_the_first_member(runs: Path) -> None:
+    """And the surprise of all members together."""
+    text = "I had coffee today.\n" * 30
+    both, alone = load_run(runs / "both"), load_all([Path(files(runs)[0])])
+    mixed, first = (measure(loaded, text, "a text", context_work=0) for loaded in (both, alone))
+    assert mixed.layers == first.layers
+    assert mixed.passage is not None and first.passage is not None
+    ids = both.vocabulary.encode(text)
+    scorer = Scorer(both.model, both.vocabulary, exact=True)
+    bits = scorer.nats(ids, scorer.start)[0] / np.log(2)
+    np.testing.assert_allclose(mixed.passage.bits, bits, atol=1e-4)
+    assert not np.allclose(first.passage.bits, bits, atol=1e-2)
 
 
 def test_a_page_of_a_training_shows_a_mixture(runs: Path, tmp_path: Path) -> None:

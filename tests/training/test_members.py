@@ -24,6 +24,7 @@ from charrnn.scoring.scorer import nats_per_char
 from charrnn.store import checkpoint
 from charrnn.store.mixing import load_run
 from charrnn.store.opened import RunFolder
+from charrnn.store.reading import Header, check_tensors
 from charrnn.store.runs import look_at
 from charrnn.training import workers as team
 from charrnn.training.events import Evaluated, Finished, RolledBack, SaveFailed
@@ -362,10 +363,23 @@ def test_other_members_than_were_saved_are_refused(
     assert path.read_bytes() == before
 
 
-def test_a_training_file_of_many_members_is_not_too_large(tmp_path: Path) -> None:
-    """Its size is bounded before it is read; the bound grows with the members that it claims."""
-    run(start(tmp_path, members=16, hidden_size=3, num_layers=1), after(2))
-    assert run(resume(tmp_path))[-1].step == 20
+def test_the_size_of_a_training_file_is_bounded_by_the_members_that_there_can_be() -> None:
+    config = ModelConfig(9, hidden_size=4, num_layers=1)
+    types = {name: ("F32", shape) for name, shape in config.parameter_shapes().items()}
+
+    def is_read(body_bytes: int, members: object) -> bool:
+        state = {"training_config": {"members": members}}
+        try:
+            check_tensors(Header({}, types, body_bytes), config, state)
+        except CheckpointError as error:
+            assert "bytes of tensors; its model_config has" in str(error)
+            return False
+        return True
+
+    one_bytes = next(size for size in range(2**19, 2**23, 2**14) if not is_read(size, 1))
+    assert is_read(15 * one_bytes, 16) and not is_read(16 * one_bytes, 16)
+    for members in (2, 10**9, "16", -1, None, True):
+        assert not is_read(3 * one_bytes, members)
 
 
 # --- limits

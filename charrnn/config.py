@@ -10,7 +10,7 @@ A field ``hidden_size`` is the option ``--hidden-size``. A value out of range ra
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,10 +33,11 @@ HoldOut = Literal["tail", "lines"]
 
 RUNS = Path("runs")  # the folder of all runs, unless the user names another
 # what a run's folder holds, and marks it as one
-MODEL_FILE = "model.safetensors"  # its best model
+MODEL_FILE = "model.safetensors"  # its best model; of several members, the first one's
 TRAINING_FILE = "training.safetensors"  # its last save
 REPORT_FILE = "report.html"  # of --report
-KEPT_FILE = re.compile(r"model-step-\d+\.safetensors", re.ASCII)  # of --keep-every
+MEMBER_FILE = re.compile(r"model-\d+\.safetensors", re.ASCII)  # of the other members
+KEPT_FILE = re.compile(r"model-step-\d+(-\d+)?\.safetensors", re.ASCII)  # of --keep-every
 COPY_FILE = re.compile(r"\d*stdin(\.\w+)+", re.ASCII)  # a source that can be read only once
 
 # a training without any limit ends after this many epochs, and at least this many steps
@@ -57,6 +58,7 @@ _ONE_OR_MORE: Range = (lambda n: 1 <= n <= MOST, "1 to 1e15")
 _ABOVE_0: Range = (lambda x: 0 < x <= MOST, "above 0 and at most 1e15")
 _SHARE: Range = (lambda x: 0 <= x <= 1, "0 to 1")
 LIMITS = ("epochs", "steps", "max_time")
+MOST_MEMBERS = 16  # models that one training trains
 
 # by field name, which means the same in every dataclass below
 _RANGES: dict[str, Range] = {
@@ -92,6 +94,7 @@ _RANGES: dict[str, Range] = {
     "save_every": _ONE_OR_MORE,
     "keep_every": _ONE_OR_MORE,
     "save_every_s": _ABOVE_0,
+    "members": (lambda n: 1 <= n <= MOST_MEMBERS, f"1 to {MOST_MEMBERS}"),
     "seed": (lambda n: 0 <= n < 2**63, "0 to 2**63 - 1"),
     "precision": _one_of(Precision),
     "workers": (lambda n: 1 <= n <= 1024, "1 to 1024"),
@@ -104,6 +107,11 @@ _RANGES: dict[str, Range] = {
     "length": (lambda n: 0 <= n <= MOST, "0 (endless) to 1e15"),
     "count": _SIZE,
 }
+
+
+def member_file(number: int, file: str = MODEL_FILE) -> str:
+    """Returns the file of a member, from 1 up: ``model.safetensors``, ``model-2.safetensors``."""
+    return file if number == 1 else f"-{number}.".join(file.rsplit(".", 1))
 
 
 def option_name(field: str) -> str:
@@ -250,11 +258,16 @@ class TrainingConfig(_Checked):
     save_every_s: float = 30.0  # seconds between saves by the clock
     keep_every: int | None = None  # steps between models that are kept beside the best one
     seed: int = 0  # of the initial weights and of dropout
+    members: int = 1  # models, of this seed and the next ones, that train at once; used as one
     workers: int | None = None  # processes that train; None: one a core, as far as it pays
     average_every: int = 1  # updates that each rank makes alone before ranks average their weights
     threads: int | None = None  # of each product; None: one, and one a core for scoring
     device: str = "cpu"  # where to train, in torch's words
     precision: Precision = "auto"  # of states and products in training; auto: fp32
+
+    def kept(self) -> dict[str, Any]:
+        """Returns the settings as files keep them: of one model, as before there were members."""
+        return {k: v for k, v in asdict(self).items() if k != "members" or self.members > 1}
 
 
 @dataclass(frozen=True)

@@ -358,7 +358,7 @@ def started(path: Path) -> int:
     steps = {"steps": 2, "batch_size": 2, "seq_len": 8, "eval_every": 1}
 
     def begin() -> None:
-        request = Request([str(text)], folder, "r", training=steps, init_from=load(path))
+        request = Request([str(text)], folder, "r", training=steps, init_from=[load(path)])
         for _ in start(request).events():
             pass
 

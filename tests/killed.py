@@ -1,8 +1,9 @@
 """Children that end at the worst moments, and what they leave behind, printed as JSON.
 
-``python killed.py storm FOLDER SEED KILLS WORKERS`` trains once in peace, and once killed again and
-again, with `SIGKILL`: of several workers, one of the helpers; ``python killed.py deaths FILE`` ends
-within a save of a model or training file, before and after each call that reaches the system;
+``python killed.py storm FOLDER SEED KILLS WORKERS MEMBERS`` trains once in peace, and once killed
+again and again, with `SIGKILL`: of several workers, one of the helpers; ``python killed.py deaths
+FILE`` ends within a save of a model or training file, before and after each call that reaches the
+system;
 ``python killed.py starts RUNS`` ends so within a start; ``python killed.py reads FILE COUNT`` reads
 a model COUNT times while it is saved COUNT times.
 torch is imported once, each child is a fork.
@@ -24,9 +25,10 @@ from faults import READING, Call, Fault, watched
 from forked import fork_helpers, helpers_of
 from numpy_model import parse
 
-from charrnn.config import MODEL_FILE, TRAINING_FILE
+from charrnn.config import TRAINING_FILE
 from charrnn.errors import CheckpointError, TrainingError
 from charrnn.store import checkpoint
+from charrnn.store.mixing import load_run
 from charrnn.store.opened import HISTORY_FILE
 from charrnn.training.resume import resume
 from charrnn.training.start import Request, start
@@ -93,14 +95,15 @@ def train(runs: Path, training: dict[str, int], pipe: int) -> None:
         os._exit(NAMED)
 
 
-def storm(folder: Path, seed: int, kills: int, workers: int) -> dict[str, object]:
+def storm(folder: Path, seed: int, kills: int, workers: int, members: int) -> dict[str, object]:
     """Trains in peace; kills a training again and again, then lets it end."""
     chance, steps = random.Random(seed), kills * MOST_STEPS
     steps_at_kills: list[int] = []
     errors: list[str] = []
 
     def begun(name: str) -> tuple[int, int]:
-        return in_a_child(partial(train, folder / name, {"workers": workers, "steps": steps}))
+        training = {"workers": workers, "steps": steps, "members": members}
+        return in_a_child(partial(train, folder / name, training))
 
     for _ in range(kills):
         child, pipe = begun("killed")
@@ -116,7 +119,7 @@ def storm(folder: Path, seed: int, kills: int, workers: int) -> dict[str, object
         assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if workers == 1 else NAMED)
         errors.append(said.decode().lstrip("."))
         saved = checkpoint.load(folder / "killed" / "text" / TRAINING_FILE)
-        checkpoint.load(folder / "killed" / "text" / MODEL_FILE)
+        assert len(load_run(folder / "killed" / "text").members) == members
         steps_at_kills.append(saved.training_state["progress"]["step"])
     for name in ("killed", "calm"):
         child, pipe = begun(name)
@@ -132,9 +135,9 @@ def traces(run: Path) -> dict[str, Any]:
     lines = map(json.loads, (run / HISTORY_FILE).read_text().splitlines())
     evals = [line | {"elapsed_s": 0} for line in lines if line["event"] == "eval"]
     tensors = {
-        f"{file}: {name}": tensor
-        for file in (MODEL_FILE, TRAINING_FILE)
-        for name, tensor in parse((run / file).read_bytes())[1].items()
+        f"{file.name}: {name}": tensor
+        for file in run.glob("*.safetensors")
+        for name, tensor in parse(file.read_bytes())[1].items()
     }
     return {"evals": evals, "tensors": tensors}
 

@@ -35,7 +35,7 @@ from faults import each_call_failing
 from forked import fork_helpers, helpers_of
 from killed import in_a_child, traces
 
-from charrnn.config import MODEL_FILE, TRAINING_FILE, DataConfig, TrainingConfig
+from charrnn.config import MODEL_FILE, TRAINING_FILE, DataConfig, TrainingConfig, member_file
 from charrnn.errors import CharrnnError, CheckpointError
 from charrnn.model import parallel
 from charrnn.store import checkpoint
@@ -79,6 +79,7 @@ SETTINGS = [
     Setting("budget", training={"steps": None, "max_time": 1.0}),
     Setting("workers", training={"workers": 3}, model={"dropout": 0.2}),
     Setting("workers, saved often", training={"workers": 2, "save_every": 7}),
+    Setting("members", training={"members": 2, "save_every": 7}, model={"dropout": 0.2}),
 ]
 
 
@@ -163,7 +164,8 @@ class Soak:
         self.train_to_the_end(disturbed, setting, often=True)
         self.counts["trainings"] += 1
         left = {path.name for path in (disturbed / "run").iterdir()}
-        if left - {"stdin.txt"} != {MODEL_FILE, TRAINING_FILE, "history.jsonl"}:
+        models = {member_file(n) for n in range(1, setting.training.get("members", 1) + 1)}
+        if left - {"stdin.txt"} != models | {TRAINING_FILE, "history.jsonl"}:
             self.wrong.append(f"{setting.name}: left over: {sorted(left)}")
         if "max_time" not in setting.training:
             one, other = traces(calm / "run"), traces(disturbed / "run")

@@ -15,7 +15,8 @@ from charrnn.config import RUNS, UNIT_NAMES, DataConfig, check
 from charrnn.display import rows
 from charrnn.display.console import note
 from charrnn.errors import CheckpointError, OptionError
-from charrnn.store.folder import find_runs
+from charrnn.store.folder import find_models
+from charrnn.system import quoted
 
 if TYPE_CHECKING:
     from charrnn.scoring.scorer import Scorer
@@ -78,9 +79,9 @@ def evaluate(
     end_with_clean_up()
     with output_bar(sources := sources or ["-"], by_lines=True) as bar:
         bar.about("loading the model")
-        loaded = load_all(find_runs(runs, model))
+        loaded = load_all(find_models(runs, model))
         if not model:
-            note(f"model {loaded.paths[0]}")
+            note(f"model {loaded.place}")
         above = _usual_of_lines(loaded) if threshold == "auto" else threshold
         if end and loaded.vocabulary.newline_id is None:
             raise OptionError("--end: the model was trained on a text of one line: leave --end out")
@@ -126,7 +127,8 @@ def _scorer(loaded: "Loaded", *, adapt: bool, **options: Any) -> "Scorer":
     if not adapt:
         return Scorer(loaded.model, loaded.vocabulary, **options)
     if len(loaded.members) > 1:
-        raise OptionError("--adapt: it is of one --model: name one")
+        one = quoted(loaded.paths[0])
+        raise OptionError(f"--adapt: it is of one model, not {len(loaded.members)}: --model {one}")
     from charrnn.training.adapting import AdaptingScorer
 
     return AdaptingScorer(loaded.members[0].model, loaded.vocabulary, **options)
@@ -142,6 +144,7 @@ def _save_adapted(path: Path, scorer: "Scorer", loaded: "Loaded", sources: Seque
     # what was measured is of the model before
     dropped = {"val_nats_per_char": None, "held_out_lines": None}
     provenance = {**before.provenance, **dropped, "adapted_to": list(sources)}
+    provenance.pop("mixture", None)
     checkpoint.save(path, replace(before, model=scorer.adapted(), provenance=provenance))
 
 
@@ -171,15 +174,18 @@ def _usual_of_lines(loaded: "Loaded") -> float:
     """
     from charrnn.scoring.lines import USUAL
 
-    if len(loaded.members) > 1:
+    if loaded.named > 1:
         raise OptionError("--threshold auto: it is of one --model: name a number, --threshold BITS")
-    (member,) = loaded.members
-    if member.held_out_lines is None:
+    if loaded.held_out_lines is None:
+        first, why = loaded.members[0], "its training was cut off, held nothing out, or was of an "
+        why += "earlier version"
+        if first.mixture and len(loaded.members) == 1:
+            why = f"it is one of {first.mixture.members} members, and its run keeps them of all"
         raise CheckpointError(
-            f"{member.path}: it keeps no figures of held-out lines (its training was cut off, held "
-            "nothing out, or was of an earlier version): name a number, --threshold BITS"
+            f"{first.path}: it keeps no figures of held-out lines ({why}): name a number, "
+            "--threshold BITS"
         )
-    lines, bits = member.held_out_lines
+    lines, bits = loaded.held_out_lines
     unit = UNIT_NAMES[loaded.vocabulary.unit]
     note(f"threshold {bits:.4f} bits per {unit}: {USUAL} % of {lines:,} held-out lines are below")
     return bits

@@ -50,6 +50,10 @@ def check_ranks(started: Launch, training: Mapping[str, Any]) -> None:
         raise OptionError(
             f"--workers: there are {started.size} ranks, one worker each: leave --workers out"
         )
+    if started.size > 1 and training.get("members", 1) > 1:
+        raise OptionError(
+            f"--members: {started.size} ranks train one model: leave --members out, or start one"
+        )
     if started.size == 1 and training.get("average_every", 1) > 1:
         raise OptionError("--average-every: this is the only rank: start several with torchrun")
 

@@ -17,7 +17,7 @@ from charrnn.config import REPORT_FILE, RUNS
 from charrnn.display.console import note
 from charrnn.display.progress import Bar
 from charrnn.errors import CharrnnError, OptionError, reason
-from charrnn.store.folder import find_folder, find_run, model_file
+from charrnn.store.folder import find_folder, find_run
 
 if TYPE_CHECKING:
     from charrnn.training.events import Event
@@ -108,12 +108,12 @@ def _page(paths: list[Path], text: str | None) -> bytes:
         from charrnn.report.page import page
         from charrnn.report.subjects import subject_of
         from charrnn.report.texts import named_text, text_of_run
-        from charrnn.store import checkpoint
+        from charrnn.store.mixing import load_all
 
         found = [subject_of(path) for path in paths]
         subjects = [subject for subject, _ in found]
         notes = [line for _, lines in found for line in lines]
-        model = checkpoint.load(model_file(paths[0]))
+        model = load_all(paths[:1])
         watch = partial(_show_reading, bar)
         shown = named_text(text, model) if text else text_of_run(subjects[0].run, model, watch)
         notes += shown.notes

@@ -14,7 +14,7 @@ from charrnn.display.console import note
 from charrnn.display.progress import Bar
 from charrnn.display.scores import sample_json
 from charrnn.errors import OptionError
-from charrnn.store.folder import find_runs
+from charrnn.store.folder import find_models
 from charrnn.system import quoted
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def sample(
     end_with_clean_up()
     with output_bar([], by_lines=as_json) as bar:
         bar.about("loading the model")
-        loaded = load_all(find_runs(runs, model))
+        loaded = load_all(find_models(runs, model))
         line_ends = 0  # of Windows
         if loaded.vocabulary.unit == "char" and (newlines or loaded.newlines) == "lf":
             line_ends = sum(text.count("\r\n") for text in texts)
@@ -76,7 +76,7 @@ def sample(
         skipped = check_prompts(loaded.vocabulary, texts, on_unknown, numbered=prompts is not None)
         # the notes come once the prompts are known to be good
         if not model:
-            note(f"model {loaded.paths[0]}")
+            note(f"model {loaded.place}")
         if seed is None and config.temperature > 0:
             note(f"seed {config.seed}")
         if line_ends:

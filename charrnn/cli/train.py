@@ -72,6 +72,7 @@ def train(
     num_layers: training_options.NumLayers = None,
     dropout: training_options.Dropout = None,
     cell: training_options.Cell = None,
+    members: training_options.Members = None,
     nonlinearity: training_options.Nonlinearity = None,
     init_from: training_options.InitFrom = None,
     keep_characters: training_options.KeepCharacters = False,
@@ -105,7 +106,7 @@ def train(
     training |= set_options(grad_clip=grad_clip, weight_decay=weight_decay, seed=seed)
     training |= set_options(eval_every=eval_every, save_every=save_every)
     training |= set_options(device=device, workers=workers, threads=threads, precision=precision)
-    training |= set_options(average_every=average_every, keep_every=keep_every)
+    training |= set_options(average_every=average_every, keep_every=keep_every, members=members)
     if isinstance(save_every, float):  # a time, which replaces a number of steps
         training |= {"save_every": None, "save_every_s": save_every}
     asked = Asked(sources or [], runs, name, resume, data, model, training)

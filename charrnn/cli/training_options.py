@@ -38,6 +38,10 @@ Dropout = Annotated[
         f"{M.dropout}; 0.05 to 0.15 if the text is read often",
     ),
 ]
+Members = Annotated[
+    int | None,
+    option(MODEL, "Models of different seeds that train at once and are used as one.", T.members),
+]
 InitFrom = Annotated[
     str | None, naming_run(MODEL, "Start from this model's weights, and with its shape.")
 ]

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import UNIT_NAMES, Cell
+from charrnn.config import MODEL_FILE, UNIT_NAMES, Cell, member_file
 from charrnn.display.console import LN_2, duration, printable
 from charrnn.display.runs import INNER, setting
 from charrnn.store.commands import exact, exact_path
@@ -17,7 +17,7 @@ EQUATION = ", h_t = {}(W_x x_t + W_h h_{{t-1}} + b)"  # of the plain cell
 CARD = """\
 # {name}
 
-A language model: {cell} of {layers} of {size} units{equation}, which
+A language model: {members}{cell} of {layers} of {size} units{equation}, which
 predicts each {unit} of a text from those before it. It was trained with charrnn.
 
 ## How to use it
@@ -25,8 +25,7 @@ predicts each {unit} of a text from those before it. It was trained with charrnn
     charrnn sample "..." --model {path}
     charrnn eval text.txt --model {path}
 
-In Python: `charrnn.load({python_path}).sample("...")`. The file `model.safetensors` is complete
-alone.
+In Python: `charrnn.load({python_path}).sample("...")`. {files}
 
 ## Text
 
@@ -65,9 +64,11 @@ def card(run: "Run") -> str:
     plain = run.config is None or run.config.cell == "rnn"
     return CARD.format(
         name=_text(run.name),
+        files=_files(run),
         layers="one layer" if layers == 1 else f"{_known(layers)} layers",
         size=_known(size),
         unit=UNIT_NAMES[run.unit],
+        members="" if run.members == 1 else f"the mean of {run.members} models' logits, each ",
         cell=CELLS["rnn" if run.config is None else run.config.cell],
         equation=EQUATION.format(_text(settings.get("nonlinearity", "f"))) if plain else "",
         path=exact(run.path),
@@ -106,7 +107,18 @@ def _known(number: Any) -> str:
     return f"{number:,.0f}" if isinstance(number, int | float) else UNKNOWN
 
 
+def _files(run: "Run") -> str:
+    if run.members == 1:
+        return "The file `model.safetensors` is complete\nalone."
+    to_last = f"{'to' if run.members > 2 else 'and'}\n`{member_file(run.members)}`"
+    return f"The files `{MODEL_FILE}` {to_last} belong together; each is a model alone, too."
+
+
 def _best(run: "Run") -> str:
+    if run.alone and run.mixture:
+        nats, which = run.mixture.val_nats_per_char, f"one of {run.mixture.members} members"
+        of_all = "" if nats is None else f", which reach {nats / LN_2:.4f} bits together"
+        return f"not known of it alone: it is {which}{of_all}"
     if run.best_nats is None:
         return "none: nothing was held out, or the model was not scored yet"
     bits = f"{run.best_nats / LN_2:.4f} bits per {UNIT_NAMES[run.unit]}"

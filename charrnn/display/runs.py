@@ -36,6 +36,7 @@ def runs_table(runs: Sequence["Run"], now: datetime) -> str:
 def _row(run: "Run", now: datetime) -> tuple[str, ...]:
     facts = run.facts()
     shape = UNKNOWN if run.config is None else run.config.shape
+    shape += f", {run.members} members" if run.members > 1 else ""
     return tuple(
         printable(cell).replace("\n", "·")
         for cell in (
@@ -91,7 +92,10 @@ def _figures(run: "Run") -> Iterator[tuple[str, str]]:
     if run.config is not None:
         symbols = f"{run.config.vocab_size:,} distinct"
         yield f"{unit}s", f"{_count(facts['chars'])}, {symbols}"
-        yield "parameters", f"{facts['parameters']:,}"
+        each = f" in each of {run.members} members" if run.members > 1 else ""
+        yield "parameters", f"{facts['parameters']:,}{each}"
+    if facts["member"]:
+        yield "member", f"{facts['member']} of a mixture"
     yield "steps", _count(facts["step"])
     yield f"{unit}s read", _count(facts["train_chars_read"])
     yield "time trained", UNKNOWN if facts["elapsed_s"] is None else duration(facts["elapsed_s"])

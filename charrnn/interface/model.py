@@ -25,7 +25,7 @@ from charrnn.sampling.prompts import prompt_states
 from charrnn.scoring.reports import Score, char_nats, score
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint
-from charrnn.store.folder import find_run, find_runs, model_file
+from charrnn.store.folder import find_models
 from charrnn.store.mixing import Loaded, as_one, load_all
 from charrnn.store.runs import Run, all_runs
 
@@ -194,8 +194,9 @@ class Model:
             OptionError: It is a mixture.
         """
         scorer = self._scorer(on_unknown)
-        states, _ = self._file.model.states(scorer.encode(_string(text)).ids[:, None], scorer.start)
-        return np.ascontiguousarray(states[:, :, 0])
+        model = self._file.model
+        states, _ = model.states(scorer.encode(_string(text)).ids[:, None], scorer.start)
+        return np.ascontiguousarray(states[:, :, 0, : model.config.hidden_size])
 
     @one_thread_a_product()
     def next(
@@ -243,10 +244,10 @@ def load(*models: str | os.PathLike[str], runs: str | os.PathLike[str] | None = 
     folder = Path(default_runs() if runs is None else runs)
     # a run is itself, whatever other run has its name
     paths = [
-        model_file(model.path) if isinstance(model, Run) else find_run(folder, os.fspath(model))
+        model.path if isinstance(model, Run) else find_models(folder, [os.fspath(model)])[0]
         for model in models
     ]
-    return Model(load_all(paths or find_runs(folder, None)))
+    return Model(load_all(paths or find_models(folder, None)))
 
 
 def runs(folder: str | os.PathLike[str] | None = None) -> list[Run]:

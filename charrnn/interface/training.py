@@ -87,6 +87,7 @@ class Settings(TypedDict, total=False):
     save_every_s: float | None
     keep_every: int | None
     seed: int | None
+    members: int | None
     workers: int | None
     threads: int | None
     device: str | None

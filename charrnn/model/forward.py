@@ -73,6 +73,9 @@ class Predictor(Network, Protocol):
     def step(self, x_t: Ids | int, state: Iterable[Array]) -> tuple[Array, list[Array]]:
         """Reads one character of each sample; see :meth:`Forward.step`."""
 
+    def states(self, x: Ids, state: Array) -> tuple[Array, Array]:
+        """Returns all states after reading each of x; see :meth:`Forward.states`."""
+
     def logits(self, h: Array) -> Array:
         """Returns logits, (B, V) or (V,), for the last layer of a state, (B, S) or (S,)."""
 
@@ -174,22 +177,22 @@ class Forward:
         """Runs the layers over ids x, (T, B), from a state, (L, B, S).
 
         Returns:
-            All layers' h_1 ... h_T, (T, L, B, H), and the state after the last step, (L, B, S).
+            The states of all layers after each step, (T, L, B, S), of which the first H numbers
+            are h_1 ... h_T; and the one after the last, (L, B, S).
         """
-        hs, after = zip(*self._layer_by_layer(x, state), strict=True)
-        return np.stack([h[1:] for h in hs], axis=1), np.stack(after)
+        states = np.stack([*self._layer_by_layer(x, state)], axis=1)  # (T + 1, L, B, S)
+        return states[1:], states[-1].copy()
 
     @overflow_allowed
     def _run(self, x: Ids, state: Array) -> tuple[Array, Array]:
         """Returns the top layer's h_0 ... h_T, (T + 1, B, H), and the state after."""
-        after = []
-        for hs, s_T in self._layer_by_layer(x, state):
-            after.append(s_T)
-            top = hs
-        return top, np.stack(after)
+        after = np.empty_like(state)
+        for states, s_T in zip(self._layer_by_layer(x, state), after, strict=True):
+            s_T[...] = states[-1]
+        return states[..., : self.config.hidden_size], after
 
-    def _layer_by_layer(self, x: Ids, state: Array) -> Iterator[tuple[Array, Array]]:
-        """Yields each layer's h_0 ... h_T, (T + 1, B, H), and its state after, (B, S)."""
+    def _layer_by_layer(self, x: Ids, state: Array) -> Iterator[Array]:
+        """Yields each layer's states from before the first step on, (T + 1, B, S)."""
         (T, B), H = x.shape, self.config.hidden_size
         below = None
         for layer, s_0 in zip(self._layers, state, strict=True):
@@ -213,8 +216,8 @@ class Forward:
                 for a_t, s, s_t in zip(inputs, states[:-1], states[1:], strict=True):
                     np.dot(s[:, :H], layer.W_hT, out=u)
                     self._step(a_t, u, s, s_t)
+            yield states
             below = states[..., :H]
-            yield below, states[-1]
 
     @overflow_allowed
     def logits(self, h: Array) -> Array:

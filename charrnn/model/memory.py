@@ -54,11 +54,13 @@ def training_bytes(model: ModelConfig, config: TrainingConfig) -> int:
     """Returns what a training surely needs, bytes.
 
     That is the weights, their moving average, gradients and both moments of the optimiser; a copy
-    to roll back to, of all but the gradients, unless time limits the training; the gradients of
-    other workers; each layer's states and gates for a batch, its logits, and their gradient.
+    to roll back to, of all but the gradients, unless time limits the training; all of this for each
+    member; the gradients of other workers; each layer's states and gates for a batch, its logits,
+    and their gradient, for each member that is computed at the same time.
     """
-    copies = 4 + (config.workers or 1) + (0 if config.max_time is not None else 4)
-    symbols = config.batch_size * config.seq_len  # of a batch, T B
+    members, workers = config.members, config.workers or 1
+    copies = members * (4 + (0 if config.max_time is not None else 4)) + max(members, workers)
+    symbols = min(members, workers) * config.batch_size * config.seq_len  # of a batch, T B
     # of a layer: its states, and its gates if it has any
     gates = model.gates * model.hidden_size if model.gates > 1 else 0
     states = symbols * model.num_layers * (model.state_size + gates)

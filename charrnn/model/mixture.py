@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from charrnn.model.forward import Array, Forward, overflow_allowed, surprise
+from charrnn.model.forward import Array, Forward, Predictor, overflow_allowed, surprise
 from charrnn.text.vocabulary import Ids
 
 
@@ -76,6 +76,17 @@ class Mixture:
             after += h
         return mean(logits), [np.concatenate(after, axis=-1)]
 
+    def states(self, x: Ids, state: Array) -> tuple[Array, Array]:
+        """Returns the states after each of x, (T, 1, B, S), and the one after the last, (1, B, S).
+
+        It is what :meth:`Forward.states` returns for its layers.
+        """
+        pairs = zip(self.members, self._states(state), strict=True)
+        states, after = zip(*(member.states(x, part) for member, part in pairs), strict=True)
+        T, _, B, _ = states[0].shape
+        rows = [part.swapaxes(1, 2).reshape(T, B, -1) for part in states]
+        return np.concatenate(rows, axis=2)[:, None], self._joined(after)
+
     def logits(self, h: Array) -> Array:
         """Returns logits, (B, V) or (V,), for a state, (B, S) or (S,)."""
         tops = (
@@ -99,6 +110,11 @@ class Mixture:
         """Returns one figure, -ln of the probability of each of x, (T, B), and the state after."""
         logits, after = self.predictions(x, state)
         return [surprise(logits, x)], after
+
+
+def as_one(networks: Sequence[Forward]) -> Predictor:
+    """Returns a network alone as it is, and several as a mixture."""
+    return Mixture(networks) if len(networks) > 1 else networks[0]
 
 
 @overflow_allowed

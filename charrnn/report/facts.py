@@ -78,7 +78,10 @@ def best(run: Run) -> str:
 
 def model(run: Run) -> str:
     """Returns a model's shape."""
-    return UNKNOWN if run.config is None else run.config.shape.replace("x", "×", 1)
+    if run.config is None:
+        return UNKNOWN
+    members = f", {run.members} members" if run.members > 1 else ""
+    return run.config.shape.replace("x", "×", 1) + members
 
 
 def key_figures(subject: Subject) -> list[tuple[str, str]]:
@@ -87,7 +90,7 @@ def key_figures(subject: Subject) -> list[tuple[str, str]]:
     parameters = facts["parameters"]
     return [
         ("best validation", f"{best(run)} bits per {unit}"),
-        ("model", f"{model(run)}, {count(parameters)} parameters"),
+        ("model", f"{model(run)}, {count(parameters)} parameters" + " each" * (run.members > 1)),
         ("text", plain(" ".join(run.sources)) or UNKNOWN),
         ("size", f"{count(_number(facts['chars']))} {unit}s"),
         ("trained", f"{count(facts['step'])} steps, {time(facts['elapsed_s'])}"),

@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from charrnn.config import MODEL_FILE, REPORT_FILE
+from charrnn.config import REPORT_FILE
 from charrnn.report.measures import CONTEXT_WORK, measure, wanted_length
 from charrnn.report.page import page
 from charrnn.report.subjects import subject_of
 from charrnn.report.texts import VALIDATION, ShownText, sample_text
-from charrnn.store import checkpoint
-from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.mixing import Loaded, load_run
 from charrnn.store.opened import write_whole
 from charrnn.training.events import Evaluated
 
@@ -42,7 +41,8 @@ class LivePage:
         between_s = 0.0 if self._written_s is None else start_s - self._written_s
         reload_s = round(min(max(between_s, RELOAD_S[0]), RELOAD_S[1]))
         try:
-            self._write(Checkpoint(event.model, self._trainer.vocabulary), reload_s)
+            model = Loaded(event.model, self._trainer.vocabulary, "lf", 1, ())
+            self._write(model, reload_s)
         finally:
             self._written_s = self._clock()
             self._spent_s += self._written_s - start_s
@@ -54,9 +54,9 @@ class LivePage:
         Raises:
             CheckpointError: It cannot be written, or there is no model.
         """
-        self._write(checkpoint.load(self._trainer.folder / MODEL_FILE), 0)
+        self._write(load_run(self._trainer.folder), 0)
 
-    def _write(self, model: Checkpoint, reload_s: int) -> None:
+    def _write(self, model: Loaded, reload_s: int) -> None:
         folder, shown = self._trainer.folder, self._text(model)
         subject, notes = subject_of(folder)
         work = 0 if reload_s else LAST_CONTEXT_WORK
@@ -64,7 +64,7 @@ class LivePage:
         data = page([subject], measures, model.vocabulary, [*notes, *shown.notes], reload_s)
         write_whole(folder / REPORT_FILE, data)
 
-    def _text(self, model: Checkpoint) -> ShownText:
+    def _text(self, model: Loaded) -> ShownText:
         """Returns the text to show: the validation text is at hand."""
         ids = self._trainer.val_ids[: wanted_length(model.model)]
         if not len(ids):

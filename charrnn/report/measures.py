@@ -6,7 +6,8 @@ from typing import Any
 
 from charrnn.config import SamplingConfig
 from charrnn.errors import CharrnnError, NothingToScoreError, OverflowedError
-from charrnn.model.forward import Forward
+from charrnn.model.forward import Array, Forward, Predictor
+from charrnn.model.mixture import Mixture
 from charrnn.report.units import (
     MOST_LAYERS,
     MOST_UNITS,
@@ -21,6 +22,7 @@ from charrnn.scoring.context import ContextScore, context_curve
 from charrnn.scoring.passage import Passage, read_passage
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.mixing import Loaded
 from charrnn.text.vocabulary import Ids, Piece, Vocabulary
 
 MOST_CHARS = 2000  # of a passage
@@ -47,20 +49,20 @@ class Measures:
     notes: Sequence[str] = ()
 
 
-def passage_length(network: Forward) -> int:
+def passage_length(network: Predictor) -> int:
     """Returns how many characters of a text a page shows."""
     layers = min(network.config.num_layers, MOST_LAYERS)
     units = min(network.config.hidden_size, MOST_UNITS)
     return min(MOST_CHARS, MOST_PICTURE_NUMBERS // (layers * units))
 
 
-def wanted_length(network: Forward) -> int:
+def wanted_length(network: Predictor) -> int:
     """Returns how many characters of a text are read for a page."""
     return max(passage_length(network), text_length(network))
 
 
 def measure(
-    model: Checkpoint,
+    model: Checkpoint | Loaded,
     text: Piece,
     text_name: str,
     stage: Stage = lambda name: None,
@@ -70,13 +72,15 @@ def measure(
     """Measures a model by a text; what is not possible is left out, and noted.
 
     Args:
-        model: the model.
+        model: the model; of a mixture, the units that are shown are its first member's.
         text: a text that it was not trained on, if there is one; only its beginning is read.
         text_name: what it is.
         stage: called with what is done next.
         context_work: multiplications that the context curve may take, more or less; 0: none.
     """
     network, vocabulary, notes = model.model, model.vocabulary, list[str]()
+    first = network.members[0] if isinstance(network, Mixture) else network
+    assert isinstance(first, Forward)
     scorer = Scorer(
         network, vocabulary, on_unknown="charge", trained_chars=model.trained_chars, exact=True
     )
@@ -88,11 +92,13 @@ def measure(
         passage = read_passage(scorer, network, text[: passage_length(network)])
         if len(ids):
             followed = ids[: text_length(network)]
-            r = correlations(network, followed, vocabulary.decode(followed))
+            r = correlations(first, followed, vocabulary.decode(followed))
             layers = [
-                layer_units(passage.states, r, layer)
-                for layer in shown_layers(network.config.num_layers)
+                layer_units(_states(passage, first), r, layer)
+                for layer in shown_layers(first.config.num_layers)
             ]
+            if first is not network:
+                notes.append("the hidden units are those of the first member")
         if context_work:
             stage("measuring the context curve")
             curve = _context(network, ids, context_work)
@@ -102,10 +108,19 @@ def measure(
     return Measures(passage, text_name, layers, curve, samples(network, vocabulary), notes)
 
 
-def _context(network: Forward, ids: Ids, work: int) -> list[ContextScore]:
+def _states(passage: Passage, first: Forward) -> Array:
+    """Returns the states of a passage, (n, L, H); of a mixture, those of its first member."""
+    layers, size = first.config.num_layers, first.config.state_size
+    flat = passage.states.reshape(len(passage.states), -1)
+    states = flat[:, : layers * size].reshape(-1, layers, size)
+    return states[..., : first.config.hidden_size]
+
+
+def _context(network: Predictor, ids: Ids, work: int) -> list[ContextScore]:
     """Returns a context curve; of a large model with fewer positions, and at last shorter."""
     config = network.config
     for_each = config.parameter_count() - config.gates * config.vocab_size * config.hidden_size
+    for_each *= len(network.members) if isinstance(network, Mixture) else 1
     # of contexts that double, all together read twice the longest
     positions = work // (2 * LONGEST * for_each)
     positions = max(FEWEST_POSITIONS, min(MOST_POSITIONS, positions))
@@ -113,7 +128,7 @@ def _context(network: Forward, ids: Ids, work: int) -> list[ContextScore]:
     return context_curve(network, ids, positions, longest=longest)
 
 
-def samples(network: Forward, vocabulary: Vocabulary) -> list[tuple[float, Piece]]:
+def samples(network: Predictor, vocabulary: Vocabulary) -> list[tuple[float, Piece]]:
     """Returns a text at each temperature; none of a model that overflows."""
     try:
         return [(t, sample(network, vocabulary, t, SAMPLE_LENGTH)) for t in TEMPERATURES]
@@ -121,7 +136,7 @@ def samples(network: Forward, vocabulary: Vocabulary) -> list[tuple[float, Piece
         return []
 
 
-def sample(network: Forward, vocabulary: Vocabulary, temperature: float, length: int) -> Piece:
+def sample(network: Predictor, vocabulary: Vocabulary, temperature: float, length: int) -> Piece:
     """Returns what ``charrnn sample`` writes with these settings and without a prompt.
 
     Raises:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from charrnn.errors import CharrnnError, CorpusError, NothingToScoreError
 from charrnn.report.measures import sample, wanted_length
 from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.mixing import Loaded
 from charrnn.store.runs import Run
 from charrnn.text.chunks import Reader
 from charrnn.text.compressed import plain_blocks
@@ -28,7 +29,7 @@ class ShownText:
     notes: tuple[str, ...] = ()
 
 
-def named_text(source: str, model: Checkpoint) -> ShownText:
+def named_text(source: str, model: Checkpoint | Loaded) -> ShownText:
     """Returns the beginning of a file of plain text, or of standard input.
 
     Raises:
@@ -53,7 +54,7 @@ def named_text(source: str, model: Checkpoint) -> ShownText:
     return ShownText(text[:wanted], name, ("Windows line ends are read as newlines",))
 
 
-def text_of_run(run: Run, model: Checkpoint, watch: Watch) -> ShownText:
+def text_of_run(run: Run, model: Checkpoint | Loaded, watch: Watch) -> ShownText:
     """Returns the beginning of a run's validation text; if it is gone, a sample of the model.
 
     ``watch`` is called while the text is read, which is compared with what it was in training.
@@ -81,7 +82,7 @@ def _origin(run: Run) -> Origin:
         raise CorpusError(f"the run does not tell where its text is: {error}") from None
 
 
-def sample_text(model: Checkpoint, *notes: str) -> ShownText:
+def sample_text(model: Checkpoint | Loaded, *notes: str) -> ShownText:
     """Returns a sample of a model, of the length that a page shows."""
     try:
         text = sample(model.model, model.vocabulary, 0.8, wanted_length(model.model))

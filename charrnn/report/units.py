@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from charrnn.model.forward import Array, Forward, overflow_allowed
+from charrnn.model.forward import Array, Forward, Predictor, overflow_allowed
 from charrnn.text.vocabulary import Ids, Piece
 
 LEVELS = 15  # of a unit's activity, from the lowest to the highest; the middle one is 0
@@ -63,7 +63,7 @@ def traits(text: str) -> Array:
     return rows
 
 
-def text_length(network: Forward) -> int:
+def text_length(network: Predictor) -> int:
     """Returns how many characters are read to see what units follow, m."""
     config = network.config
     return max(512, min(8192, MOST_NUMBERS // (config.num_layers * config.hidden_size)))
@@ -80,7 +80,7 @@ def correlations(network: Forward, ids: Ids, text: Piece) -> Array:
     length = len(ids) // count  # T
     warm = min(32, length // 8)
     x = ids[: count * length].reshape(count, length).T  # (T, B)
-    states, _ = network.states(x, network.zero_state(count))  # (T, L, B, H)
+    states = network.states(x, network.zero_state(count))[0][..., :size]  # (T, L, B, H)
     h = np.moveaxis(states[warm:], 2, 0).reshape(-1, layers * size)
     characters = text if isinstance(text, str) else text.decode("latin-1")
     known = traits(characters)[:, : count * length].reshape(len(TRAITS), count, length)[:, :, warm:]

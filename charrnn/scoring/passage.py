@@ -2,7 +2,7 @@
 
 It is read in one pass, so that each state is the one that predicted the next character.
 
-Shapes: n characters of the passage, m of them with an id, K most probable, L layers, H hidden,
+Shapes: n characters of the passage, m of them with an id, K most probable, L layers, S of
 V vocabulary.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.model.forward import Array, Forward, overflow_allowed, require_finite
+from charrnn.model.forward import Array, Predictor, overflow_allowed, require_finite
 from charrnn.scoring.scorer import Scorer
 from charrnn.text.vocabulary import Ids, Piece
 
@@ -27,11 +27,11 @@ class Passage:
     ranks: Ids  # 1 if it was the most probable ..., (n,)
     likely: Ids  # the ids of the K most probable, the most probable first, (n, K)
     probabilities: Array  # theirs, (n, K)
-    states: Array  # of all layers after reading the character, (n, L, H)
+    states: Array  # of all layers after reading the character, (n, L, S)
 
 
 @overflow_allowed
-def read_passage(scorer: Scorer, network: Forward, text: Piece) -> Passage:
+def read_passage(scorer: Scorer, network: Predictor, text: Piece) -> Passage:
     """Reads a text from the start of all texts on.
 
     An unknown character is charged as :mod:`charrnn.scoring.scorer` says; its rank is V + 1, and
@@ -44,11 +44,10 @@ def read_passage(scorer: Scorer, network: Forward, text: Piece) -> Passage:
     text = scorer.vocabulary.to_piece(text, scorer.on_unknown)
     ids, known = scorer.encode(text).ids, scorer.vocabulary.known(text)
     has_id = known if len(ids) < len(text) else np.ones(len(text), np.bool_)
-    after, _ = network.states(ids[:, None], scorer.start)  # (m, L, 1, H)
-    h_0 = scorer.start[..., : after.shape[3]]
-    states = np.concatenate([h_0[None], after])[:, :, 0]  # (m + 1, L, H), h_0 first
+    after, _ = network.states(ids[:, None], scorer.start)  # (m, L, 1, S)
+    states = np.concatenate([scorer.start[None], after])[:, :, 0]  # (m + 1, L, S)
     places = np.cumsum(has_id)  # of the states after each character
-    before = states[places - has_id, -1]  # of the top layer, (n, H)
+    before = states[places - has_id, -1]  # of the top layer, (n, S)
     targets = np.zeros(len(text), np.int64)
     targets[has_id] = ids
     # a part of the text at a time: V logits of each character may be many

@@ -35,7 +35,7 @@ import numpy as np
 import safetensors.numpy
 
 from charrnn import system
-from charrnn.config import ModelConfig, Newlines
+from charrnn.config import MOST_MEMBERS, ModelConfig, Newlines
 from charrnn.errors import CharrnnError, CheckpointError, TooLargeError, reason, refusal
 from charrnn.fields import typed
 from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward
@@ -59,6 +59,11 @@ class Checkpoint:
     path: Path = Path()  # where it was read
 
     @property
+    def mixture(self) -> "Mixture | None":
+        """Which member of a run's mixture it is, if it is one of several."""
+        return mixture_in(self.provenance)
+
+    @property
     def trained_chars(self) -> int:
         """Characters of the text that it was trained on, or that were read of it; 1 or more."""
         counts = (self.provenance.get(key) for key in ("chars", "train_chars_read"))
@@ -67,13 +72,7 @@ class Checkpoint:
     @property
     def held_out_lines(self) -> tuple[int, float] | None:
         """How many held-out lines were scored, and their usual bits per character, if any were."""
-        kept = self.provenance.get("held_out_lines")
-        if not isinstance(kept, dict):
-            return None
-        lines, bits = kept.get("lines"), kept.get("usual_bits_per_char")
-        if type(lines) is int and lines > 0 and type(bits) is float and 0 <= bits < math.inf:
-            return lines, bits
-        return None
+        return lines_in(self.provenance)
 
     @property
     def sources(self) -> list[str]:
@@ -92,8 +91,12 @@ class Checkpoint:
     @property
     def val_nats_per_char(self) -> float | None:
         """What it scored on the validation text, if that is known."""
-        nats = self.provenance.get("val_nats_per_char")
-        return nats if type(nats) is float and 0 <= nats < math.inf else None
+        return nats_in(self.provenance)
+
+    @property
+    def run_val_nats_per_char(self) -> float | None:
+        """What its run's model scored: it alone, or the mixture that it is a member of."""
+        return self.mixture.val_nats_per_char if self.mixture else self.val_nats_per_char
 
     @property
     def newlines(self) -> Newlines:
@@ -101,6 +104,44 @@ class Checkpoint:
         if self.provenance.get("newlines") in get_args(Newlines):
             return cast("Newlines", self.provenance["newlines"])
         return "keep" if "\r" in self.vocabulary.symbols else "lf"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a model's file tells of the mixture that it is a member of."""
+
+    member: int  # which one it is, from 1 up
+    members: int  # how many there are
+    val_nats_per_char: float | None  # what the mixture scored, as in :class:`Checkpoint`
+    held_out_lines: tuple[int, float] | None  # the same
+
+
+def mixture_in(provenance: Mapping[str, Any]) -> Mixture | None:
+    """Returns what a provenance tells of a mixture, if it does."""
+    kept = provenance.get("mixture")
+    if not isinstance(kept, dict):
+        return None
+    member, members = kept.get("member"), kept.get("members")
+    if type(member) is type(members) is int and 1 <= member <= members <= MOST_MEMBERS:
+        return Mixture(member, members, nats_in(kept), lines_in(kept))
+    return None
+
+
+def nats_in(kept: Mapping[str, Any]) -> float | None:
+    """Returns what was scored on a validation text, if that is known."""
+    nats = kept.get("val_nats_per_char")
+    return nats if type(nats) is float and 0 <= nats < math.inf else None
+
+
+def lines_in(kept: Mapping[str, Any]) -> tuple[int, float] | None:
+    """Returns the count and the usual bits per character of held-out lines, if any were scored."""
+    usual = kept.get("held_out_lines")
+    if not isinstance(usual, dict):
+        return None
+    lines, bits = usual.get("lines"), usual.get("usual_bits_per_char")
+    if type(lines) is int and lines > 0 and type(bits) is float and 0 <= bits < math.inf:
+        return lines, bits
+    return None
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
@@ -161,7 +202,11 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
             header = read_header(stream)
             metadata = header.metadata
             config = _read_config(metadata)
-            check_tensors(header, config, training="training_state" in metadata)
+            provenance, training_state = (
+                json_object(metadata, key) for key in ("provenance", "training_state")
+            )
+            of_training = training_state if "training_state" in metadata else None
+            check_tensors(header, config, of_training)
             check_room(header.body_bytes, f"{path}: reading it", "close other programs")
             stream.seek(0)
             tensors = safetensors.numpy.load(stream.read())
@@ -172,9 +217,6 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
         if len(vocabulary) != config.vocab_size:
             raise CheckpointError("its vocabulary and its sizes disagree")
         model = Forward(config, _take_weights(config, tensors))
-        provenance, training_state = (
-            json_object(metadata, key) for key in ("provenance", "training_state")
-        )
         return Checkpoint(model, vocabulary, provenance, training_state, tensors, path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file: check the path") from None

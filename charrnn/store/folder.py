@@ -9,7 +9,15 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from charrnn.config import COPY_FILE, KEPT_FILE, MODEL_FILE, REPORT_FILE, TRAINING_FILE
+from charrnn.config import (
+    COPY_FILE,
+    KEPT_FILE,
+    MEMBER_FILE,
+    MODEL_FILE,
+    REPORT_FILE,
+    TRAINING_FILE,
+    member_file,
+)
 from charrnn.errors import (
     CheckpointError,
     OptionError,
@@ -123,7 +131,7 @@ def _is_leftover(folder: RunFolder, name: str) -> bool:
 
 def clear(folder: RunFolder) -> None:
     """Removes all that a training writes into its folder."""
-    folder.remove(TEMPORARY, COPY_FILE, KEPT_FILE, _SAVED)
+    folder.remove(TEMPORARY, COPY_FILE, MEMBER_FILE, KEPT_FILE, _SAVED)
 
 
 class NewRun:
@@ -213,22 +221,19 @@ def find_folder(runs: Path, name: str) -> Path:
             if path.is_dir():
                 return path
     path = find_run(runs, name)
-    return path.parent if path.name in (MODEL_FILE, TRAINING_FILE) else path
+    alone = path.name == MODEL_FILE and path.with_name(member_file(2)).exists()
+    return path.parent if path.name in (MODEL_FILE, TRAINING_FILE) and not alone else path
 
 
-def model_file(path: Path) -> Path:
-    """Returns the model's file of a run's folder; a file is itself."""
-    return path / MODEL_FILE if path.is_dir() else path
+def find_models(runs: Path, names: Sequence[str] | None) -> list[Path]:
+    """Returns the folder of each run that is named, or the model's file if a file is.
 
-
-def find_runs(runs: Path, names: Sequence[str] | None) -> list[Path]:
-    """Returns the model file of each run that is named; without names, of the newest run.
-
-    Errors are those of :func:`find_run`.
+    Without names, it is the newest run's. Errors are those of :func:`find_run`.
     """
     if not names:
-        return [find_run(runs, None)]
-    return [find_run(runs, name) for name in names]
+        return [find_run(runs, None).parent]
+    paths = [(find_run(runs, name), Path(name)) for name in names]
+    return [path if path == named else path.parent for path, named in paths]
 
 
 def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:

@@ -1,15 +1,16 @@
-"""Several models that are used as one."""
+"""Several models that are used as one: of several runs, or the members of one run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from charrnn.config import Newlines
-from charrnn.errors import CheckpointError
+from charrnn.config import MODEL_FILE, Newlines, member_file
+from charrnn.errors import CheckpointError, reason
+from charrnn.model import mixture
 from charrnn.model.forward import Predictor
-from charrnn.model.mixture import Mixture
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.opened import RunFolder
 from charrnn.text.vocabulary import Vocabulary
 
 MOST_SHOWN = 5  # symbols in a message
@@ -24,21 +25,63 @@ class Loaded:
     newlines: Newlines  # what Windows line ends are read as
     trained_chars: int  # of the smallest text of any of them
     members: Sequence[Checkpoint]
+    held_out_lines: tuple[int, float] | None = None  # see `Checkpoint`; of several runs unknown
+    named: int = 1  # runs or files
 
     @property
     def paths(self) -> list[str]:
         """Where the models were read."""
         return [str(member.path) for member in self.members]
 
+    @property
+    def place(self) -> str:
+        """Where the only run or file is that was named, and how many members it has."""
+        first, count = self.members[0].path, len(self.members)
+        return f"{first.parent} ({count} members)" if count > 1 else str(first)
+
 
 def load_all(paths: Sequence[Path]) -> Loaded:
-    """Reads one model or more.
+    """Reads one model or more: files, or runs' folders with all their members.
 
     Raises:
         CheckpointError: One cannot be read, or they are of different symbols.
         TooLargeError: One needs more memory than there is.
     """
-    return as_one([checkpoint.load(path) for path in paths])
+    loaded = [
+        load_run(path) if path.is_dir() else as_one([checkpoint.load(path)]) for path in paths
+    ]
+    if len(loaded) == 1:
+        return loaded[0]
+    return replace(as_one([m for one in loaded for m in one.members]), named=len(loaded))
+
+
+def load_run(path: Path, folder: RunFolder | None = None) -> Loaded:
+    """Reads a run's model; of several members, which may be of different moments, the mixture.
+
+    Args:
+        path: its folder.
+        folder: the same, if it is open: only the files' names count then.
+
+    Raises:
+        CheckpointError: A member is missing or cannot be read, or they do not go together.
+        TooLargeError: One needs more memory than there is.
+    """
+    first = checkpoint.load(path / MODEL_FILE, folder)
+    count = first.mixture.members if first.mixture else 1
+    members = [first]
+    for number in range(2, count + 1):
+        file = path / member_file(number)
+        try:
+            members.append(checkpoint.load(file, folder))
+        except CheckpointError as error:
+            remedy = "name one file alone, or resume the training, which writes all of them again"
+            raise CheckpointError(
+                f"{reason(error)} (member {number} of {count}): {remedy}"
+            ) from None
+    loaded = as_one(members)
+    if first.mixture:
+        return replace(loaded, held_out_lines=first.mixture.held_out_lines)
+    return loaded
 
 
 def as_one(members: Sequence[Checkpoint]) -> Loaded:
@@ -51,11 +94,12 @@ def as_one(members: Sequence[Checkpoint]) -> Loaded:
     for other in members[1:]:
         _check_alike(first, other)
     return Loaded(
-        Mixture([member.model for member in members]) if members[1:] else first.model,
+        mixture.as_one([member.model for member in members]),
         first.vocabulary,
         first.newlines,
         min(member.trained_chars for member in members),
         members,
+        None if members[1:] else first.held_out_lines,
     )
 
 

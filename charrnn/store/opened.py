@@ -22,7 +22,7 @@ HISTORY_FILE = "history.jsonl"
 LOCK_FILE = ".lock"  # on Windows, which cannot lock a folder
 WAITS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.3)  # between attempts to replace a file that is read
 TEMPORARY = re.compile(
-    r"\.((model(-step-\d+)?|training)\.safetensors|history\.jsonl|report\.html)\.\d+\.tmp"
+    r"\.((model(-step-\d+)?(-\d+)?|training)\.safetensors|history\.jsonl|report\.html)\.\d+\.tmp"
 )
 _NO_FSYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP)
 

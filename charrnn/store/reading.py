@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-from charrnn.config import ModelConfig
+from charrnn.config import MOST_MEMBERS, ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.fields import read_json
 
@@ -49,13 +49,15 @@ def read_header(stream: BinaryIO) -> Header:
     return Header(metadata, types, file_bytes - 8 - size)
 
 
-def check_tensors(header: Header, config: ModelConfig, *, training: bool) -> None:
+def check_tensors(
+    header: Header, config: ModelConfig, training_state: Mapping[str, Any] | None
+) -> None:
     """Compares a file's tensors with those of the configuration, before any is allocated.
 
     Args:
         header: the file's.
         config: the model's.
-        training: whether it is a training file, which has further tensors.
+        training_state: of a training file, which has further tensors, and those of other members.
 
     Raises:
         CheckpointError: They differ, or the file is larger than they can be.
@@ -67,16 +69,24 @@ def check_tensors(header: Header, config: ModelConfig, *, training: bool) -> Non
         if header.types[name] != ("F32", shape):
             raise CheckpointError(f"tensor {name} is {header.types[name]}, not {('F32', shape)}")
     unknown = sorted(set(header.types) - set(shapes))
-    if unknown and not training:
+    if unknown and training_state is None:
         raise CheckpointError(f"tensor {unknown[0]} is unknown")
     most_bytes = 4 * config.parameter_count()
-    if training:  # the weights, their average, two moments of each; the hidden state
+    if training_state is not None:
+        # the weights, their average, two moments of each; the hidden state
         state = config.num_layers * config.state_size * MOST_STREAMS
-        most_bytes = 4 * most_bytes + 4 * state + OTHER_BYTES
+        most_bytes = _members(training_state) * (4 * most_bytes + 4 * state + OTHER_BYTES)
     if header.body_bytes > most_bytes:
         raise CheckpointError(
             f"it has {header.body_bytes:,} bytes of tensors; its model_config has {most_bytes:,}"
         )
+
+
+def _members(training_state: Mapping[str, Any]) -> int:
+    """Returns how many members a training says it has, if so many are possible."""
+    settings = training_state.get("training_config")
+    count = settings.get("members") if isinstance(settings, dict) else None
+    return count if type(count) is int and 1 <= count <= MOST_MEMBERS else 1
 
 
 def json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:

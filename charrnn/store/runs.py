@@ -19,10 +19,11 @@ from charrnn.config import (
     TRAINING_FILE,
     ModelConfig,
     Unit,
+    member_file,
 )
 from charrnn.errors import CharrnnError, CheckpointError, RunNotFoundError, refusal
 from charrnn.store import checkpoint
-from charrnn.store.checkpoint import Checkpoint
+from charrnn.store.checkpoint import Checkpoint, Mixture, mixture_in, nats_in
 from charrnn.store.commands import larger_limit, resume_command, shell_line, train_command
 from charrnn.store.history import read_history
 from charrnn.store.opened import RunFolder, is_busy
@@ -53,6 +54,7 @@ class Run:
     training_state: Mapping[str, Any] = field(default_factory=dict)  # of its last save
     damage: str = ""  # the errors of the files that cannot be read
     sources: tuple[str, ...] = ()  # as the user named them
+    alone: bool = False  # whether it is a model's file
 
     def __fspath__(self) -> str:
         return str(self.path.absolute())
@@ -82,11 +84,22 @@ class Run:
         return kept if isinstance(kept, str) else None
 
     @property
+    def mixture(self) -> Mixture | None:
+        """What its model tells of the mixture of which it is a member, if it is."""
+        return mixture_in(self.provenance)
+
+    @property
+    def members(self) -> int:
+        """How many models it has, which are used as one."""
+        return 1 if self.alone or self.mixture is None else self.mixture.members
+
+    @property
     def best_nats(self) -> float | None:
         """The best model's surprise on the validation text, nats per character."""
-        nats = self.provenance.get("val_nats_per_char")
-        known = isinstance(nats, float) and 0 <= nats < math.inf
-        return nats if known else self.number("best_nats")
+        nats = nats_in(self.provenance)
+        if self.mixture and not self.alone:
+            nats = self.mixture.val_nats_per_char
+        return self.number("best_nats") if nats is None else nats
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -144,6 +157,8 @@ class Run:
         nats = self.best_nats
         model = replace(self, training_state={})  # what its file alone tells
         versions, lines = (self.provenance.get(key) for key in ("versions", "held_out_lines"))
+        if self.mixture and not self.alone:
+            lines = self.provenance["mixture"].get("held_out_lines")
         return {
             "name": self.name,
             "path": str(self.path),
@@ -155,6 +170,8 @@ class Run:
             "val_source": self.text("val_source"),
             "chars": model.number("chars"),
             "parameters": self.config.parameter_count() if self.config else None,
+            "members": self.members,
+            "member": self.mixture.member if self.mixture and self.alone else None,
             "step": self.number("step"),
             "best_step": model.number("step"),
             "train_chars_read": self.number("chars", "train_chars_read")
@@ -198,6 +215,8 @@ def look_at(path: Path) -> Run:
     if folder is None and errors:
         raise CheckpointError(errors[0])
     model, training = found.get("model"), found.get("training")
+    if folder and model and model.mixture:
+        errors += _damaged(folder, model.mixture.members)
     best = model or training
     state: State = "damaged" if errors else "resumable" if training else "model only"
     if state == "resumable" and training and _has_ended(training.training_state):
@@ -211,7 +230,19 @@ def look_at(path: Path) -> Run:
         training_state=training.training_state if training else {},
         damage="; ".join(errors),
         sources=tuple(best.sources) if best else (),
+        alone=folder is None,
     )
+
+
+def _damaged(folder: Path, members: int) -> list[str]:
+    """Returns the errors of all members after the first one that are missing or cannot be read."""
+    errors = []
+    for number in range(2, members + 1):
+        try:
+            checkpoint.load(folder / member_file(number))
+        except CharrnnError as error:
+            errors.append(str(error))
+    return errors
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charrnn.config import DataConfig
-from charrnn.store import checkpoint
-from charrnn.store.folder import find_run
+from charrnn.store.folder import find_models
+from charrnn.store.mixing import load_all
 from charrnn.text.dataset import Watch, ignore
 from charrnn.training.asked import Asked
 from charrnn.training.resume import resume
@@ -45,7 +45,7 @@ def begin(
         asked.training,
         asked.model,
         asked.val_source,
-        init_from=None if other is None else checkpoint.load(find_run(asked.runs, other)),
+        init_from=() if other is None else load_all(find_models(asked.runs, [other])).members,
         keep_characters=asked.keep_characters,
         numbered=not asked.resume,
     )

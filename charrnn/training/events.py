@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from charrnn.config import ModelConfig, Precision, TrainingConfig, Unit
 
 if TYPE_CHECKING:
-    from charrnn.model.forward import Forward
+    from charrnn.model.forward import Predictor
 
 Reason = Literal["done", "patience", "interrupted"]  # why a training ended
 
@@ -20,11 +20,12 @@ class RunSummary:
     chars: float  # characters (or bytes) of the texts; infinite if they have not ended
     symbols: int  # V
     shape: str  # units, layers and cell, as in `ModelConfig.shape`
-    parameters: int  # trained numbers
+    parameters: int  # trained numbers, of each member
     batch_size: int  # B
     seq_len: int  # T
     unit: Unit
     precision: Precision = "fp32"
+    members: int = 1  # models that train together
 
     @classmethod
     def of(
@@ -41,6 +42,7 @@ class RunSummary:
             seq_len=training.seq_len,
             unit=model.unit,
             precision=training.precision,
+            members=training.members,
         )
 
 
@@ -51,7 +53,7 @@ class Stepped:
     step: int  # updates so far
     chars: int  # characters read so far
     elapsed_s: float  # seconds of training so far, evaluations included
-    train_nats_per_char: float  # mean over the updates since the last such event
+    train_nats_per_char: float  # mean over updates since the last such event, and over members
     learning_rate: float  # of the last update
     chars_per_second: float  # since the last such event, evaluations and saves excluded
     progress: float  # share of the training that is done, 0 to 1
@@ -61,14 +63,14 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The averaged model was scored on the validation text."""
+    """The averaged model, or the mixture of several, was scored on the validation text."""
 
     step: int
     chars: int
     elapsed_s: float
     val_nats_per_char: float | None  # None if there is no validation text
     best: bool  # whether it is the best so far, and was saved
-    model: "Forward"  # to sample from at once; training changes it further
+    model: "Predictor"  # to sample from at once; training changes it further
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Finished:
     step: int
     elapsed_s: float
     val_nats_per_char: float | None  # the best model's; None if none was scored
-    model_path: Path  # the best model
+    model_path: Path  # the best model; the run's folder if it has several members
 
 
 Event = Stepped | Evaluated | RolledBack | SaveFailed | Finished

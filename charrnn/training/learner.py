@@ -4,11 +4,13 @@ One update reads B streams T characters further, predicts each next character, a
 gradient of the mean surprise (the cross-entropy). The hidden state is carried from batch to batch,
 and gradients stop there: truncated back-propagation through time.
 
-Shapes: B batch, L layers, S of a layer's state, P parameters in all.
+Several models, the members of a mixture, learn from the same batches, each by itself.
+
+Shapes: B batch, L layers, S of a layer's state, K members, P parameters of a member.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,12 +18,14 @@ from torch import Tensor
 from charrnn.config import TrainingConfig
 from charrnn.errors import TrainingError
 from charrnn.model.device import find_device
-from charrnn.model.forward import LARGEST_WEIGHT, Array, Forward, Network
+from charrnn.model.forward import LARGEST_WEIGHT, Array, Network, Predictor
+from charrnn.model.mixture import as_one
 from charrnn.model.network import CharRNN
 from charrnn.model.on_device import OnDevice
 from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch
 from charrnn.training.machines import Machines
+from charrnn.training.members import Member, prefix
 from charrnn.training.optimizer import AdamW, update_average
 from charrnn.training.ranks import RankShares
 from charrnn.training.shares import Shares
@@ -36,43 +40,56 @@ class Learner:
     """The weights in training, and all that an update needs besides the batch.
 
     Attributes:
-        model: the network that is updated.
-        average: the same network with the moving average (EMA) of the weights: what is evaluated
+        models: the networks that are updated: one, or the members of a mixture.
+        averages: the same networks with the moving average (EMA) of the weights: what is evaluated
             and kept.
-        optimizer: of the model's weights.
-        shares: what computes gradients, and holds the hidden state, (L, B, S).
+        optimizer: of the models' weights.
+        shares: what computes gradients, and holds the hidden state, (K L, B, S).
     """
 
-    def __init__(self, model: CharRNN, config: TrainingConfig, workers: Workers) -> None:
-        """Moves the model to its device, or where all workers see it.
+    def __init__(
+        self,
+        model: CharRNN,
+        config: TrainingConfig,
+        workers: Workers,
+        others: Sequence[Member] = (),
+    ) -> None:
+        """Moves the model, and further members, to their device, or where all workers see them.
 
         Raises:
             OptionError: There is no such device, or it has no bfloat16.
             TrainingError: The workers cannot share it.
         """
-        model.to(find_device(config.device))
+        for each in (model, *(member.model for member in others)):
+            each.to(find_device(config.device))
         bf16 = precision_for(config) == "bf16"
         self.shares = shares = (
             RankShares(model, config, workers, bf16=bf16)
             if isinstance(workers, Machines)
-            else Shares(model, config.batch_size, config.seq_len, workers, bf16=bf16)
+            else Shares(model, config.batch_size, config.seq_len, workers, others, bf16=bf16)
         )
-        self.model = shares.model
+        self.models = shares.models
         self._average = shares.weights.clone()
-        self.average = CharRNN(model.config, shares.by_name(self._average))
+        self.averages = [CharRNN(model.config, p) for p in shares.by_member(self._average)]
         weight_decay = torch.zeros_like(shares.weights)
-        for part in shares.by_name(weight_decay).values():
-            part.fill_(config.weight_decay if part.ndim > 1 else 0)  # only matrices decay
+        for parts in shares.by_member(weight_decay):
+            for part in parts.values():
+                part.fill_(config.weight_decay if part.ndim > 1 else 0)  # only matrices decay
         self.optimizer = AdamW(shares.weights, weight_decay)
         self._max_norm = config.grad_clip or math.inf
         if workers.rank == 0:
             self.spread(updates=0)
 
+    @property
+    def model(self) -> CharRNN:
+        """The first of the models."""
+        return self.models[0]
+
     def update(self, batch: Batch, lr: float) -> float:
         """Makes one update at a learning rate.
 
         Returns:
-            The batch's mean surprise before the update, nats/char.
+            The batch's mean surprise before the update, nats/char; of several members the mean.
 
         Raises:
             Diverged: It, or its gradient, is NaN or infinite; the weights are as they were.
@@ -81,11 +98,12 @@ class Learner:
         nats, gradient = self.shares.gradient(batch, lr)
         if not math.isfinite(nats):
             raise Diverged(f"the loss is {nats}")
-        norm = float(torch.linalg.vector_norm(gradient))
-        if not math.isfinite(norm):
-            raise Diverged(f"the gradient's norm is {norm}")
-        if norm > self._max_norm:
-            gradient *= self._max_norm / norm
+        for part in gradient.chunk(len(self.models)):
+            norm = float(torch.linalg.vector_norm(part))
+            if not math.isfinite(norm):
+                raise Diverged(f"the gradient's norm is {norm}")
+            if norm > self._max_norm:
+                part *= self._max_norm / norm
         self.optimizer.update(gradient, lr)
         update_average(self._average, self.shares.weights, self.optimizer.updates - 1)
         return nats
@@ -108,7 +126,7 @@ class Learner:
         self.shares.spread(self._numbers(), updates)
 
     def _numbers(self) -> list[Tensor]:
-        """Returns what is the same at each rank, or is averaged over them, (P,) each.
+        """Returns what is the same at each rank, or is averaged over them, (K P,) each.
 
         The moving average is linear: its mean is the moving average of the weights' mean.
         """
@@ -120,10 +138,14 @@ class Learner:
         self.shares.close()
 
     def averaged(self) -> Network:
-        """Returns the averaged network, to be scored; in NumPy on the CPU, by the same memory."""
-        if self.shares.state.device.type == "cpu":
-            return self.average.in_numpy()
-        return OnDevice(self.average)
+        """Returns what :meth:`in_numpy` does, to be scored; a single one on its device."""
+        if len(self.averages) > 1 or self.shares.state.device.type == "cpu":
+            return self.in_numpy()
+        return OnDevice(self.averages[0])
+
+    def in_numpy(self) -> Predictor:
+        """Returns the averaged network, or the mixture of several; on the CPU, the same memory."""
+        return as_one([average.in_numpy() for average in self.averages])
 
     def check_finite(self) -> None:
         """Raises :class:`Diverged` if a weight is NaN, infinite or too large for a model's file."""
@@ -133,29 +155,31 @@ class Learner:
                 raise Diverged(f"the weights are NaN or infinite, or beyond {LARGEST_WEIGHT:g}")
 
     def tensors(self) -> dict[str, Array]:
-        """Returns what a training file keeps beside the weights, by its name there."""
+        """Returns what a training file keeps, by its name there: weights, averages, moments ..."""
         return {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
 
     def _tensors(self) -> dict[str, Tensor]:
         kinds = {
+            "{}": self.shares.weights,
             "average.{}": self._average,
             "optimizer.{}.exp_avg": self.optimizer.exp_avg,
             "optimizer.{}.exp_avg_sq": self.optimizer.exp_avg_sq,
         }
-        tensors = {"state": self.shares.state}
+        states = enumerate(self.shares.state.chunk(len(self.models)))
+        tensors = {f"{prefix(member)}state": state for member, state in states}
         for kind, numbers in kinds.items():
-            parts = self.shares.by_name(numbers)
-            tensors |= {kind.format(name): part for name, part in parts.items()}
+            for member, parts in enumerate(self.shares.by_member(numbers)):
+                before = prefix(member)
+                tensors |= {before + kind.format(name): part for name, part in parts.items()}
         return tensors
 
-    def restore(self, model: Forward, tensors: Mapping[str, Array], step: int) -> None:
-        """Takes over what a training file kept: weights, the rest by name, the updates so far.
+    def restore(self, tensors: Mapping[str, Array], step: int) -> None:
+        """Takes over what a training file kept, by name, and the updates so far.
 
         Raises:
             KeyError: A tensor is missing.
             ValueError: One has another shape or type, or values that no training makes.
         """
-        self.model.load_state_dict({name: torch.tensor(w) for name, w in model.weights.items()})
         for name, tensor in self._tensors().items():
             saved = torch.tensor(tensors[name])
             if saved.shape != tensor.shape or saved.dtype != tensor.dtype:

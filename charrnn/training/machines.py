@@ -51,6 +51,11 @@ class Machines(Workers):
         Raises:
             OptionError: They cannot train so.
         """
+        if config.members > 1:
+            raise OptionError(
+                f"--members: {self.count} ranks train one model: leave --members out, or start "
+                "one rank"
+            )
         if config.device != "cpu":
             raise OptionError(
                 f"--device: {self.count} ranks train on the CPU, not on {config.device}: "

@@ -6,15 +6,18 @@ A training file is one such moment; it may hold an earlier one, the mark, to rol
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from charrnn.errors import CheckpointError, reason
 from charrnn.fields import typed
 from charrnn.model.forward import Forward
+from charrnn.model.network import CharRNN
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.text.batches import Position
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.learner import Learner
+from charrnn.training.members import Member, prefix
 from charrnn.training.progress import Progress
 
 _ROLLBACK = "rollback."  # before the names of a mark's tensors in a training file
@@ -22,12 +25,12 @@ _ROLLBACK = "rollback."  # before the names of a mark's tensors in a training fi
 
 def take(learner: Learner, vocabulary: Vocabulary, progress: Progress) -> Checkpoint:
     """Returns what :func:`restore` needs; the tensors are those that training changes."""
-    return Checkpoint(
-        learner.model.in_numpy(),
-        vocabulary,
-        training_state={"progress": asdict(progress)},
-        tensors={"random_state": torch.get_rng_state().numpy(), **learner.tensors()},
-    )
+    model, tensors = learner.model.in_numpy(), learner.tensors()
+    for member, generator in enumerate(learner.shares.generators):
+        tensors[f"{prefix(member)}random_state"] = generator.get_state().numpy()
+    for name in model.weights:
+        del tensors[name]
+    return Checkpoint(model, vocabulary, {}, {"progress": asdict(progress)}, tensors)
 
 
 def copied(moment: Checkpoint) -> Checkpoint:
@@ -78,11 +81,31 @@ def restore(saved: Checkpoint, learner: Learner) -> Progress:
         position = typed(Position, progress.pop("position"))
         restored = typed(Progress, {**progress, "position": position})
         restored.check()
-        learner.restore(saved.model, saved.tensors, restored.step)
-        torch.set_rng_state(torch.tensor(saved.tensors["random_state"]))
+        learner.restore({**saved.model.weights, **saved.tensors}, restored.step)
+        for member, generator in enumerate(learner.shares.generators):
+            generator.set_state(torch.tensor(saved.tensors[f"{prefix(member)}random_state"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise not_whole(saved.path, error) from None
     return restored
+
+
+def others_of(saved: Checkpoint, count: int) -> list[Member]:
+    """Returns the members of a training file after the first one, still to be restored.
+
+    Raises:
+        CheckpointError: One is missing, or has other shapes.
+    """
+    members, shapes = [], saved.model.config.parameter_shapes()
+    for member in range(1, count):
+        weights = {}
+        for name, shape in shapes.items():
+            tensor = saved.tensors.get(prefix(member) + name)
+            if tensor is None or tensor.dtype != np.float32 or tensor.shape != shape:
+                raise not_whole(saved.path, f"tensor {prefix(member)}{name} is missing or differs")
+            weights[name] = tensor
+        model = CharRNN.of(Forward(saved.model.config, weights))
+        members.append(Member(model, torch.Generator()))
+    return members
 
 
 def not_whole(path: Path, why: object) -> CheckpointError:

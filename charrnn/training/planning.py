@@ -16,7 +16,6 @@ import torch
 from charrnn.config import UNIT_NAMES, ModelConfig, TrainingConfig
 from charrnn.model.device import find_device
 from charrnn.model.memory import HELPER_BYTES, check_room, training_bytes
-from charrnn.model.network import CharRNN
 from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch, Position
 from charrnn.training.fitting import (
@@ -29,6 +28,7 @@ from charrnn.training.fitting import (
     most_epochs,
 )
 from charrnn.training.learner import Learner
+from charrnn.training.members import drawn
 from charrnn.training.schedule import Clock, enough_steps, total_steps
 from charrnn.training.workers import Workers
 
@@ -102,7 +102,7 @@ def plan(
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
     training = fit_to_machine(model, replace(training, **schedule), workers)
     if (asked.workers or 0) > (training.workers or 0):
-        notes.append(f"{training.workers} workers, one a stream, instead of {asked.workers}")
+        notes.append(f"{training.workers} workers, {_shares(training)}, instead of {asked.workers}")
     check_memory(model, training, workers)
     workers.set_count(training.workers or 1)
     return Plan(model, training, notes)
@@ -194,9 +194,18 @@ def check_memory(
     helpers = max((config.workers or 1) - workers.count, 0)  # to be started
     check_room(
         training_bytes(model_config, config) + helpers * HELPER_BYTES,
-        f"a model of {size:,} x {layers}, {model_config.vocab_size:,} symbols, in {batch},",
+        f"{_models(config)} of {size:,} x {layers}, {model_config.vocab_size:,} symbols, in "
+        f"{batch},",
         advice,
     )
+
+
+def _shares(config: TrainingConfig) -> str:
+    return f"for {config.members} members" if config.members > 1 else "one a stream"
+
+
+def _models(config: TrainingConfig) -> str:
+    return f"{config.members} models" if config.members > 1 else "a model"
 
 
 def training_speed(
@@ -210,7 +219,8 @@ def training_speed(
     check_memory(model_config, config, workers)
     workers.set_count(config.workers or 1)
     with torch.random.fork_rng(devices=[]):
-        learner = Learner(CharRNN(model_config), config, workers)
+        first, *others = drawn(model_config, config)
+        learner = Learner(first.model, config, workers, others)
     size = (config.seq_len + 1, config.batch_size)
     text = np.random.default_rng(0).integers(model_config.vocab_size, size=size)
     batch = Batch(text[:-1], text[1:], starts_block=False, after=Position())

@@ -57,7 +57,7 @@ class RankShares(Shares):
         self._sum = tensors.weights.new_zeros(P + 1 + state.numel())
         self._after = self._sum[P + 1 :].view(state.shape)
         # rows that are one: this rank's
-        gradients, nats = self._sum[:P].expand(W, P), self._sum[P : P + 1].expand(W)
+        gradients, nats = self._sum[:P].expand(W, P), self._sum[P : P + 1].expand(W, 1)
         return replace(tensors, gradients=gradients, nats=nats)
 
     def _draw_masks(self) -> None:

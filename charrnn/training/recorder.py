@@ -1,5 +1,7 @@
 """What is saved of a training: the model, the training file, the history.
 
+Each member of a mixture has a model file of its own; all are written at the same moments.
+
 A disk that refuses a file ends no training. What could not be written waits: the best model until
 the next save, the history's lines until the next flush.
 """
@@ -8,7 +10,7 @@ import contextlib
 import platform
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,12 @@ import safetensors
 import torch
 
 import charrnn
-from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig
+from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig, member_file
 from charrnn.errors import CheckpointError
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.history import History
+from charrnn.store.mixing import Loaded, load_run
 from charrnn.store.opened import RunFolder
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import moments
@@ -62,7 +65,7 @@ class Recorder:
         self._folder, self._first_path = folder, folder.path
         self._vocabulary, self._config = vocabulary, config
         self._origin, self._provenance = dict(origin), dict(provenance)
-        self._unsaved: Checkpoint | None = None  # the best model, if the disk refused it
+        self._unsaved: dict[str, Checkpoint] = {}  # the best model's files, if the disk refused one
         self._history: History | None = None
         self.mark: Checkpoint | None = None  # where to return to, if that is not the last save
 
@@ -79,7 +82,7 @@ class Recorder:
         return [f"{self._first_path}: the run's folder was moved: it is now {self.folder}"]
 
     def model_path(self) -> Path:
-        """Returns where the best model is now.
+        """Returns where the best model is now: its file, or of several members the folder.
 
         Raises:
             CheckpointError: It was removed, or the folder was moved, nobody knows where.
@@ -89,7 +92,11 @@ class Recorder:
                 f"{self.folder}: the run's folder was moved, and the system does not tell where: "
                 "the whole training is saved in it: find it, and name it"
             )
-        return self.folder / MODEL_FILE
+        return self.folder if self._config.members > 1 else self.folder / MODEL_FILE
+
+    def has_model(self) -> bool:
+        """Returns whether the run has a model, with all its members."""
+        return all(map(self.has, map(member_file, range(1, self._config.members + 1))))
 
     def has(self, name: str) -> bool:
         """Returns whether the run has a file, or a link; what no save can have made is none."""
@@ -129,7 +136,7 @@ class Recorder:
             "step": progress.step,
             "train_chars_read": progress.chars,
             "val_nats_per_char": nats,
-            "settings": {"data": self._origin["data_config"], "training": asdict(self._config)},
+            "settings": {"data": self._origin["data_config"], "training": self._config.kept()},
             "versions": VERSIONS,
         }
 
@@ -140,15 +147,35 @@ class Recorder:
             Diverged: The weights are NaN or infinite.
             CheckpointError: It cannot be written; the next :meth:`save` tries again.
         """
-        learner.check_finite()
-        model = learner.average.in_numpy()
-        best = Checkpoint(model, self._vocabulary, provenance=self._provenance_of(progress, nats))
-        self._unsaved = None
+        best = self._models(learner, progress, nats)
+        self._unsaved = {}
         try:
-            self._write(MODEL_FILE, best)
+            self._write_all(best)
         except CheckpointError:
-            self._unsaved = moments.copied(best)
+            self._unsaved = {name: moments.copied(model) for name, model in best.items()}
             raise
+
+    def _models(
+        self, learner: Learner, progress: Progress, nats: float | None, file: str = MODEL_FILE
+    ) -> dict[str, Checkpoint]:
+        """Returns the averaged model of each member, by the name of its file.
+
+        The first one, of which a reader learns how many there are, comes last.
+        """
+        learner.check_finite()
+        models, members = {}, len(learner.averages)
+        for number in range(members, 0, -1):
+            provenance = self._provenance_of(progress, nats)
+            if members > 1:  # the figure is not this one's
+                mixture = {"member": number, "members": members, "val_nats_per_char": nats}
+                provenance |= {"val_nats_per_char": None, "mixture": mixture}
+            network = learner.averages[number - 1].in_numpy()
+            models[member_file(number, file)] = Checkpoint(network, self._vocabulary, provenance)
+        return models
+
+    def _write_all(self, models: Mapping[str, Checkpoint]) -> None:
+        for name, model in models.items():
+            self._write(name, model)
 
     def keep_model(self, learner: Learner, progress: Progress) -> None:
         """Saves the averaged model in a file of this step, which stays.
@@ -157,32 +184,33 @@ class Recorder:
             Diverged: The weights are NaN or infinite.
             CheckpointError: It cannot be written.
         """
-        learner.check_finite()
-        provenance = self._provenance_of(progress, None)
-        model = Checkpoint(learner.average.in_numpy(), self._vocabulary, provenance)
-        self._write(f"model-step-{progress.step}.safetensors", model)
+        file = f"model-step-{progress.step}.safetensors"
+        self._write_all(self._models(learner, progress, None, file))
 
-    def load_model(self) -> Checkpoint:
-        """Returns the best model.
+    def load_model(self) -> Loaded:
+        """Returns the best model, or the mixture of all members.
 
         Raises:
             CheckpointError: It cannot be read, so that the run has none.
         """
         try:
-            return checkpoint.load(self.folder / MODEL_FILE, self._folder)
+            return load_run(self.folder, self._folder)
         except CheckpointError as error:
             raise CheckpointError(
                 f"{error}; the training is saved: with that file moved away, "
                 "charrnn train --resume writes its newest model"
             ) from None
 
-    def complete_model(self, best: Checkpoint, more: Mapping[str, Any]) -> None:
-        """Saves the best model again, with more in its provenance, JSON values.
+    def complete_model(self, best: Loaded, usual: Mapping[str, Any]) -> None:
+        """Saves the best model, or its first member, with what is usual of held-out lines.
 
         Raises:
             CheckpointError: It cannot be written.
         """
-        self._write(MODEL_FILE, replace(best, provenance={**best.provenance, **more}))
+        first, more = best.members[0], {"held_out_lines": usual}
+        if best.members[1:]:  # what the mixture has scored
+            more = {"mixture": {**first.provenance["mixture"], **more}}
+        self._write(MODEL_FILE, replace(first, provenance={**first.provenance, **more}))
 
     def save(
         self, learner: Learner, progress: Progress, kept: Mapping[str, Any] | None = None
@@ -201,14 +229,13 @@ class Recorder:
         learner.check_finite()
         # first: the history must reach as far as the training file
         self.flush(to_disk=True)
-        if self._unsaved is not None:
-            # a training file must not name a best model that was never written
-            self._write(MODEL_FILE, self._unsaved)
-            self._unsaved = None
+        # a training file must not name a best model that was never written
+        self._write_all(self._unsaved)
+        self._unsaved = {}
         training = moments.take(learner, self._vocabulary, progress)
         training.provenance = self._provenance_of(progress, progress.best_nats)
         training.training_state |= {
-            "training_config": asdict(self._config),
+            "training_config": self._config.kept(),
             **self._origin,
             **(kept or {}),
         }

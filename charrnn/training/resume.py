@@ -20,7 +20,7 @@ from charrnn.system import core_count, quoted, stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin, is_copy
 from charrnn.training.learner import Learner
-from charrnn.training.moments import not_whole, restore, take_mark
+from charrnn.training.moments import not_whole, others_of, restore, take_mark
 from charrnn.training.planning import check_memory, fit_to_machine
 from charrnn.training.progress import Progress
 from charrnn.training.recorder import Recorder
@@ -183,7 +183,7 @@ def _check_changes(
     for key, value in changes.items():
         free = key not in fixed or key in RESUMABLE
         advice = f"; --init-from {quoted(saved.path.parent)} takes the weights"
-        if key in asdict(saved.model.config):
+        if key in asdict(saved.model.config) or key == "members":
             advice = ""  # of another shape
         # a small text may have shrunk what was asked for
         if not free and value not in (fixed[key], asked.get(key)):
@@ -231,7 +231,8 @@ def _learner(saved: Checkpoint, config: TrainingConfig, workers: Workers) -> Lea
     check_memory(saved.model.config, config, workers, "close other programs")
     workers.threads = config.threads or 1
     workers.set_count(config.workers or 1)
-    return Learner(CharRNN.of(saved.model), config, workers)
+    others = others_of(saved, config.members)
+    return Learner(CharRNN.of(saved.model), config, workers, others)
 
 
 def _newer_nats(progress: Progress, folder: RunFolder) -> float | None:
@@ -243,7 +244,7 @@ def _newer_nats(progress: Progress, folder: RunFolder) -> float | None:
         best = checkpoint.load(folder.path / MODEL_FILE, folder)
     except CheckpointError:
         return None  # there is none
-    nats = best.val_nats_per_char
+    nats = best.run_val_nats_per_char
     lowest = math.inf if progress.best_nats is None else progress.best_nats
     newer = best.step > progress.step and nats is not None and nats < lowest
     return nats if newer else None

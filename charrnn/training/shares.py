@@ -4,12 +4,16 @@ The gradient is that of the mean surprise of the whole batch, so that the shares
 the number of workers changes rounding only. They add up in a fixed order: the same workers compute
 the same bits.
 
-Shapes: T time, B batch, L layers, H hidden, S of a layer's state, W workers, P parameters in all.
+If K members train together, each reads all streams of every batch, and nothing of the others. With
+at most K workers, each has whole members; with more, N = W/K of them share a member's streams.
+
+Shapes: T time, B batch, L layers, H hidden, S of a layer's state, W workers, K members, N parts of
+a member's streams, P parameters of a member.
 """
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +24,7 @@ from charrnn.config import ModelConfig
 from charrnn.model.network import CharRNN
 from charrnn.system import keep_freed_memory
 from charrnn.text.batches import Batch
+from charrnn.training.members import Member
 from charrnn.training.workers import WorkerDied, Workers
 
 _ALIGNMENT = 64  # bytes; a line of the processor's cache
@@ -29,12 +34,12 @@ _ALIGNMENT = 64  # bytes; a line of the processor's cache
 class Tensors:
     """All that an update reads and writes; in memory that the workers share, if there are more."""
 
-    weights: Tensor  # (P,), one parameter after another
-    gradients: Tensor  # (W, P), each worker's
-    states: Tensor  # (2, L, B, S), those before an update and after it, which take turns
-    masks: Tensor  # (L, B, H), what dropout multiplies each layer's outputs by
+    weights: Tensor  # (K P,), one parameter after another, one member after another
+    gradients: Tensor  # (N, K P), of each part of the streams
+    states: Tensor  # (2, K L, B, S), those before an update and after it, which take turns
+    masks: Tensor  # (K L, B, H), what dropout multiplies each layer's outputs by
     text: Tensor  # (2, T, B), x and y
-    nats: Tensor  # (W,), each worker's share of the mean surprise, nats/char
+    nats: Tensor  # (N, K), each share of a member's mean surprise, nats/char
 
 
 @dataclass(frozen=True)
@@ -47,24 +52,35 @@ class Shape:
     workers: int  # W
     dtype: str  # of the weights, as torch calls it
     bf16: bool = False  # whether states and products are rounded to bfloat16
+    members: int = 1  # K
 
-    def streams(self, rank: int) -> slice:
-        """Returns the streams of a worker."""
-        B, W = self.batch_size, self.workers
-        return slice(rank * B // W, (rank + 1) * B // W)
+    @property
+    def parts(self) -> int:
+        """Into how many parts each member's streams are divided, N."""
+        return max(self.workers // self.members, 1)
+
+    def shares(self, rank: int) -> list[tuple[int, int]]:
+        """Returns a worker's shares: of which member, from 0 up, which part of the streams."""
+        W, shares = self.workers, self.members * self.parts
+        return [divmod(i, self.parts) for i in range(rank * shares // W, (rank + 1) * shares // W)]
+
+    def streams(self, part: int) -> slice:
+        """Returns the streams of a part; with one member, of a worker."""
+        B, N = self.batch_size, self.parts
+        return slice(part * B // N, (part + 1) * B // N)
 
     def sizes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Returns size and type of each tensor, by its name."""
-        T, B, W, P = self.seq_len, self.batch_size, self.workers, self.model.parameter_count()
+        T, B, N, K = self.seq_len, self.batch_size, self.parts, self.members
         L, H, S = self.model.num_layers, self.model.hidden_size, self.model.state_size
-        dtype = getattr(torch, self.dtype)
+        P, dtype = self.model.parameter_count(), getattr(torch, self.dtype)
         return {
-            "weights": ((P,), dtype),
-            "gradients": ((W, P), dtype),
-            "states": ((2, L, B, S), dtype),
-            "masks": ((L, B, H), dtype),
+            "weights": ((K * P,), dtype),
+            "gradients": ((N, K * P), dtype),
+            "states": ((2, K * L, B, S), dtype),
+            "masks": ((K * L, B, H), dtype),
             "text": ((2, T, B), torch.int64),
-            "nats": ((W,), dtype),
+            "nats": ((N, K), dtype),
         }
 
     def offsets(self) -> list[int]:
@@ -107,27 +123,39 @@ def parameters_in(config: ModelConfig, numbers: Tensor) -> dict[str, Tensor]:
 
 
 class Worker:
-    """One worker's share of every batch.
-
-    Attributes:
-        model: the network, by the shared weights.
-    """
+    """One worker's shares of every batch."""
 
     def __init__(self, shape: Shape, rank: int, tensors: Tensors) -> None:
         keep_freed_memory()
-        streams, config = shape.streams(rank), shape.model
-        self.model = CharRNN(config, parameters_in(config, tensors.weights))
-        self._parameters = list(self.model.parameters())
-        self._gradient = list(parameters_in(config, tensors.gradients[rank]).values())
-        self._states = tensors.states[:, :, streams]
-        self._masks = tensors.masks[:, streams] if config.dropout else None
+        self._shares = [Share(shape, *share, tensors) for share in shape.shares(rank)]
+
+    def compute(self, length: int, turn: int) -> None:
+        """Computes all of them; arguments as for :meth:`Share.compute`."""
+        for share in self._shares:
+            share.compute(length, turn)
+
+
+class Share:
+    """Some streams of every batch, read by one member."""
+
+    def __init__(self, shape: Shape, member: int, part: int, tensors: Tensors) -> None:
+        """Takes the member, from 0 up, and which part of the streams it is."""
+        config, K, streams = shape.model, shape.members, shape.streams(part)
+        weights, gradient = (
+            parameters_in(config, numbers.chunk(K)[member])
+            for numbers in (tensors.weights, tensors.gradients[part])
+        )
+        self._model = CharRNN(config, weights)
+        self._parameters, self._gradient = list(self._model.parameters()), list(gradient.values())
+        self._states = tensors.states.chunk(K, dim=1)[member][:, :, streams]
+        self._masks = tensors.masks.chunk(K)[member][:, streams] if config.dropout else None
         self._text = tensors.text[:, :, streams]
-        self._nats = tensors.nats[rank]
+        self._nats = tensors.nats[part, member]
         self._batch_size = shape.batch_size
         self._dtype = torch.bfloat16 if shape.bf16 else tensors.states.dtype  # of the products
 
     def compute(self, length: int, turn: int) -> None:
-        """Computes its share of the gradient and of the surprise, and its streams' next state.
+        """Computes a share of the gradient and of the surprise, and the streams' next state.
 
         Args:
             length: T, of this batch.
@@ -135,7 +163,7 @@ class Worker:
         """
         x, y = self._text[:, :length]
         before = self._states[turn].to(self._dtype)
-        logits, after = self.model(x, before, self._masks)  # (T, b, V), (L, b, S)
+        logits, after = self._model(x, before, self._masks)  # (T, b, V), (L, b, S)
         surprise = nn.functional.cross_entropy(
             logits.flatten(0, 1), y.flatten(), reduction="sum"
         ) / (length * self._batch_size)
@@ -152,8 +180,9 @@ class Shares:
     """The gradient by all workers, this process the first; and the hidden state of all streams.
 
     Attributes:
-        model: the network that is trained.
-        weights: all its parameters, (P,).
+        models: the networks that are trained: one, or the members of a mixture.
+        weights: all their parameters, (K P,).
+        generators: each member's, which draws its masks of dropout.
     """
 
     def __init__(
@@ -162,23 +191,27 @@ class Shares:
         batch_size: int,
         seq_len: int,
         workers: Workers,
+        others: Sequence[Member] = (),
         *,
         bf16: bool = False,
     ) -> None:
-        """Copies the model's weights to where all workers see them.
+        """Copies the weights to where all workers see them; ``others`` are further members.
 
         Raises:
             TrainingError: The system refuses the memory, or a helper has ended.
         """
-        like = model.output.b_y
-        dtype = str(like.dtype).removeprefix("torch.")
-        self._shape = shape = Shape(model.config, batch_size, seq_len, workers.count, dtype, bf16)
+        like, members = model.output.b_y, [Member(model), *others]
+        dtype, W, K = str(like.dtype).removeprefix("torch."), workers.count, len(members)
+        self._shape = shape = Shape(model.config, batch_size, seq_len, W, dtype, bf16, K)
         self._workers, self._turn = workers, 0
         torch.set_num_threads(workers.threads)
         self._tensors = self._placed(like.device)
         self._own = Worker(shape, workers.rank, self._tensors)
-        self.model, self.weights = self._own.model, self._tensors.weights
-        self.model.load_state_dict(model.state_dict())
+        self.weights = self._tensors.weights
+        self.models = [CharRNN(model.config, parts) for parts in self.by_member(self.weights)]
+        for trained, member in zip(self.models, members, strict=True):
+            trained.load_state_dict(member.model.state_dict())
+        self.generators = [member.generator for member in members]
         workers.wait()
 
     def _placed(self, device: torch.device) -> Tensors:
@@ -192,7 +225,7 @@ class Shares:
 
     @property
     def state(self) -> Tensor:
-        """The hidden state after the last batch, (L, B, S)."""
+        """The hidden state after the last batch, (K L, B, S)."""
         return self._tensors.states[self._turn]
 
     def gradient(self, batch: Batch, lr: float = 0.0) -> tuple[float, Tensor]:
@@ -203,12 +236,13 @@ class Shares:
             lr: the learning rate, for whoever makes the same update.
 
         Returns:
-            The mean surprise, nats/char, and its gradient, (P,), until the next one is computed.
+            The mean surprise, nats/char, also over the members; and the gradient of each member's,
+            (K P,), until the next one is computed.
 
         Raises:
             WorkerDied: A helper has ended, or failed; state and random numbers are as before.
         """
-        random_state = torch.get_rng_state()
+        random_states = [generator.get_state() for generator in self.generators]
         text = self._tensors.text[:, : len(batch.x)]
         for ids, ours in zip((batch.x, batch.y), text, strict=True):
             ours.copy_(torch.from_numpy(ids))
@@ -218,7 +252,8 @@ class Shares:
         try:
             nats, gradient = self._compute(batch, lr)
         except WorkerDied:
-            torch.set_rng_state(random_state)
+            for generator, state in zip(self.generators, random_states, strict=True):
+                generator.set_state(state)
             raise
         self._turn = 1 - self._turn
         return nats, gradient
@@ -230,7 +265,8 @@ class Shares:
         total, *others = self._tensors.gradients
         for gradient in others:
             total += gradient
-        return float(self._tensors.nats.sum()), total
+        nats = [float(member.sum()) for member in self._tensors.nats.T]
+        return sum(nats) / len(nats), total
 
     def _draw_masks(self) -> None:
         """Draws dropout's masks: one for all time steps, scaled so that the mean stays.
@@ -241,11 +277,15 @@ class Shares:
         kept = 1 - self._shape.model.dropout
         if kept < 1:
             masks = torch.empty(self._tensors.masks.shape, dtype=self.state.dtype)
-            self._tensors.masks.copy_(masks.bernoulli_(kept).div_(kept))
+            parts = masks.chunk(len(self.generators))
+            for part, generator in zip(parts, self.generators, strict=True):
+                part.bernoulli_(kept, generator=generator)
+            self._tensors.masks.copy_(masks.div_(kept))
 
-    def by_name(self, numbers: Tensor) -> Mapping[str, Tensor]:
-        """Returns (P,) numbers, like weights or a gradient, as parameters by their names."""
-        return parameters_in(self._shape.model, numbers)
+    def by_member(self, numbers: Tensor) -> list[dict[str, Tensor]]:
+        """Returns (K P,) numbers, like weights or a gradient, as each member's parameters."""
+        parts = numbers.chunk(self._shape.members)
+        return [parameters_in(self._shape.model, part) for part in parts]
 
     def spread(self, numbers: Sequence[Tensor], updates: int) -> None:
         """Gives other machines, of which there are none, what this one has."""

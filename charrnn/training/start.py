@@ -11,7 +11,6 @@ import torch
 
 from charrnn.config import RUNS, DataConfig, ModelConfig, TrainingConfig, option_name
 from charrnn.errors import OptionError
-from charrnn.model.network import CharRNN
 from charrnn.model.precision import precision_for
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.commands import train_command
@@ -21,6 +20,7 @@ from charrnn.store.transfer import transfer
 from charrnn.system import quoted, stopwatch
 from charrnn.text.dataset import Dataset, Watch, ignore, run_name
 from charrnn.training.learner import Learner
+from charrnn.training.members import drawn
 from charrnn.training.planning import plan
 from charrnn.training.progress import Progress
 from charrnn.training.recorder import Recorder
@@ -43,7 +43,7 @@ class Request:
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainingConfig, if set
     model: Mapping[str, Any] = field(default_factory=dict)  # fields of ModelConfig, if set
     val_source: str | None = None  # another text to validate on, instead of the tail of this one
-    init_from: Checkpoint | None = None  # a model to take the weights from
+    init_from: Sequence[Checkpoint] = ()  # a model to take the weights from, or all its members
     keep_characters: bool = False  # also those of its characters that the text does not have
     numbered: bool = True  # whether a name that another run has gets a number
 
@@ -67,12 +67,14 @@ def start(
     Raises:
         CharrnnError: The text, a setting or the disk forbids it; no run is left behind.
     """
-    other, data = request.init_from, request.data
-    model_options = {"unit": data.unit, **request.model}
-    if other is not None:
+    others, data = request.init_from, request.data
+    model_options, training = {"unit": data.unit, **request.model}, dict(request.training)
+    for other in others:
         model_options |= _shape_of(other.model.config, model_options)
+    if others:
+        training["members"] = _members_of(others, training)
     # before reading: it may be refused
-    precision_for(TrainingConfig(**request.training))
+    precision_for(TrainingConfig(**training))
     name = run_name(request.sources) if request.name is None else request.name
     clock = clock or stopwatch()
     workers = workers or Workers(threads=request.training.get("threads") or 1)
@@ -84,22 +86,22 @@ def start(
             data,
             lambda: run.folder().path,
             val_source=request.val_source,
-            extra=other.vocabulary if other and request.keep_characters else None,
+            extra=others[0].vocabulary if others and request.keep_characters else None,
             watch=watch,
         )
         on_error.callback(dataset.close)
         model_options["vocab_size"] = len(dataset.vocabulary)
         if request.training.get("max_time") is not None:
             measuring()
-        planned = plan(model_options, request.training, dataset.train_chars, workers, clock)
+        planned = plan(model_options, training, dataset.train_chars, workers, clock)
         config, notes = planned.training, [*dataset.notes, *planned.notes]
         torch.set_num_threads(workers.threads)  # what is drawn would depend on how many there are
-        torch.manual_seed(config.seed)
-        model = CharRNN(planned.model)
-        model.expect(dataset.shares)
-        if other is not None:
-            notes.append(transfer(other, model.in_numpy(), dataset.vocabulary))
-        learner = Learner(model, config, workers)
+        members = drawn(planned.model, config)
+        for member in members:
+            member.model.expect(dataset.shares)
+        for other, member in zip(others, members, strict=False):
+            notes.append(transfer(other, member.model.in_numpy(), dataset.vocabulary))
+        learner = Learner(members[0].model, config, workers, members[1:])
         recorder = _recorder(request, run.folder(), dataset, config)
         trainer = Trainer(learner, dataset, recorder, config, Progress(), clock)
         trainer.notes += [*_other_name(request, run.folder().path), *notes]
@@ -138,13 +140,33 @@ def _command(request: Request) -> list[str]:
         "name": request.name,
         "runs": None if request.runs == RUNS else request.runs,
         "val_source": request.val_source,
-        "init_from": request.init_from and request.init_from.path,
+        "init_from": _init_path(request.init_from),
         "keep_characters": request.keep_characters,
         **{name: value for name, value in data.items() if value != default[name]},
         **request.model,
         **request.training,
     }
     return train_command(request.sources, settings)
+
+
+def _init_path(members: Sequence[Checkpoint]) -> Path | None:
+    """Returns where weights are taken from: a file, or the folder of a run with several members."""
+    if not members:
+        return None
+    return members[0].path.parent if members[1:] else members[0].path
+
+
+def _members_of(others: Sequence[Checkpoint], options: Mapping[str, Any]) -> int:
+    """Returns how many members take over the weights of others, each from its own.
+
+    Raises:
+        OptionError: The user asks for another number.
+    """
+    count = len(others)
+    if options.get("members", count) != count:
+        has = f"run has {count} members" if count > 1 else "model is one"
+        raise OptionError(f"--members: --init-from's {has}: leave --members out")
+    return count
 
 
 def _shape_of(other: ModelConfig, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig
+from charrnn.config import TRAINING_FILE, TrainingConfig
 from charrnn.errors import CheckpointError, RunRemovedError, TrainingError
 from charrnn.model.streams import Stop
 from charrnn.scoring.lines import usual_of_lines
@@ -99,8 +99,8 @@ class Trainer:
         self._save_missing_model()
 
     def _save_missing_model(self) -> None:
-        """Saves the newest model if there is none: not yet, or not any more."""
-        if not self.recorder.has(MODEL_FILE):
+        """Saves the newest model if it, or a member, is missing: not yet there, or not any more."""
+        if not self.recorder.has_model():
             self.recorder.save_model(self.learner, self.schedule.progress, None)
 
     def events(self, stop: Stop = lambda: False) -> Generator[Event, None, None]:
@@ -207,7 +207,7 @@ class Trainer:
         if best := schedule.judge(nats):
             yield from self._attempt(self.recorder.save_model, self.learner, progress, nats)
         schedule.evaluated(before_s)
-        model = self.learner.average.in_numpy()
+        model = self.learner.in_numpy()
         event = Evaluated(progress.step, progress.chars, progress.elapsed_s, nats, best, model)
         self.recorder.log(event)
         yield from self._attempt(self.recorder.flush)
@@ -279,7 +279,7 @@ class Trainer:
             return  # somebody has put another model there
         scorer = Scorer(best.model, best.vocabulary)
         if not best.held_out_lines and (usual := usual_of_lines(scorer, self.val_ids)):
-            yield from self._attempt(self.recorder.complete_model, best, {"held_out_lines": usual})
+            yield from self._attempt(self.recorder.complete_model, best, usual)
 
     def _attempt(self, write: Callable[..., None], *args: Any) -> Iterator[SaveFailed]:
         """Writes something; reports it if the disk refuses.

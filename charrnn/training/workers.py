@@ -59,11 +59,18 @@ def worker_count(model: ModelConfig, config: TrainingConfig) -> int:
             why = f"they need --device cpu, not {config.device}" if os.name == "posix" else why
             raise OptionError(f"--workers: {why}: leave --workers out")
         return 1
+    K = config.members
     if config.workers is not None:
-        return min(config.workers, config.batch_size)
-    multiplications = config.batch_size * config.seq_len * model.parameter_count()
-    most = min(config.batch_size // FEWEST_STREAMS, multiplications // LEAST_MULTIPLICATIONS)
-    return max(1, min(core_count(), most))
+        return _shared(min(config.workers, K * config.batch_size), K)
+    multiplications = K * config.batch_size * config.seq_len * model.parameter_count()
+    most = K * max(config.batch_size // FEWEST_STREAMS, 1)
+    most = min(core_count(), most, multiplications // LEAST_MULTIPLICATIONS)
+    return _shared(max(1, most), K)
+
+
+def _shared(workers: int, members: int) -> int:
+    """Returns at most as many workers, of which each has whole members, or all as large a share."""
+    return workers if workers < members else workers - workers % members
 
 
 def saved_workers(path: Path) -> int:

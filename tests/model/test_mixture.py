@@ -55,6 +55,17 @@ def test_no_character_is_more_surprising_than_to_its_members_on_average(
     assert mixed.mean() < np.mean(each) - 0.01
 
 
+def test_its_states_are_those_of_its_members_side_by_side(members: list[Forward]) -> None:
+    x = IDS[:60].reshape(20, 3)
+    mixed = Mixture(members)
+    states, after = mixed.states(x, mixed.zero_state(3))
+    assert np.array_equal(after, mixed.advance(x, mixed.zero_state(3))[1])
+    assert np.array_equal(states[-1], after)
+    of_each = [member.states(x, member.zero_state(3))[0] for member in members]  # (T, L, B, H)
+    rows = [np.moveaxis(states, 2, 1).reshape(20, 3, -1) for states in of_each]
+    assert np.array_equal(states[:, 0], np.concatenate(rows, axis=2))
+
+
 def test_one_network_and_the_same_twice_are_that_network(members: list[Forward]) -> None:
     wanted = probabilities(members[1], IDS)
     for same in ([members[1]], [members[1]] * 2):

@@ -525,6 +525,11 @@ def test_weights_that_float32_cannot_compute_with_are_refused(
         {"chars": 0, "train_chars_read": [], "held_out_lines": [1]},
         {"held_out_lines": {"lines": -1, "usual_bits_per_char": 1.0}},
         {"held_out_lines": {"lines": 5, "usual_bits_per_char": -1.0}},
+        {"mixture": [1]},
+        {"mixture": {"member": 1}},
+        {"mixture": {"member": True, "members": 2}},
+        {"mixture": {"member": 3, "members": 2}},
+        {"mixture": {"member": 1, "members": 10**9}},
     ],
 )
 def test_what_a_file_tells_of_itself_is_of_the_right_type_or_not_known(
@@ -535,6 +540,7 @@ def test_what_a_file_tells_of_itself_is_of_the_right_type_or_not_known(
     read = load(model_file)
     assert (read.sources, read.step, read.val_nats_per_char) == ([], 0, None)
     assert (read.trained_chars, read.held_out_lines, read.newlines) == (1, None, "lf")
+    assert read.mixture is None
 
 
 def fuzzed(path: Path, count: int) -> dict[str, Any]:

@@ -39,16 +39,19 @@ def run_killed(*arguments: object) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("kills", "workers"),
+    ("kills", "workers", "members"),
     [
-        (30, 1),
+        (30, 1, 1),
+        (30, 1, 2),
         # one of the helpers of a training, as if the system had ended it for want of memory
-        pytest.param(20, 3, marks=pytest.mark.skipif(sys.platform != "linux", reason="/proc")),
+        pytest.param(20, 3, 1, marks=pytest.mark.skipif(sys.platform != "linux", reason="/proc")),
     ],
 )
-def test_a_storm_of_kills_changes_nothing(tmp_path: Path, kills: int, workers: int) -> None:
+def test_a_storm_of_kills_changes_nothing(
+    tmp_path: Path, kills: int, workers: int, members: int
+) -> None:
     (tmp_path / "text.txt").write_text((DATA / "coffee.txt").read_text()[:6000])
-    result = run_killed("storm", tmp_path, 0, kills, workers)
+    result = run_killed("storm", tmp_path, 0, kills, workers, members)
     steps: list[int] = result["steps_at_kills"]
     assert steps == sorted(steps), "a save was lost"
     assert len(set(steps)) > 10, "the kills were no storm"
@@ -62,7 +65,8 @@ def test_a_storm_of_kills_changes_nothing(tmp_path: Path, kills: int, workers: i
     for name, tensor in calm["tensors"].items():
         assert np.array_equal(tensor, killed["tensors"][name]), name
     names = {path.name for path in (tmp_path / "killed" / "text").iterdir()}
-    assert names == {"model.safetensors", "training.safetensors", "history.jsonl"}
+    models = {"model.safetensors", "model-2.safetensors"} if members > 1 else {"model.safetensors"}
+    assert names == models | {"training.safetensors", "history.jsonl"}
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors"])

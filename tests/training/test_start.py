@@ -40,7 +40,7 @@ def test_what_cannot_be_trained_leaves_no_run(
 def test_a_model_continues_with_another_text(tmp_path: Path) -> None:
     run(start(tmp_path / "old", hidden_size=10, num_layers=3, steps=40))
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
-    trainer = start(tmp_path / "new", COFFEE[:3000] + "ü", init_from=old)
+    trainer = start(tmp_path / "new", COFFEE[:3000] + "ü", init_from=[old])
     model = trainer.learner.model
     assert (model.config.hidden_size, model.config.num_layers) == (10, 3)
     assert any("1 new" in note for note in trainer.notes)
@@ -48,7 +48,7 @@ def test_a_model_continues_with_another_text(tmp_path: Path) -> None:
     assert np.array_equal(W_h, old.model.weights["layers.2.W_h"])
     run(trainer)
     with pytest.raises(OptionError, match=r"--hidden-size: .*has 10: leave --hidden-size out"):
-        start(tmp_path / "other", init_from=old, hidden_size=12)
+        start(tmp_path / "other", init_from=[old], hidden_size=12)
 
 
 def test_a_models_cell_is_taken_over_with_its_weights(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_characters_that_only_the_old_model_has_are_kept_or_dropped(
 ) -> None:
     run(start(tmp_path / "old", COFFEE[:3000] + "üß", hidden_size=10, num_layers=1))
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
-    trainer = start(tmp_path / "new", COFFEE[:3000], init_from=old, keep_characters=keep)
+    trainer = start(tmp_path / "new", COFFEE[:3000], init_from=[old], keep_characters=keep)
     dropped = 0 if keep else 2
     assert any(f"0 new, {dropped} dropped" in note for note in trainer.notes)
     run(trainer, after(5))
@@ -87,7 +87,7 @@ def test_characters_that_only_the_old_model_has_are_kept_or_dropped(
 def test_bytes_are_all_known(tmp_path: Path) -> None:
     run(start(tmp_path / "old", unit="byte"))
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
-    trainer = start(tmp_path, COFFEE + "ü", unit="byte", init_from=old, keep_characters=True)
+    trainer = start(tmp_path, COFFEE + "ü", unit="byte", init_from=[old], keep_characters=True)
     assert any("256 bytes taken over, 0 new, 0 dropped" in note for note in trainer.notes)
 
 

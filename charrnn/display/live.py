@@ -32,9 +32,10 @@ def summary_line(summary: events.RunSummary) -> str:
     """Returns in one line what will be trained."""
     endless = summary.chars == math.inf
     text = "a text without end" if endless else f"{summary.chars:,} {UNIT_NAMES[summary.unit]}s"
-    model = f"{summary.shape} model, {summary.parameters:,} parameters"
+    parameters = f"{summary.parameters:,} parameters"
+    model = f"{summary.shape} model, {parameters}"
     if summary.members > 1:
-        model = f"{summary.members} members of {summary.shape}, {summary.parameters:,} parameters each"
+        model = f"{summary.members} members of {summary.shape}, {parameters} each"
     return (
         f"{summary.folder}: {text}, {summary.symbols:,} distinct; {model}; "
         f"batch {summary.batch_size} x {summary.seq_len}"

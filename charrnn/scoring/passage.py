@@ -2,8 +2,8 @@
 
 It is read in one pass, so that each state is the one that predicted the next character.
 
-Shapes: n characters of the passage, m of them with an id, K most probable, L layers, S of
-V vocabulary.
+Shapes: n characters of the passage, m of them with an id, K most probable, V vocabulary,
+L layers, S numbers of a layer's state: the first ones are its h.
 """
 
 import math

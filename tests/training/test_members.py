@@ -91,6 +91,10 @@ def test_members_divided_over_workers_change_rounding_only(tmp_path: Path) -> No
         trainer = start(tmp_path / "four", members=2, dropout=0.2, workers=5, team=others)
         assert others.count == 4
         assert "4 workers, for 2 members, instead of 5" in trainer.notes
+        run(trainer, after(10))
+    with Workers(4) as others:
+        trainer = resume(tmp_path / "four", workers=5, team=others)
+        assert "4 workers, for 2 members, instead of 5" in trainer.notes
         run(trainer)
     one, four = (saved_tensors(tmp_path / name) for name in ("one", "four"))
     assert not same(one, four), "nothing was divided"

@@ -282,16 +282,26 @@ def test_all_members_are_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert same(one, other)
 
 
-def test_a_missing_member_is_named_and_written_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (Path.unlink, "no such file: check the path"),
+        (lambda path: path.write_bytes(b"damaged"), "not a charrnn model: .*"),
+    ],
+)
+def test_a_member_that_cannot_be_read_is_named_and_written_again(
+    tmp_path: Path, damage: Callable[[Path], object], why: str
+) -> None:
     run(start(tmp_path, members=3, eval_every=10), after(12))
     folder = folder_of(tmp_path)
-    (folder / "model-2.safetensors").unlink()
-    error = r"model-2\.safetensors: no such file: check the path \(member 2 of 3\): name one file"
+    damage(folder / "model-2.safetensors")
+    error = rf"model-2\.safetensors: {why} \(member 2 of 3\): name one file alone; without this"
     with pytest.raises(CheckpointError, match=error):
         load_run(folder)
     seen = look_at(folder)
-    assert seen.state == "damaged" and "model-2.safetensors: no such file" in seen.damage
+    assert seen.state == "damaged" and "model-2.safetensors: n" in seen.damage
     checkpoint.load(folder / "model-3.safetensors")  # alone, it is a model
+    (folder / "model-2.safetensors").unlink(missing_ok=True)
     trainer = resume(tmp_path)
     assert [member.step for member in load_run(folder).members] == [12] * 3
     run(trainer)

@@ -74,7 +74,7 @@ def load_run(path: Path, folder: RunFolder | None = None) -> Loaded:
         try:
             members.append(checkpoint.load(file, folder))
         except CheckpointError as error:
-            remedy = "name one file alone, or resume the training, which writes all of them again"
+            remedy = "name one file alone; without this one, resuming the training writes all again"
             raise CheckpointError(
                 f"{reason(error)} (member {number} of {count}): {remedy}"
             ) from None

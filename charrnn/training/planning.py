@@ -101,8 +101,7 @@ def plan(
         if model.dropout:
             notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
     training = fit_to_machine(model, replace(training, **schedule), workers)
-    if (asked.workers or 0) > (training.workers or 0):
-        notes.append(f"{training.workers} workers, {_shares(training)}, instead of {asked.workers}")
+    notes += fewer_workers(asked.workers, training)
     check_memory(model, training, workers)
     workers.set_count(training.workers or 1)
     return Plan(model, training, notes)
@@ -200,8 +199,12 @@ def check_memory(
     )
 
 
-def _shares(config: TrainingConfig) -> str:
-    return f"for {config.members} members" if config.members > 1 else "one a stream"
+def fewer_workers(asked: int | None, config: TrainingConfig) -> list[str]:
+    """Returns a line for the user if fewer workers train than were asked for."""
+    if asked is None or asked <= (config.workers or 1):
+        return []
+    why = f"for {config.members} members" if config.members > 1 else "one a stream"
+    return [f"{config.workers} workers, {why}, instead of {asked}"]
 
 
 def _models(config: TrainingConfig) -> str:

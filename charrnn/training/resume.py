@@ -21,7 +21,7 @@ from charrnn.text.dataset import Dataset, Watch, ignore
 from charrnn.text.origin import Origin, is_copy
 from charrnn.training.learner import Learner
 from charrnn.training.moments import not_whole, others_of, restore, take_mark
-from charrnn.training.planning import check_memory, fit_to_machine
+from charrnn.training.planning import check_memory, fewer_workers, fit_to_machine
 from charrnn.training.progress import Progress
 from charrnn.training.recorder import Recorder
 from charrnn.training.schedule import Clock, Schedule
@@ -90,6 +90,7 @@ def resume(
         recorder.mark = mark
         trainer.begin()
         trainer.notes += [*_other_places(origin, began, sources)]
+        trainer.notes += fewer_workers(changes.get("workers"), config)
         trainer.notes += _other_rounding(as_before, config)
         trainer.notes += [f"resumed at step {progress.step:,}", *_reached(trainer.schedule)]
         on_error.pop_all()

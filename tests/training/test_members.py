@@ -91,6 +91,10 @@ def test_members_divided_over_workers_change_rounding_only(tmp_path: Path) -> No
         trainer = start(tmp_path / "four", members=2, dropout=0.2, workers=5, team=others)
         assert others.count == 4
         assert "4 workers, for 2 members, instead of 5" in trainer.notes
+        run(trainer, after(10))
+    with Workers(4) as others:
+        trainer = resume(tmp_path / "four", workers=5, team=others)
+        assert "4 workers, for 2 members, instead of 5" in trainer.notes
         run(trainer)
     one, four = (saved_tensors(tmp_path / name) for name in ("one", "four"))
     assert not same(one, four), "nothing was divided"
@@ -278,16 +282,26 @@ def test_all_members_are_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert same(one, other)
 
 
-def test_a_missing_member_is_named_and_written_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (Path.unlink, "no such file: check the path"),
+        (lambda path: path.write_bytes(b"damaged"), "not a charrnn model: .*"),
+    ],
+)
+def test_a_member_that_cannot_be_read_is_named_and_written_again(
+    tmp_path: Path, damage: Callable[[Path], object], why: str
+) -> None:
     run(start(tmp_path, members=3, eval_every=10), after(12))
     folder = folder_of(tmp_path)
-    (folder / "model-2.safetensors").unlink()
-    error = r"model-2\.safetensors: no such file: check the path \(member 2 of 3\): name one file"
+    damage(folder / "model-2.safetensors")
+    error = rf"model-2\.safetensors: {why} \(member 2 of 3\): name one file alone; without this"
     with pytest.raises(CheckpointError, match=error):
         load_run(folder)
     seen = look_at(folder)
-    assert seen.state == "damaged" and "model-2.safetensors: no such file" in seen.damage
+    assert seen.state == "damaged" and "model-2.safetensors: n" in seen.damage
     checkpoint.load(folder / "model-3.safetensors")  # alone, it is a model
+    (folder / "model-2.safetensors").unlink(missing_ok=True)
     trainer = resume(tmp_path)
     assert [member.step for member in load_run(folder).members] == [12] * 3
     run(trainer)

@@ -32,7 +32,7 @@ def precision(folder: Path) -> str:
 
 
 def computes_in(trainer: Trainer) -> torch.dtype:
-    return trainer.learner.shares._own._dtype
+    return trainer.learner.shares._own._shares[0]._dtype
 
 
 def test_a_run_in_bfloat16_learns_and_its_files_are_in_float32(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.errors import OverflowedError
-from charrnn.model.steps import STEPS
+from charrnn.model.steps import STEPS, shown
 from charrnn.text.vocabulary import Ids
 
 Array = npt.NDArray[Any]  # states and logits are float32, or float64 if the weights are
@@ -56,6 +56,9 @@ class Network(Protocol):
 
     def zero_state(self, batch_size: int) -> Array:
         """Returns the state of having read nothing, zeros of (L, B, S)."""
+
+    def shown(self, state: Array) -> Array:
+        """Returns what a state, (L, B, S), shows of itself in h: an LSTM's c by tanh(c)."""
 
     def advance(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
         """Returns no figures, and the state after."""
@@ -134,6 +137,10 @@ class Forward:
         """Returns the state of having read nothing, zeros of (L, B, S)."""
         shape = (self.config.num_layers, batch_size, self.config.state_size)
         return np.zeros(shape, self._b_y.dtype)
+
+    def shown(self, state: Array) -> Array:
+        """Returns what a state, (L, B, S), shows of itself in h: an LSTM's c by tanh(c)."""
+        return shown(self.config.cell, state)
 
     @overflow_allowed
     def step(self, x_t: Ids | int, state: Iterable[Array]) -> tuple[Array, list[Array]]:

@@ -17,7 +17,8 @@ W_x, W_h and b stack the gates along their first axis. There is one bias, as in 
 own has two, of which the second is zero here.
 
 Each is computed by a reference, as it is written, differentiated by autograd; by a fast pass, with
-back-propagation through time written by hand; and by torch's kernels, which are left a CUDA device.
+back-propagation through time written by hand; and by torch's kernels, which are left a CUDA device,
+and the LSTM where `products` says that they are faster.
 
 Shapes: T time, B batch, D input, H hidden, G gates, S of the state: H, or of an LSTM 2 H, h then c.
 Inputs and types are as in `cell.py`; an LSTM's c has the type of b.
@@ -31,7 +32,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charrnn.config import Cell
-from charrnn.model import gated_loops
+from charrnn.model import gated_loops, products
 from charrnn.model.cell import for_kernels, input_gradients, write_inputs
 from charrnn.model.products import fast_products
 
@@ -92,7 +93,7 @@ def gru(x: Tensor, s_0: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor) -> tuple[Te
 
 def lstm(x: Tensor, s_0: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Computes the LSTM fast; arguments and results are those of :func:`gru_reference`."""
-    if s_0.is_cuda:
+    if s_0.is_cuda or products.lstm_kernel_is_faster(x):
         return lstm_by_torch(x, s_0, W_x, W_h, b)
     h_0, c_0 = s_0.chunk(2, dim=1)
     if torch.is_grad_enabled():

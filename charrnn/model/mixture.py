@@ -55,6 +55,11 @@ class Mixture:
             for part, (layers, size) in zip(self._parts(state[0]), self._shapes, strict=True)
         ]
 
+    def shown(self, state: Array) -> Array:
+        """Returns what a state, (1, B, S), shows of itself; see :meth:`Forward.shown`."""
+        pairs = zip(self.members, self._states(state), strict=True)
+        return self._joined([member.shown(part) for member, part in pairs])
+
     def step(self, x_t: Ids | int, state: Iterable[Array]) -> tuple[Array, list[Array]]:
         """Reads one character of each sample; see :meth:`Forward.step`.
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from charrnn.model.forward import Array
 from charrnn.model.network import CharRNN
+from charrnn.model.steps import shown
 from charrnn.text.vocabulary import Ids
 
 
@@ -22,6 +23,10 @@ class OnDevice:
     def zero_state(self, batch_size: int) -> Array:
         """Returns the state of having read nothing, zeros of (L, B, S)."""
         return _array(self._model.zero_state(batch_size))
+
+    def shown(self, state: Array) -> Array:
+        """Returns what a state, (L, B, S), shows of itself in h: an LSTM's c by tanh(c)."""
+        return shown(self.config.cell, state)
 
     def advance(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
         """Returns no figures, and the state after."""

@@ -42,6 +42,17 @@ def numpy_is_faster(h: Tensor, gates: int = 1) -> bool:
     return H <= NUMPY_HIDDEN_SIZE or _is_amd()
 
 
+def lstm_kernel_is_faster(x: Tensor) -> bool:
+    """Returns whether torch's LSTM, which is oneDNN's on a CPU, is faster for inputs x than ours.
+
+    It was with AVX2, and not with AVX-512; of ids, it would multiply one-hot vectors.
+    """
+    if x.ndim == 2 or x.device.type != "cpu" or x.dtype != torch.float32:
+        return False
+    is_there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return is_there and torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 @functools.cache
 def _is_amd() -> bool:
     """Returns whether the processor is AMD's, which MKL gives no AVX-512."""

@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 def _sigmoid(a: Array) -> None:
     """Puts 1 / (1 + e^-a) where a stands."""
-    np.negative(a, out=a)
+    a *= -1  # np.negative is wrong in place for columns (NumPy 2.4.6)
     np.exp(a, out=a)
     a += 1
     np.reciprocal(a, out=a)
@@ -64,3 +64,11 @@ STEPS: dict[Cell, Callable[[Array, Array, Array, Array], None]] = {
     "gru": gru_step,
     "lstm": lstm_step,
 }
+
+
+def shown(cell: Cell, state: Array) -> Array:
+    """Returns what a state, (..., S), shows of itself in h: an LSTM's c by tanh(c)."""
+    if cell != "lstm":
+        return state
+    h, c = np.split(state, 2, axis=-1)
+    return np.concatenate([h, np.tanh(c)], axis=-1)

@@ -4,7 +4,9 @@ One stream can't be divided over time: h_t needs h_{t-1}. So a text is cut into 
 the first is warmed up: it starts from the zero state and reads the last characters of the stream
 before. That stream ends with the same characters, but has read more before them. If both end in
 the same state, and predict the same, what came earlier is forgotten. If not, the warm-up is made
-longer; if none is long enough, the text is read in one pass.
+longer; if none is long enough, the text is read in one pass. What an LSTM counts in c may grow for
+ever, far beyond where it changes h; so c counts by tanh(c), and both states must predict alike as
+many more characters as the warm-up has. (What a c that large would show only later is not seen.)
 
 A prompt is read so too, without figures: its state is that of the last stream.
 
@@ -86,7 +88,7 @@ class Streams:
             _, warm = self.side_by_side(main[-warm_up:, :-1], zero, self.network.advance)
             states = np.concatenate([state, warm], axis=1)  # (L, K, R)
             figures, states = self.side_by_side(main, states, measure)
-            if self._agree(states[:, :-1], warm, main[:1, 1:]):
+            if self._agree(states[:, :-1], warm, main[:warm_up, 1:]):
                 self.one_pass = False
                 figures = [figure.T.reshape(-1) for figure in figures]  # in the order of the text
                 state, rest = states[:, -1:], ids[streams * length :]
@@ -99,11 +101,17 @@ class Streams:
 
     @overflow_allowed
     def _agree(self, states: Array, warm: Array, x: Ids) -> bool:
-        """Returns whether two states, (L, K, R), are the same, and predict ids x, (1, K), alike."""
-        logits, _ = self.network.predictions(x, states)
-        warm_logits, _ = self.network.predictions(x, warm)
-        return np.allclose(states, warm, SAME_SHARE, SAME) and np.allclose(
-            logits, warm_logits, SAME_SHARE, SAME
+        """Returns whether two states, (L, K, R), are the same, and predict ids x, (T, K), alike."""
+        logits, warm_logits = (self.network.predictions(x[:1], each)[0] for each in (states, warm))
+        shown, warm_shown = map(self.network.shown, (states, warm))
+        if not (_same(shown, warm_shown) and _same(logits, warm_logits)):
+            return False
+        if _same(states, warm):
+            return True  # so all that follows will be the same
+        (nats,), after = self.side_by_side(x, states, self.network.nats)
+        (warm_nats,), warm_after = self.side_by_side(x, warm, self.network.nats)
+        return _same(nats, warm_nats) and _same(
+            self.network.shown(after), self.network.shown(warm_after)
         )
 
     def side_by_side(self, x: Ids, state: Array, measure: Measure) -> tuple[list[Array], Array]:
@@ -145,3 +153,7 @@ class Streams:
             for figure, part in zip(figures, parts, strict=True):
                 figure[block] = part
         return figures, state
+
+
+def _same(one: Array, other: Array) -> bool:
+    return np.allclose(one, other, SAME_SHARE, SAME)

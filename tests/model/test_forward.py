@@ -9,7 +9,7 @@ import torch
 from small_models import constant_model
 from small_samples import ABC, LETTERS
 
-from charrnn.config import ModelConfig
+from charrnn.config import Cell, ModelConfig
 from charrnn.model.forward import Array, Forward, start_state, surprise
 from charrnn.model.network import CharRNN
 from charrnn.text.vocabulary import Ids
@@ -161,6 +161,20 @@ def test_two_parts_are_the_whole_and_what_is_given_stays(kind: str) -> None:
     np.testing.assert_array_equal(x, given[0])
     np.testing.assert_array_equal(state, given[1])
     np.testing.assert_array_equal(network.predictions(x, state)[0], whole)
+
+
+@pytest.mark.parametrize("way", [step_by_step, alone, at_once, of_all_layers])
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_layers_of_few_units_are_those_of_torch(cell: Cell, size: int, way: Way) -> None:
+    """Columns in memory, which libraries treat in ways of their own."""
+    model = CharRNN(ModelConfig(V, hidden_size=size, num_layers=2, cell=cell))
+    for B in (1, 2, 5, 17):
+        x, state = text_of(model, 20, B)
+        logits, after = way(model.in_numpy(), x, state)
+        wanted, wanted_after = by_torch(model, x, state)
+        np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(after, wanted_after, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -224,6 +224,23 @@ def test_either_library_multiplies(
     assert len(calls) == (2 * T if by_numpy else 0)
 
 
+@pytest.mark.parametrize("kernel", [True, False])
+@ids_and_floats
+def test_an_lstm_is_the_same_by_either_way_of_a_cpu(
+    ids: bool, kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32, of which the processor decides."""
+    calls = []
+    by_torch = gated.lstm_by_torch
+    monkeypatch.setattr(gated, "lstm_by_torch", lambda *a: (calls.append(1), by_torch(*a))[1])
+    capability = "AVX2" if kernel else "AVX512"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    inputs = make_inputs("lstm", (20, 3, 5, 4), ids=ids, double=False)
+    assert_same(results(gated.lstm, inputs), results(gated.lstm_reference, inputs), double=False)
+    if torch.backends.mkldnn.is_available():
+        assert bool(calls) == (kernel and not ids)
+
+
 @both
 def test_threads_change_nothing(cell: Cell) -> None:
     torch.set_num_threads(2)

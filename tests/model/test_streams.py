@@ -124,6 +124,57 @@ def test_a_stream_whose_state_explodes_agrees_with_none_that_does_not() -> None:
     assert np.isfinite(nats).all()
 
 
+def counting_lstm(steps: dict[str, float], opens: str = "") -> tuple[Vocabulary, Forward]:
+    """Returns an LSTM of one unit whose c changes by as much as each character says, at most 1.
+
+    i, f and o are 1, and the figure depends on h = tanh(c). If a character opens o, no other does.
+    """
+    vocabulary = Vocabulary.of_text("".join(steps))
+    config = ModelConfig(len(vocabulary), hidden_size=1, num_layers=1, cell="lstm")
+    weights = {n: np.zeros(s, np.float32) for n, s in config.parameter_shapes().items()}
+    weights["layers.0.b"][:] = 40
+    weights["layers.0.b"][2] = 0
+    for symbol, step in steps.items():
+        weights["layers.0.W_x"][2, vocabulary.encode(symbol)[0]] = np.arctanh(step)
+    if opens:
+        weights["layers.0.b"][3] = -40
+        weights["layers.0.W_x"][3, vocabulary.encode(opens)[0]] = 80
+    weights["output.W_y"][0] = 3
+    return vocabulary, Forward(config, weights)
+
+
+def test_what_an_lstm_counts_beyond_where_it_matters_makes_no_single_pass() -> None:
+    vocabulary, network = counting_lstm({"a": 0.9, "b": 0.8})
+    ids = vocabulary.encode("aaab" * 5000)
+    nats, state, one_pass = read(network, ids)
+    wanted, wanted_state, _ = read(network, ids, exact=True)
+    assert not one_pass
+    assert wanted_state[0, 0, 1] > 10_000
+    np.testing.assert_allclose(nats, wanted, atol=1e-4)
+    np.testing.assert_allclose(network.shown(state), network.shown(wanted_state), atol=1e-5)
+
+
+def test_what_an_lstm_counts_and_shows_soon_is_seen() -> None:
+    vocabulary, network = counting_lstm({"a": 0.9, "b": -0.9})
+    ids = vocabulary.encode("a" * 300 + ("b" * 90 + "a" * 90) * 99)
+    nats, state, one_pass = read(network, ids)
+    wanted, wanted_state, _ = read(network, ids, exact=True)
+    assert one_pass
+    np.testing.assert_allclose(nats, wanted, atol=1e-4)
+    np.testing.assert_allclose(state, wanted_state, rtol=1e-4)
+
+
+def test_what_an_lstm_keeps_behind_a_closed_gate_is_seen() -> None:
+    """h is 0 all the time but at the end, which shows whether there was an "a" near the start."""
+    vocabulary, network = counting_lstm({"a": 0.9, ".": 0.0, "!": 0.0}, opens="!")
+    ids = vocabulary.encode("..a" + "." * 20_000 + "!.")
+    nats, _, one_pass = read(network, ids)
+    wanted, _, _ = read(network, ids, exact=True)
+    assert one_pass
+    np.testing.assert_allclose(nats, wanted, atol=1e-4)
+    assert wanted[-1] != pytest.approx(wanted[-3], abs=0.1)
+
+
 class Counter:
     """A network whose state shows which of two letters came more; unless it fades, for ever."""
 
@@ -135,6 +186,9 @@ class Counter:
 
     def zero_state(self, batch_size: int) -> Array:
         return np.zeros((1, batch_size, 1))
+
+    def shown(self, state: Array) -> Array:
+        return state
 
     def advance(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
         return [], self.nats(x, state)[1]

@@ -28,9 +28,10 @@ def passage_of(model: Forward, vocabulary: Vocabulary, text: str) -> tuple[Passa
 
 
 @pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
 @pytest.mark.parametrize("vocabulary", VOCABULARIES.values(), ids=VOCABULARIES)
-def test_figures_are_those_of_the_scores(vocabulary: Vocabulary, text: str) -> None:
-    model = model_of(vocabulary)
+def test_figures_are_those_of_the_scores(vocabulary: Vocabulary, cell: str, text: str) -> None:
+    model = model_of(vocabulary, cell=cell)
     model.block_numbers = 5 * len(vocabulary)  # five characters at a time
     passage, scorer = passage_of(model, vocabulary, text)
     scores = chars_of(scorer, [text]) if text else []

@@ -9,9 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import model_of
+from torch import nn
 
 from charrnn.config import GATES
 from charrnn.model.forward import Array, Forward
+from charrnn.model.network import CharRNN
 from charrnn.scoring.scorer import Scorer
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.text.vocabulary import Ids, Vocabulary
@@ -55,6 +57,26 @@ def test_nothing_is_learnt_before_the_first_segment_was_scored(network: Forward)
     assert nats[SEGMENT : 2 * SEGMENT] != pytest.approx(
         as_it_was(network, IDS)[SEGMENT : 2 * SEGMENT], abs=1e-4
     )
+
+
+def test_a_segments_step_is_down_the_gradient_of_its_mean_surprise(network: Forward) -> None:
+    """From the state before it, whose h predicts its first character."""
+    scorer = AdaptingScorer(network, VOCABULARY, rate=0.01)
+    _, state = scorer.nats(IDS[:SEGMENT], scorer.start)
+    model = CharRNN.of(scorer.adapted())
+    scorer.nats(IDS[SEGMENT : 2 * SEGMENT], state)
+    _, between = network.hidden(IDS[:SEGMENT, None], scorer.start)
+    x = torch.from_numpy(IDS[SEGMENT : 2 * SEGMENT].astype(np.int64))
+    start = torch.from_numpy(between)
+    hs, _ = model.hidden(x[:, None], start)
+    h = torch.cat([start[-1:, :, :16], hs[:-1]])[:, 0]
+    nn.functional.cross_entropy(model.output(h), x).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        wanted = parameter - scorer.rate * parameter.grad
+        np.testing.assert_allclose(
+            scorer.adapted().weights[name], wanted.detach().numpy(), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("place", [1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 300])

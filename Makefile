@@ -3,13 +3,15 @@
 PYTHON ?= python3
 VENV   ?= .venv
 HOURS  ?= 1
+TEXTS  ?= texts
+BUDGET ?= 10m
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # two at a time; a file's tests stay together, as they share what they trained
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check soak bench clean
+.PHONY: help install demo test check soak reproduce bench clean
 
 help:  ## List all targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +45,9 @@ check: $(READY)  ## Check format, lint and types, run all tests with coverage
 
 soak: $(READY)  ## Kill, read, damage for an hour (HOURS=0.5: for half of one)
 	$(BIN)/python tests/soak.py --hours $(HOURS)
+
+reproduce: $(READY)  ## The field's tables, on the texts in TEXTS=DIR, for BUDGET=10m each
+	$(BIN)/python -m tests.bench.reproduce --texts $(TEXTS) --budget $(BUDGET)
 
 bench: $(READY)  ## Measure speed against torch's own RNN
 	$(BIN)/python -m tests.bench

@@ -15,11 +15,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 
-from charrnn.config import ModelConfig
+from charrnn.config import Cell, ModelConfig
 from tests.bench.published import KNOWN, KnownFile, KnownText
 
 LAYERS = 3  # as by default
@@ -74,7 +75,7 @@ def cut(text: KnownText, files: Sequence[Path], folder: Path) -> Parts:
     return Parts(*paths)
 
 
-def hidden_size(parameters: int, vocab_size: int, cell: str) -> int:
+def hidden_size(parameters: int, vocab_size: int, cell: Cell) -> int:
     """Returns the largest hidden size of a model of no more parameters."""
     size = 1
     while config_of(size + 1, vocab_size, cell).parameter_count() <= parameters:
@@ -82,13 +83,13 @@ def hidden_size(parameters: int, vocab_size: int, cell: str) -> int:
     return size
 
 
-def config_of(size: int, vocab_size: int, cell: str) -> ModelConfig:
+def config_of(size: int, vocab_size: int, cell: Cell) -> ModelConfig:
     """Returns a model of three layers."""
     return ModelConfig(vocab_size, hidden_size=size, num_layers=LAYERS, cell=cell)
 
 
 def measured(
-    text: KnownText, parts: Parts, cells: Sequence[str], budget: str, runs: Path
+    text: KnownText, parts: Parts, cells: Sequence[Cell], budget: str, runs: Path
 ) -> Iterator[Row]:
     """Trains, and yields a row for each model: by default first, then at each published size."""
     symbols = parts.train.read_bytes()
@@ -142,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=Path, required=True, help="the folder of the texts")
     parser.add_argument("--budget", default="10m", help="time for each training, such as 10m")
-    parser.add_argument("--cells", default="rnn", help="which cells, such as rnn,gru,lstm")
+    parser.add_argument("--cell", nargs="+", choices=get_args(Cell), default=["rnn"])
     parser.add_argument("--only", action="append", help="one text, or several, by name")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -158,8 +159,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             parts = cut(text, present, folder)
-            cells = options.cells.split(",")
-            rows = list(measured(text, parts, cells, options.budget, folder / "runs"))
+            rows = list(measured(text, parts, options.cell, options.budget, folder / "runs"))
         console.print(as_table(text, rows))
 
 

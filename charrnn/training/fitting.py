@@ -87,10 +87,10 @@ def most_epochs(model: ModelConfig, train_chars: float, *, fitted: bool) -> floa
         train_chars: characters of the training text.
         fitted: whether the hidden size was chosen here: then a large one has enough dropout.
     """
-    if fitted and model.hidden_size > ModelConfig.hidden_size:
-        return LARGE_MODEL_EPOCHS
+    large = fitted and model.hidden_size > ModelConfig.hidden_size
     free_epochs = _free_epochs(model.parameter_count(), train_chars)
-    return max(ENOUGH_EPOCHS, ENOUGH_BY_FREE_EPOCHS * free_epochs)
+    at_least = LARGE_MODEL_EPOCHS if large else ENOUGH_EPOCHS
+    return max(at_least, ENOUGH_BY_FREE_EPOCHS * free_epochs)
 
 
 def _free_epochs(weights: int, train_chars: float) -> float:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from charrnn.config import ModelConfig, Nonlinearity
 from charrnn.errors import OverflowedError
-from charrnn.model.steps import STEPS, shown
+from charrnn.model.steps import STEPS, by_gate, shown
 from charrnn.text.vocabulary import Ids
 
 Array = npt.NDArray[Any]  # states and logits are float32, or float64 if the weights are
@@ -164,7 +164,8 @@ class Forward:
                 h = s_t = self._f(a, out=a)
             else:
                 a += b
-                self._step(a, s[..., :H].dot(W_hT), s, s_t := np.empty_like(s))
+                G, u = self.config.gates, s[..., :H].dot(W_hT)
+                self._step(by_gate(a, G), by_gate(u, G), s, s_t := np.empty_like(s))
                 h = s_t[..., :H]
             after.append(s_t)
         assert h is not None
@@ -219,10 +220,12 @@ class Forward:
             if self._step is None:
                 run(states, layer.W_hT, self._f)
             else:
-                u = np.empty_like(inputs, shape=inputs.shape[1:])
+                # gate by gate: all that a step does then reads one stretch of memory
+                u = np.empty((self.config.gates, B, H), state.dtype)
+                W_hT = by_gate(layer.W_hT, len(u))
                 for a_t, s, s_t in zip(inputs, states[:-1], states[1:], strict=True):
-                    np.dot(s[:, :H], layer.W_hT, out=u)
-                    self._step(a_t, u, s, s_t)
+                    np.matmul(s[:, :H], W_hT, out=u)
+                    self._step(by_gate(a_t, len(u)), u, s, s_t)
             yield states
             below = states[..., :H]
 

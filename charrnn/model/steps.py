@@ -16,48 +16,55 @@ Array = npt.NDArray[Any]
 
 def _sigmoid(a: Array) -> None:
     """Puts 1 / (1 + e^-a) where a stands."""
-    a *= -1  # np.negative is wrong in place for columns (NumPy 2.4.6)
+    a *= -1  # np.negative in place is wrong for some strides (NumPy 2.4.6)
     np.exp(a, out=a)
     a += 1
     np.reciprocal(a, out=a)
+
+
+def by_gate(stacked: Array, gates: int) -> Array:
+    """Returns a view, (G, H) or (G, B, H), of what stands gate by gate in (G H,) or (B, G H)."""
+    if stacked.ndim == 1:
+        return stacked.reshape(gates, -1)
+    return stacked.reshape(len(stacked), gates, -1).swapaxes(0, 1)
 
 
 def gru_step(a: Array, u: Array, s: Array, out: Array) -> None:
     """Computes a step of the GRU.
 
     Args:
-        a: W_x x_t + b, (..., G H); its memory is used.
-        u: W_h h_{t-1}, (..., G H); its memory is used.
+        a: W_x x_t + b, (G, ..., H).
+        u: W_h h_{t-1}, (G, ..., H); its memory is used.
         s: the state before, (..., S).
         out: room for the state after, (..., S).
     """
-    H = s.shape[-1]
-    r_z, n, u_n = a[..., : 2 * H], a[..., 2 * H :], u[..., 2 * H :]
-    r_z += u[..., : 2 * H]
+    r_z, n = u[:2], u[2]
+    r_z += a[:2]
     _sigmoid(r_z)
-    u_n *= r_z[..., :H]
-    n += u_n
+    n *= r_z[0]
+    n += a[2]
     np.tanh(n, out=n)
     # (1 - z) n + z h
     np.subtract(s, n, out=out)
-    out *= r_z[..., H:]
+    out *= r_z[1]
     out += n
 
 
 def lstm_step(a: Array, u: Array, s: Array, out: Array) -> None:
     """Computes a step of the LSTM; arguments are those of :func:`gru_step`."""
-    H = s.shape[-1] // 2
-    a += u
-    i_f, g, o = a[..., : 2 * H], a[..., 2 * H : 3 * H], a[..., 3 * H :]
+    H = u.shape[-1]
+    u += a
+    i_f, g, o = u[:2], u[2], u[3]
     _sigmoid(i_f)
     np.tanh(g, out=g)
     _sigmoid(o)
-    h, c = out[..., :H], out[..., H:]
-    np.multiply(i_f[..., H:], s[..., H:], out=c)
-    g *= i_f[..., :H]
+    c = i_f[1]
+    c *= s[..., H:]
+    g *= i_f[0]
     c += g
-    np.tanh(c, out=h)
-    h *= o
+    out[..., H:] = c
+    np.tanh(c, out=c)
+    np.multiply(o, c, out=out[..., :H])
 
 
 STEPS: dict[Cell, Callable[[Array, Array, Array, Array], None]] = {

@@ -49,6 +49,19 @@ def refused(folder: Path, kind: type[CharrnnError] = CheckpointError) -> str:
     return message
 
 
+# --- states
+
+
+def test_the_state_of_another_cell_is_refused(tmp_path: Path) -> None:
+    run(start(tmp_path, cell="lstm"), after(3))
+    path = tmp_path / "runs" / "text" / "training.safetensors"
+    saved = checkpoint.load(path)
+    assert saved.tensors["state"].shape[2] == 24
+    saved.tensors["state"] = saved.tensors["state"][:, :, :12]
+    checkpoint.save(path, saved)
+    assert "tensor state: " in refused(tmp_path) and "not torch.float32" in refused(tmp_path)
+
+
 # --- numbers
 
 

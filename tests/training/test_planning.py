@@ -156,12 +156,14 @@ def test_a_fitted_dropout_is_reported_and_saved(
 def test_an_evaluation_takes_a_small_part_of_a_short_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scoring is about three times as fast as learning."""
+    """Scoring is about three times as fast as learning, with gates about as fast."""
     limits = {"steps": None, "batch_size": 4, "seq_len": 16}
     monkeypatch.setattr(planning, "training_speed", lambda *_: 800.0)
     for max_time, wanted in ((10.0, 1200), (1e-3, 1000), (60.0, 7200)):
         trainer = start(tmp_path, COFFEE * 4, **limits, max_time=max_time)
         assert trainer.config.max_val_chars == pytest.approx(wanted, abs=5)
+    trainer = start(tmp_path, COFFEE * 4, **limits, max_time=60.0, cell="lstm")
+    assert trainer.config.max_val_chars == pytest.approx(2400, abs=5)
     trainer = start(tmp_path / "kept", COFFEE * 4, **limits, max_time=10.0)
     run(trainer, after(10))
     assert resume(tmp_path / "kept").config.max_val_chars == trainer.config.max_val_chars

@@ -97,16 +97,22 @@ def plan(
         )
     schedule = {k: v for k, v in fitted_schedule(chars).items() if k not in fixed}
     if "dropout" not in fixed:
-        epochs_read = chars / train_chars
-        dropout = fitted_dropout(model.parameter_count(), train_chars, epochs_read)
-        model = replace(model, dropout=dropout)
-        if model.dropout:
-            notes.append(f"about {epochs_read:.0f} epochs: dropout {model.dropout}")
+        model = _with_dropout(model, train_chars, chars / train_chars, notes)
     training = fit_to_machine(model, replace(training, **schedule), workers)
     notes += fewer_workers(asked.workers, training)
     check_memory(model, training, workers)
     workers.set_count(training.workers or 1)
     return Plan(model, training, notes)
+
+
+def _with_dropout(
+    model: ModelConfig, train_chars: float, epochs: float, notes: list[str]
+) -> ModelConfig:
+    """Returns the model with the dropout for a text that is read so often; notes it."""
+    dropout = fitted_dropout(model.parameter_count(), train_chars, epochs)
+    if dropout:
+        notes.append(f"about {epochs:.0f} epochs: dropout {dropout}")
+    return replace(model, dropout=dropout)
 
 
 def _shrunk(asked: TrainingConfig, training: TrainingConfig) -> str:

@@ -10,13 +10,16 @@ from typing import Any
 from charrnn.config import ENOUGH_EPOCHS, ModelConfig, TrainingConfig
 
 # the hidden size from this many characters on that are read in all
-HIDDEN_SIZE_BY_CHARS = ((6e7, 384), (3e6, 256), (0.6e6, 192), (-math.inf, 128))
+HIDDEN_SIZE_BY_CHARS = ((3e6, 256), (0.6e6, 192), (-math.inf, 128))
 
-# a hidden size above the default, for texts of at least this many characters; its larger dropout
-# makes more epochs worthwhile
+# a hidden size above the default pays from this many characters on, the fewer the larger the text
+# is, for it is then read less often; never for a small text
+LARGE_MODEL_SIZE = 384
+LARGE_MODEL_FEWEST_CHARS = 1e7
+LARGE_MODEL_CHARS_BY_TEXT = 6e13  # over the characters of the text: 60 million, of a million
 LARGE_MODEL_TEXT = 500_000
 LARGE_MODEL_BATCH = 64
-LARGE_MODEL_EPOCHS = 60
+LARGE_MODEL_EPOCHS = 60  # its larger dropout makes more worthwhile
 
 # a training that reads this many characters in all can start and end with smaller steps
 LONG_CHARS = 8e6
@@ -50,8 +53,10 @@ def fitted_hidden_size(chars: float, train_chars: float) -> int:
 
     A small model learns less from each character, but reads more of them.
     """
-    size = next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
-    return size if train_chars >= LARGE_MODEL_TEXT else min(size, ModelConfig.hidden_size)
+    large = max(LARGE_MODEL_FEWEST_CHARS, LARGE_MODEL_CHARS_BY_TEXT / train_chars)
+    if train_chars >= LARGE_MODEL_TEXT and chars >= large:
+        return LARGE_MODEL_SIZE
+    return next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
 
 
 def fitted_seq_len(chars: float, batch_size: int) -> int:

@@ -67,11 +67,20 @@ def test_the_sequence_shrinks_for_a_single_stream_only(chars: int) -> None:
 AMOUNTS = [10.0**n for n in range(10)]
 
 
-@pytest.mark.parametrize(("train_chars", "largest"), [(400_000, 256), (600_000, 384)])
+@pytest.mark.parametrize(
+    ("train_chars", "largest"), [(400_000, 256), (600_000, 384), (1e8, 384), (math.inf, 384)]
+)
 def test_more_to_read_never_means_a_smaller_model(train_chars: float, largest: int) -> None:
     chosen = [fitted_hidden_size(chars, train_chars) for chars in AMOUNTS]
     assert chosen == sorted(chosen)
     assert (chosen[0], chosen[-1]) == (128, largest)
+
+
+def test_a_larger_text_gets_the_large_model_sooner() -> None:
+    """Shakespeare's plays after 60 million characters, a text of 5 million after 12."""
+    for train_chars, least in ((1e6, 6e7), (5e6, 1.2e7), (1e8, 1e7)):
+        assert fitted_hidden_size(least, train_chars) == 384
+        assert fitted_hidden_size(0.99 * least, train_chars) == 256
 
 
 def test_a_short_training_makes_enough_updates_if_sequences_can_be_short_enough() -> None:

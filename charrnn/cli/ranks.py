@@ -52,7 +52,7 @@ def check_ranks(started: Launch, training: Mapping[str, Any]) -> None:
         )
     if started.size > 1 and training.get("members", 1) > 1:
         raise OptionError(
-            f"--members: {started.size} ranks train one model: leave --members out, or start one"
+            f"--members: {started.size} ranks train one model: leave --members out, or torchrun"
         )
     if started.size == 1 and training.get("average_every", 1) > 1:
         raise OptionError("--average-every: this is the only rank: start several with torchrun")

@@ -109,7 +109,8 @@ def _known(number: Any) -> str:
 
 def _files(run: "Run") -> str:
     if run.members == 1:
-        return "The file `model.safetensors` is complete\nalone."
+        file = run.path.name if run.alone else MODEL_FILE
+        return f"The file `{_code(file)}` is complete\nalone."
     to_last = f"{'to' if run.members > 2 else 'and'}\n`{member_file(run.members)}`"
     return f"The files `{MODEL_FILE}` {to_last} belong together; each is a model alone, too."
 

@@ -68,7 +68,9 @@ class Model:
     def _file(self) -> Checkpoint:
         """What the only model's file holds."""
         if len(self._files) > 1:
-            raise OptionError(f"a mixture of {len(self._files)} models: ask one of its members")
+            raise OptionError(
+                f"a mixture of {len(self._files)} models: ask one of them, such as .members[0]"
+            )
         return self._files[0]
 
     @property

@@ -234,9 +234,18 @@ def load(path: Path, folder: RunFolder | None = None) -> Checkpoint:
 
 def training_state(path: Path) -> dict[str, Any]:
     """Returns what a training file keeps as JSON, without its tensors; nothing if it is damaged."""
+    return _kept(path, "training_state")
+
+
+def is_member(path: Path) -> bool:
+    """Returns whether a model's file is one of several members; not if it is damaged."""
+    return mixture_in(_kept(path, "provenance")) is not None
+
+
+def _kept(path: Path, key: str) -> dict[str, Any]:
     try:
         with _open(path) as stream:
-            return json_object(read_header(stream).metadata, "training_state")
+            return json_object(read_header(stream).metadata, key)
     except (OSError, CheckpointError):
         return {}
 

@@ -221,8 +221,10 @@ def find_folder(runs: Path, name: str) -> Path:
             if path.is_dir():
                 return path
     path = find_run(runs, name)
-    alone = path.name == MODEL_FILE and path.with_name(member_file(2)).exists()
-    return path.parent if path.name in (MODEL_FILE, TRAINING_FILE) and not alone else path
+    from charrnn.store.checkpoint import is_member  # loads NumPy
+
+    alone = path.name != TRAINING_FILE and (path.name != MODEL_FILE or is_member(path))
+    return path if alone else path.parent
 
 
 def find_models(runs: Path, names: Sequence[str] | None) -> list[Path]:
@@ -266,9 +268,19 @@ def find_run(runs: Path, name: str | None, file: str = MODEL_FILE) -> Path:
             return path
     if refusals:
         raise refusals[0]
-    if os.path.isdir(name) or os.path.isdir(runs / name):
+    for folder in filter(os.path.isdir, (runs / name, Path(name))):
+        if file == MODEL_FILE and (folder / member_file(2)).exists():
+            raise first_is_missing(folder)
         raise RunNotFoundError(f"{name}: no {file} in this folder: name a run that was saved")
     raise _no_run(runs, name, file)
+
+
+def first_is_missing(folder: Path) -> RunNotFoundError:
+    """Returns the error of a run of several members without the first."""
+    return RunNotFoundError(
+        f"{folder / MODEL_FILE} (member 1): no such file: resuming the training writes all members "
+        "again; or name another member's file alone"
+    )
 
 
 def _no_run(runs: Path, name: str, file: str) -> RunNotFoundError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charrnn.config import MODEL_FILE, Newlines, member_file
-from charrnn.errors import CheckpointError, reason
+from charrnn.errors import CheckpointError
 from charrnn.model import mixture
 from charrnn.model.forward import Predictor
 from charrnn.store import checkpoint
@@ -68,20 +68,57 @@ def load_run(path: Path, folder: RunFolder | None = None) -> Loaded:
     """
     first = checkpoint.load(path / MODEL_FILE, folder)
     count = first.mixture.members if first.mixture else 1
-    members = [first]
-    for number in range(2, count + 1):
-        file = path / member_file(number)
-        try:
-            members.append(checkpoint.load(file, folder))
-        except CheckpointError as error:
-            remedy = "name one file alone; without this one, resuming the training writes all again"
-            raise CheckpointError(
-                f"{reason(error)} (member {number} of {count}): {remedy}"
-            ) from None
-    loaded = as_one(members)
+    members = [load_member(path, number, first, folder) for number in range(2, count + 1)]
+    loaded = as_one([first, *members])
     if first.mixture:
         return replace(loaded, held_out_lines=first.mixture.held_out_lines)
     return loaded
+
+
+def load_member(
+    path: Path, number: int, first: Checkpoint, folder: RunFolder | None = None
+) -> Checkpoint:
+    """Reads a further member of a run.
+
+    Args:
+        path: the run's folder.
+        number: which member, from 2 up.
+        first: the first member.
+        folder: as for :func:`load_run`.
+
+    Raises:
+        CheckpointError: It is missing, cannot be read, or is of another training.
+        TooLargeError: It needs more memory than there is.
+    """
+    assert first.mixture is not None
+    file, count = path / member_file(number), first.mixture.members
+    try:
+        member = checkpoint.load(file, folder)
+        if not _belongs(member, number, first):
+            raise CheckpointError(f"{file}: it is of another training")
+    except CheckpointError as error:
+        why = str(error).removeprefix(f"{file}: ").split(":")[0]
+        raise CheckpointError(
+            f"{file} (member {number} of {count}): {why}: with this file moved away, "
+            "resuming the training writes all members again; or name another member's file alone"
+        ) from None
+    return member
+
+
+def _belongs(member: Checkpoint, number: int, first: Checkpoint) -> bool:
+    """Returns whether a file is a member of the first one's training, of whatever moment."""
+    if member.mixture is None or first.mixture is None or member.training_state:
+        return False
+    places = (member.mixture.member, member.mixture.members), (number, first.mixture.members)
+    return places[0] == places[1] and _training(member) == _training(first)
+
+
+def _training(member: Checkpoint) -> tuple[object, ...]:
+    """Returns what stays the same in a training, also when it is resumed."""
+    settings = member.provenance.get("settings")
+    training = settings.get("training") if isinstance(settings, dict) else None
+    seed = training.get("seed") if isinstance(training, dict) else None
+    return member.model.config, member.provenance.get("chars"), seed
 
 
 def as_one(members: Sequence[Checkpoint]) -> Loaded:

@@ -25,7 +25,9 @@ from charrnn.errors import CharrnnError, CheckpointError, RunNotFoundError, refu
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint, Mixture, mixture_in, nats_in
 from charrnn.store.commands import larger_limit, resume_command, shell_line, train_command
+from charrnn.store.folder import first_is_missing
 from charrnn.store.history import read_history
+from charrnn.store.mixing import load_member
 from charrnn.store.opened import RunFolder, is_busy
 
 State = Literal["training", "finished", "resumable", "model only", "damaged"]
@@ -99,7 +101,9 @@ class Run:
         nats = nats_in(self.provenance)
         if self.mixture and not self.alone:
             nats = self.mixture.val_nats_per_char
-        return self.number("best_nats") if nats is None else nats
+        if nats is None and "val_nats_per_char" not in self.provenance:
+            return self.number("best_nats")  # there is no model
+        return nats
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -215,8 +219,8 @@ def look_at(path: Path) -> Run:
     if folder is None and errors:
         raise CheckpointError(errors[0])
     model, training = found.get("model"), found.get("training")
-    if folder and model and model.mixture:
-        errors += _damaged(folder, model.mixture.members)
+    if folder:
+        errors += _damaged(folder, model)
     best = model or training
     state: State = "damaged" if errors else "resumable" if training else "model only"
     if state == "resumable" and training and _has_ended(training.training_state):
@@ -234,12 +238,14 @@ def look_at(path: Path) -> Run:
     )
 
 
-def _damaged(folder: Path, members: int) -> list[str]:
-    """Returns the errors of all members after the first one that are missing or cannot be read."""
+def _damaged(folder: Path, first: Checkpoint | None) -> list[str]:
+    """Returns the errors of members that are missing, cannot be read, or do not belong here."""
+    if first is None:
+        return [str(first_is_missing(folder))] if (folder / member_file(2)).exists() else []
     errors = []
-    for number in range(2, members + 1):
+    for number in range(2, (first.mixture.members if first.mixture else 1) + 1):
         try:
-            checkpoint.load(folder / member_file(number))
+            load_member(folder, number, first)
         except CharrnnError as error:
             errors.append(str(error))
     return errors

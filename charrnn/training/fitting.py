@@ -1,4 +1,4 @@
-"""What experiments found: which model and which settings suit a text and what is read of it.
+"""What experiments found: which settings suit a text, and how often it will be read.
 
 The experiments are in ``tests/bench/README.md``. Nothing here is measured; `planning` does that.
 """
@@ -25,9 +25,9 @@ LARGE_MODEL_EPOCHS = 60  # its larger dropout makes more worthwhile
 LONG_CHARS = 8e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
 
-# a training of fewer updates than this learns more from more, of shorter sequences
-FEWEST_UPDATES = 1400
-SHORTEST_SEQ_LEN = 16
+# a training of fewer updates than this learns more from more, of sequences half as long
+FEWEST_UPDATES = 800
+SHORT_SEQ_LEN = TrainingConfig.seq_len // 2
 
 # without dropout, a text can be read this often, and more often the fewer weights there are for
 # each of its characters; the more often it is read than that, the more dropout it takes
@@ -61,10 +61,8 @@ def fitted_hidden_size(chars: float, train_chars: float) -> int:
 
 def fitted_seq_len(chars: float, batch_size: int) -> int:
     """Returns the sequence length for a training that reads ``chars`` characters in all."""
-    seq_len = TrainingConfig.seq_len
-    while seq_len > SHORTEST_SEQ_LEN and chars < FEWEST_UPDATES * batch_size * seq_len:
-        seq_len //= 2
-    return seq_len
+    updates = chars / (batch_size * TrainingConfig.seq_len)
+    return SHORT_SEQ_LEN if updates < FEWEST_UPDATES else TrainingConfig.seq_len
 
 
 def fitted_schedule(chars: float) -> dict[str, Any]:

@@ -53,8 +53,8 @@ class Machines(Workers):
         """
         if config.members > 1:
             raise OptionError(
-                f"--members: {self.count} ranks train one model: leave --members out, or start "
-                "one rank"
+                f"--members: {self.count} ranks train one model, not {config.members} members: "
+                "start it without torchrun"
             )
         if config.device != "cpu":
             raise OptionError(

@@ -15,7 +15,9 @@ import torch
 
 from charrnn.config import UNIT_NAMES, ModelConfig, TrainingConfig
 from charrnn.model.device import find_device
+from charrnn.model.forward import Forward
 from charrnn.model.memory import HELPER_BYTES, check_room, training_bytes
+from charrnn.model.network import CharRNN
 from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch, Position
 from charrnn.training.fitting import (
@@ -28,7 +30,7 @@ from charrnn.training.fitting import (
     most_epochs,
 )
 from charrnn.training.learner import Learner
-from charrnn.training.members import drawn
+from charrnn.training.members import Member
 from charrnn.training.schedule import Clock, enough_steps, total_steps
 from charrnn.training.workers import Workers
 
@@ -189,8 +191,7 @@ def check_memory(
     model_config: ModelConfig,
     config: TrainingConfig,
     workers: Workers,
-    advice: str = "choose a smaller model (--hidden-size, --num-layers) or batch (--batch-size, "
-    "--seq-len), or close other programs",
+    advice: str = "",
 ) -> None:
     """Raises TooLargeError if a training on the CPU surely needs more memory than there is.
 
@@ -200,12 +201,15 @@ def check_memory(
         return
     size, layers = model_config.hidden_size, model_config.num_layers
     batch = f"batches of {config.batch_size} x {config.seq_len} {UNIT_NAMES[model_config.unit]}s"
+    fewer = "fewer --members, " if config.members > 1 else ""
     helpers = max((config.workers or 1) - workers.count, 0)  # to be started
     check_room(
         training_bytes(model_config, config) + helpers * HELPER_BYTES,
-        f"{_models(config)} of {size:,} x {layers}, {model_config.vocab_size:,} symbols, in "
-        f"{batch},",
-        advice,
+        f"training {_models(config)} of {size:,} x {layers}, {model_config.vocab_size:,} symbols, "
+        f"in {batch},",
+        advice
+        or f"choose {fewer}a smaller model (--hidden-size, --num-layers) or batch "
+        "(--batch-size, --seq-len), or close other programs",
     )
 
 
@@ -213,8 +217,12 @@ def fewer_workers(asked: int | None, config: TrainingConfig) -> list[str]:
     """Returns a line for the user if fewer workers train than were asked for."""
     if asked is None or asked <= (config.workers or 1):
         return []
-    why = f"for {config.members} members" if config.members > 1 else "one a stream"
-    return [f"{config.workers} workers, {why}, instead of {asked}"]
+    if config.members > 1:
+        return [
+            f"{config.workers} workers instead of {asked}: as many for each of {config.members} "
+            "members"
+        ]
+    return [f"{config.workers} workers, one a stream, instead of {asked}"]
 
 
 def _models(config: TrainingConfig) -> str:
@@ -224,24 +232,29 @@ def _models(config: TrainingConfig) -> str:
 def training_speed(
     model_config: ModelConfig, config: TrainingConfig, workers: Workers, clock: Clock
 ) -> float:
-    """Measures how fast such a model learns here, characters/s; takes a quarter of a second.
+    """Measures how fast such a model learns here, characters/s.
 
-    It takes less of a short time budget.
+    It takes a quarter of a second, less of a short time budget, but at least two updates.
     """
     config = fit_to_machine(model_config, config, workers)
     check_memory(model_config, config, workers)
     workers.set_count(config.workers or 1)
     with torch.random.fork_rng(devices=[]):
-        first, *others = drawn(model_config, config)
-        learner = Learner(first.model, config, workers, others)
+        zeros = {n: np.zeros(s, np.float32) for n, s in model_config.parameter_shapes().items()}
+        model = CharRNN.of(Forward(model_config, zeros))  # takes less time than drawing weights
+        others = [Member(model)] * (config.members - 1)
+        learner = Learner(model, config, workers, others)
     size = (config.seq_len + 1, config.batch_size)
     text = np.random.default_rng(0).integers(model_config.vocab_size, size=size)
     batch = Batch(text[:-1], text[1:], starts_block=False, after=Position())
     least_s = min(MEASURE_S, MEASURE_SHARE * (config.max_time or math.inf))
     marks_s = [clock()]
-    while len(marks_s) < 4 or marks_s[-1] - marks_s[0] < least_s:
+    took_s = 0.0
+    # slow updates vary less
+    while len(marks_s) < (3 if took_s > least_s else 4) or took_s < least_s:
         learner.update(batch, lr=0.0)  # the weights stay where they are
         marks_s.append(clock())
+        took_s = marks_s[-1] - marks_s[0]
     # the first update has the warm-up
     step_s = statistics.median(b - a for a, b in itertools.pairwise(marks_s[1:]))
     if config.average_every > 1:

@@ -196,6 +196,8 @@ class Recorder:
         try:
             return load_run(self.folder, self._folder)
         except CheckpointError as error:
+            if "resuming" in str(error):  # a further member's
+                raise
             raise CheckpointError(
                 f"{error}; the training is saved: with that file moved away, "
                 "charrnn train --resume writes its newest model"

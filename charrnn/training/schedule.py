@@ -230,6 +230,13 @@ class Schedule:
             progress.best_nats = nats
         return best
 
+    def forget_best(self) -> bool:
+        """Lets the next evaluation be the best; returns whether there was a best one."""
+        progress = self.progress
+        had_one = progress.best_nats is not None
+        progress.best_nats, progress.evaluated_step, progress.evaluations_since_best = None, 0, 0
+        return had_one
+
     def evaluated(self, before_s: float) -> None:
         """Notes that an evaluation ends now, which began at ``before_s`` seconds of training."""
         self.progress.evaluated_s = self.elapsed()

@@ -79,7 +79,8 @@ class Trainer:
     @property
     def late_notes(self) -> list[str]:
         """What the user should know at the end, a line each."""
-        doubts = self._guessing.warnings(self.schedule.progress.best_nats)
+        best_nats, unit = self.schedule.progress.best_nats, self.vocabulary.unit
+        doubts = self._guessing.warnings(best_nats, unit)
         return [*self._dataset.late_notes, *self.recorder.notes, *doubts]
 
     @property
@@ -101,6 +102,8 @@ class Trainer:
     def _save_missing_model(self) -> None:
         """Saves the newest model if it, or a member, is missing: not yet there, or not any more."""
         if not self.recorder.has_model():
+            if self.schedule.forget_best():
+                self.notes.append("the best model is missing: it is now that of the last save")
             self.recorder.save_model(self.learner, self.schedule.progress, None)
 
     def events(self, stop: Stop = lambda: False) -> Generator[Event, None, None]:

@@ -1,6 +1,6 @@
 """Texts that the field measures on, how they are cut, and what was published of them.
 
-The texts themselves are not here: their owners give them, and a hash recognises them.
+The texts themselves are not here: their owners give them, and a hash, or the size, recognises them.
 """
 
 import math

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
+from charrnn.cli.values import seconds
 from charrnn.config import Cell, ModelConfig
 from tests.bench.published import KNOWN, KnownFile, KnownText
 
@@ -144,8 +146,15 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, required=True, help="the folder of the texts")
     parser.add_argument("--budget", default="10m", help="time for each training, such as 10m")
     parser.add_argument("--cell", nargs="+", choices=get_args(Cell), default=["rnn"])
-    parser.add_argument("--only", action="append", help="one text, or several, by name")
+    names = [text.name for text in KNOWN]
+    parser.add_argument("--only", action="append", choices=names, help="one text, or several")
     options = parser.parse_args()
+    if not options.texts.is_dir():
+        parser.error(f"--texts: {options.texts} is no folder: name the one that holds the texts")
+    try:
+        seconds(options.budget)
+    except typer.BadParameter as error:
+        parser.error(f"--budget: {error.message}")
     console = Console(width=None if sys.stdout.isatty() else 140)
     for text in KNOWN:
         if options.only and text.name not in options.only:

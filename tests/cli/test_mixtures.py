@@ -138,7 +138,7 @@ def test_a_run_of_several_members_is_listed_and_described(runs: Path) -> None:
     assert re.search(r"parameters +\d+ in each of 2 members\n", shown)
     assert re.search(r"best validation +\d\.\d+ bits/char", shown)
     card = succeed("runs", "both", "--card", "--runs", runs).stdout
-    assert "the mean of 2 RNNs' logits, each of one layer" in card
+    assert "the mean of 2 models' logits, each an RNN of one layer" in card
     assert "`model.safetensors` and\n`model-2.safetensors` belong together" in card
     for number, path in enumerate(files(runs), 1):
         shown = succeed("runs", path, "--runs", runs).stdout
@@ -181,8 +181,8 @@ def test_a_missing_member_is_named(runs: Path, tmp_path: Path) -> None:
     for command in (("eval",), ("sample",), ("report", "both", "--output", "-")):
         more = () if command[0] == "report" else models("both")
         error = fail(*command, *more, "--runs", tmp_path, stdin="x")
-        assert "model-2.safetensors: no such file: check the path (member 2 of 2): name" in error
-        assert "without this one, resuming the training writes all again" in error
+        assert "model-2.safetensors (member 2 of 2): no such file: with this file moved" in error
+        assert "resuming the training writes all members again" in error
     assert "damaged" in succeed("runs", "--runs", tmp_path).stdout
     succeed("eval", "--model", tmp_path / "both" / "model.safetensors", stdin="x")
     succeed("train", "--resume", tmp_path / "both")

@@ -506,7 +506,7 @@ def test_a_model_too_large_for_the_memory_is_a_named_error(story: Path, tmp_path
 def test_advice_on_too_little_memory_names_no_option_that_the_command_lacks(
     command: str, error: Exception, letters: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(path: Path) -> None:
+    def load(path: Path, _: object = None) -> None:
         raise error
 
     monkeypatch.setattr(checkpoint, "load", load)

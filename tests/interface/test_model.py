@@ -227,7 +227,7 @@ def test_several_models_are_one(runs: Path) -> None:
     assert len(both.sample(seed=3, length=40)) == 40
     assert [member.path for member in both.members] == [one.path] * 2
     for ask in (lambda: both.path, lambda: both.config, lambda: both.states("I")):
-        with pytest.raises(OptionError, match="a mixture of 2 models: ask one of its members"):
+        with pytest.raises(OptionError, match="a mixture of 2 models: ask one of them"):
             ask()
     assert repr(both).count("8 x 1") == 2
     assert one.members == (one,)

@@ -1,6 +1,5 @@
 """The rules that experiments found: for any text and time, and where they were measured."""
 
-import itertools
 import math
 from dataclasses import asdict
 
@@ -13,7 +12,7 @@ from charrnn.training.fitting import (
     FEWEST_UPDATES,
     LARGE_MODEL_EPOCHS,
     LONG_CHARS,
-    SHORTEST_SEQ_LEN,
+    SHORT_SEQ_LEN,
     fit_to_text,
     fitted_dropout,
     fitted_hidden_size,
@@ -83,13 +82,11 @@ def test_a_larger_text_gets_the_large_model_sooner() -> None:
         assert fitted_hidden_size(0.99 * least, train_chars) == 256
 
 
-def test_a_short_training_makes_enough_updates_if_sequences_can_be_short_enough() -> None:
-    for chars, batch_size in itertools.product(AMOUNTS, (1, 8, 32, 100)):
-        seq_len = fitted_seq_len(chars, batch_size)
-        updates = chars / (batch_size * seq_len)
-        assert updates >= FEWEST_UPDATES or seq_len == SHORTEST_SEQ_LEN
-        # what is shorter than by default had to be
-        assert seq_len == TrainingConfig.seq_len or updates < 2 * FEWEST_UPDATES
+def test_only_a_short_training_has_short_sequences() -> None:
+    for batch_size in (1, 32, 100):
+        enough = FEWEST_UPDATES * batch_size * TrainingConfig.seq_len
+        assert fitted_seq_len(enough, batch_size) == TrainingConfig.seq_len
+        assert fitted_seq_len(enough - 1, batch_size) == SHORT_SEQ_LEN
 
 
 def test_only_a_long_training_takes_smaller_steps() -> None:

@@ -12,14 +12,14 @@ from charrnn.training.guessing import MUCH_WORSE, Guessing
 def test_guessing_costs_the_cross_entropy() -> None:
     guessing = Guessing.of(np.array([0.5, 0.25, 0.25]), np.array([0, 0, 1, 2]))
     assert guessing.nats == pytest.approx(1.5 * np.log(2))
-    assert Guessing.of(np.array([0.5, 0.5]), np.array([], int)).warnings(1e9) == []
+    assert Guessing.of(np.array([0.5, 0.5]), np.array([], int)).warnings(1e9, "char") == []
 
 
 def test_only_a_model_that_is_much_worse_is_warned_of() -> None:
     guessing = Guessing(2.0)
-    assert guessing.warnings(None) == guessing.warnings(2.0 * MUCH_WORSE) == []
-    (warning,) = guessing.warnings(2.0 * MUCH_WORSE + 0.01)
-    assert "lower --learning-rate" in warning and "2.885" in warning
+    assert guessing.warnings(None, "char") == guessing.warnings(2.0 * MUCH_WORSE, "char") == []
+    (warning,) = guessing.warnings(2.0 * MUCH_WORSE + 0.01, "byte")
+    assert "lower --learning-rate" in warning and "2.885" in warning and "bits/byte" in warning
 
 
 @pytest.mark.parametrize(("lr", "warned"), [(10.0, True), (1e-2, False), (1e-30, False)])

@@ -54,18 +54,18 @@ def test_a_model_continues_with_another_text(tmp_path: Path) -> None:
 def test_a_models_cell_is_taken_over_with_its_weights(tmp_path: Path) -> None:
     run(start(tmp_path / "old", hidden_size=10, num_layers=2, cell="lstm", steps=20))
     old = checkpoint.load(tmp_path / "old" / "runs" / "text" / "model.safetensors")
-    trainer = start(tmp_path / "new", COFFEE[:3000] + "ü", init_from=old)
+    trainer = start(tmp_path / "new", COFFEE[:3000] + "ü", init_from=[old])
     model = trainer.learner.model
     assert model.config.cell == "lstm"
     for name in ("layers.1.W_x", "layers.1.W_h", "layers.1.b"):
         assert np.array_equal(model.in_numpy().weights[name], old.model.weights[name])
     run(trainer)
     with pytest.raises(OptionError, match="--cell: --init-from's model has lstm: leave --cell out"):
-        start(tmp_path / "other", init_from=old, cell="gru")
+        start(tmp_path / "other", init_from=[old], cell="gru")
     run(start(tmp_path / "plain", steps=2))
     plain = checkpoint.load(tmp_path / "plain" / "runs" / "text" / "model.safetensors")
     with pytest.raises(OptionError, match="--cell: --init-from's model has rnn: leave --cell out"):
-        start(tmp_path / "other", init_from=plain, cell="lstm")
+        start(tmp_path / "other", init_from=[plain], cell="lstm")
 
 
 @pytest.mark.parametrize("keep", [True, False])

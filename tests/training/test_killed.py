@@ -42,7 +42,7 @@ def run_killed(*arguments: object) -> Any:
     ("kills", "workers", "members"),
     [
         (30, 1, 1),
-        (12, 1, 2),
+        (20, 1, 2),
         # one of the helpers of a training, as if the system had ended it for want of memory
         pytest.param(20, 3, 1, marks=pytest.mark.skipif(sys.platform != "linux", reason="/proc")),
     ],

@@ -306,6 +306,7 @@ def test_a_member_that_cannot_be_read_is_named_and_written_again(
     trainer = resume(tmp_path)
     assert [member.step for member in load_run(folder).members] == [12] * 3
     assert "the best model is missing: it is now that of the last save" in trainer.notes
+    assert trainer.schedule.progress.best_nats is None, "so that the next one scored is the best"
     assert look_at(folder).best_nats is None, "that of the best model, which is gone"
     run(trainer)
     seen = look_at(folder)

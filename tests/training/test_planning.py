@@ -55,6 +55,23 @@ def test_a_very_short_time_gets_a_smaller_model(
     assert hidden(speed=750, steps=1) == 256
 
 
+def test_a_very_short_time_gets_shorter_sequences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of Shakespeare's size; those that are asked for stay."""
+
+    def seq_len(max_time: float, **options: Any) -> int:
+        asked = {"max_time": max_time, **options}
+        plan = planning.plan({"vocab_size": 60}, asked, 1_000_000, Workers(), Clock(1e-4))
+        return plan.training.seq_len
+
+    monkeypatch.setattr(
+        planning, "training_speed", lambda model, *_: 50_000 * 256 / model.hidden_size
+    )
+    assert (seq_len(10.0), seq_len(60.0)) == (32, 64)
+    assert seq_len(10.0, seq_len=64) == 64
+
+
 def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,7 +68,9 @@ KNOWN = (
         "github.com/karpathy/char-rnn, data/tinyshakespeare/input.txt",
         (
             Published("small Transformer, GPU", 1.4697, "nanoGPT's README; random windows of 256"),
-            Published("the same, runs of 2026", 1.4510, "nanoGPT's code; random windows of 256"),
+            Published(
+                "small Transformer, GPU", 1.4510, "nanoGPT's code in 2026; random windows of 256"
+            ),
         ),
         cuts=(0.9, 0.9),
     ),

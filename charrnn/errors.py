@@ -62,6 +62,10 @@ class CheckpointError(CharrnnError):
     """A model or training file is missing, damaged, of another format, or cannot be written."""
 
 
+class MemberError(CheckpointError):
+    """A further member of a run is missing, damaged, or of another training."""
+
+
 class RunNotFoundError(CheckpointError):
     """There is no run, or none of that name."""
 

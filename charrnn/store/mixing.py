@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charrnn.config import MODEL_FILE, Newlines, member_file
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, MemberError
 from charrnn.model import mixture
 from charrnn.model.forward import Predictor
 from charrnn.store import checkpoint
@@ -87,7 +87,7 @@ def load_member(
         folder: as for :func:`load_run`.
 
     Raises:
-        CheckpointError: It is missing, cannot be read, or is of another training.
+        MemberError: It is missing, cannot be read, or is of another training.
         TooLargeError: It needs more memory than there is.
     """
     assert first.mixture is not None
@@ -98,7 +98,7 @@ def load_member(
             raise CheckpointError(f"{file}: it is of another training")
     except CheckpointError as error:
         why = str(error).removeprefix(f"{file}: ").split(":")[0]
-        raise CheckpointError(
+        raise MemberError(
             f"{file} (member {number} of {count}): {why}: with this file moved away, "
             "resuming the training writes all members again; or name another member's file alone"
         ) from None
@@ -107,10 +107,11 @@ def load_member(
 
 def _belongs(member: Checkpoint, number: int, first: Checkpoint) -> bool:
     """Returns whether a file is a member of the first one's training, of whatever moment."""
-    if member.mixture is None or first.mixture is None or member.training_state:
+    its, wanted = member.mixture, first.mixture
+    if its is None or wanted is None or member.training_state:
         return False
-    places = (member.mixture.member, member.mixture.members), (number, first.mixture.members)
-    return places[0] == places[1] and _training(member) == _training(first)
+    in_place = its.member == number and its.members == wanted.members
+    return in_place and _training(member) == _training(first)
 
 
 def _training(member: Checkpoint) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ import torch
 
 import charrnn
 from charrnn.config import MODEL_FILE, TRAINING_FILE, TrainingConfig, member_file
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, MemberError
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.history import History
@@ -195,9 +195,9 @@ class Recorder:
         """
         try:
             return load_run(self.folder, self._folder)
+        except MemberError:
+            raise  # which tells what helps
         except CheckpointError as error:
-            if "resuming" in str(error):  # a further member's
-                raise
             raise CheckpointError(
                 f"{error}; the training is saved: with that file moved away, "
                 "charrnn train --resume writes its newest model"

@@ -82,13 +82,13 @@ def evaluate(
         loaded = load_all(find_models(runs, model))
         if not model:
             note(f"model {loaded.place}")
+        places = _places(save_adapted, len(loaded.members))
         above = _usual_of_lines(loaded) if threshold == "auto" else threshold
         if end and loaded.vocabulary.newline_id is None:
             raise OptionError("--end: the model was trained on a text of one line: leave --end out")
         config = DataConfig(**{"unit": loaded.vocabulary.unit, "newlines": loaded.newlines} | data)
         corpora = _open(sources, config, on_unknown)
-        known: dict[str, Any] = {"on_unknown": on_unknown, "trained_chars": loaded.trained_chars}
-        scorer = _scorer(loaded, adapt=adapt, exact=exact, **known)
+        scorer = _scorer(loaded, adapt=adapt, exact=exact, on_unknown=on_unknown)
         unknown = forms.UnknownCharacters(scorer)
         if context_curve:
             forms.write_context_curve(loaded.model, unknown, corpora, bar, as_json=as_json)
@@ -112,40 +112,58 @@ def evaluate(
         else:
             form = forms.WholeTexts(scorer, loaded.paths, bar, as_json=as_json)
         forms.score_all(form, corpora, scorer.start, carry=carry)
-        if save_adapted is not None:
-            _save_adapted(Path(save_adapted), scorer, loaded, sources)
+        if places:
+            _save_adapted(places, scorer, loaded, sources)
 
 
 def _scorer(loaded: "Loaded", *, adapt: bool, **options: Any) -> "Scorer":
-    """Returns what scores with a model; if it adapts, torch is loaded.
-
-    Raises:
-        OptionError: Several models should adapt.
-    """
+    """Returns what scores with a model; if it adapts, torch is loaded."""
     from charrnn.scoring.scorer import Scorer
 
+    options["trained_chars"] = loaded.trained_chars
     if not adapt:
         return Scorer(loaded.model, loaded.vocabulary, **options)
-    if len(loaded.members) > 1:
-        one = quoted(loaded.paths[0])
-        raise OptionError(f"--adapt: it is of one model, not {len(loaded.members)}: --model {one}")
     from charrnn.training.adapting import AdaptingScorer
 
-    return AdaptingScorer(loaded.members[0].model, loaded.vocabulary, **options)
+    members = [member.model for member in loaded.members]
+    return AdaptingScorer(members, loaded.vocabulary, **options)
 
 
-def _save_adapted(path: Path, scorer: "Scorer", loaded: "Loaded", sources: Sequence[str]) -> None:
-    """Saves the model that a text has made of another one."""
+def _places(save_adapted: str | None, count: int) -> list[Path]:
+    """Returns where so many adapted models are saved: the file that was named, and more beside it.
+
+    Raises:
+        OptionError: There is a file that nobody named.
+    """
+    if save_adapted is None:
+        return []
+    first = Path(save_adapted)
+    more = [first.with_stem(f"{first.stem}-{number}") for number in range(2, count + 1)]
+    for place in more:
+        if place.exists():
+            raise OptionError(
+                f"--save-adapted: one of {count} models would replace {quoted(place)}: "
+                "move it away, or name another file"
+            )
+    return [first, *more]
+
+
+def _save_adapted(
+    places: Sequence[Path], scorer: "Scorer", loaded: "Loaded", sources: Sequence[str]
+) -> None:
+    """Saves the models that a text has made of others, each as a model of its own."""
     from charrnn.store import checkpoint
     from charrnn.training.adapting import AdaptingScorer
 
     assert isinstance(scorer, AdaptingScorer)
-    (before,) = loaded.members
     # what was measured is of the model before
-    dropped = {"val_nats_per_char": None, "held_out_lines": None}
-    provenance = {**before.provenance, **dropped, "adapted_to": list(sources)}
-    provenance.pop("mixture", None)
-    checkpoint.save(path, replace(before, model=scorer.adapted(), provenance=provenance))
+    changed = {"val_nats_per_char": None, "held_out_lines": None, "adapted_to": list(sources)}
+    for place, before, model in zip(places, loaded.members, scorer.adapted(), strict=True):
+        provenance = {**before.provenance, **changed}
+        provenance.pop("mixture", None)
+        checkpoint.save(place, replace(before, model=model, provenance=provenance))
+    if len(places) > 1:
+        note(f"adapted models: {' '.join(f'--model {quoted(place)}' for place in places)}")
 
 
 def _open(sources: Sequence[str], config: DataConfig, on_unknown: str) -> "list[Corpus]":

@@ -237,7 +237,10 @@ Adapt = Annotated[
     flag(SCORING, "adapt", "Learn from each part of the text once it is scored; needs PyTorch."),
 ]
 SaveAdapted = Annotated[
-    str | None, option(SCORING, "With --adapt: a file for the model as it is at the end.")
+    str | None,
+    option(
+        SCORING, "With --adapt: a file for the model as it is at the end; of a mixture, one each."
+    ),
 ]
 
 # arguments

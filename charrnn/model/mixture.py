@@ -48,7 +48,7 @@ class Mixture:
         """Returns each member's state, (..., L R), of one, (..., S)."""
         return np.split(state, self._ends[:-1], axis=-1)
 
-    def _states(self, state: Array) -> list[Array]:
+    def apart(self, state: Array) -> list[Array]:
         """Returns each member's state, (L, B, R), of one, (1, B, S)."""
         return [
             part.reshape(len(part), layers, size).swapaxes(0, 1)
@@ -57,7 +57,7 @@ class Mixture:
 
     def shown(self, state: Array) -> Array:
         """Returns what a state, (1, B, S), shows of itself; see :meth:`Forward.shown`."""
-        pairs = zip(self.members, self._states(state), strict=True)
+        pairs = zip(self.members, self.apart(state), strict=True)
         return self._joined([member.shown(part) for member, part in pairs])
 
     def step(self, x_t: Ids | int, state: Iterable[Array]) -> tuple[Array, list[Array]]:
@@ -86,7 +86,7 @@ class Mixture:
 
         It is what :meth:`Forward.states` returns for its layers.
         """
-        pairs = zip(self.members, self._states(state), strict=True)
+        pairs = zip(self.members, self.apart(state), strict=True)
         states, after = zip(*(member.states(x, part) for member, part in pairs), strict=True)
         T, _, B, _ = states[0].shape
         rows = [part.swapaxes(1, 2).reshape(T, B, -1) for part in states]
@@ -102,12 +102,12 @@ class Mixture:
 
     def advance(self, x: Ids, state: Array) -> tuple[list[Array], Array]:
         """Returns no figures, and the state after."""
-        pairs = zip(self.members, self._states(state), strict=True)
+        pairs = zip(self.members, self.apart(state), strict=True)
         return [], self._joined([member.advance(x, part)[1] for member, part in pairs])
 
     def predictions(self, x: Ids, state: Array) -> tuple[Array, Array]:
         """Returns the logits for each of x, given all before it, (T, B, V), and the state after."""
-        pairs = zip(self.members, self._states(state), strict=True)
+        pairs = zip(self.members, self.apart(state), strict=True)
         logits, after = zip(*(member.predictions(x, part) for member, part in pairs), strict=True)
         return mean(logits), self._joined(after)
 
@@ -120,6 +120,11 @@ class Mixture:
 def as_one(networks: Sequence[Forward]) -> Predictor:
     """Returns a network alone as it is, and several as a mixture."""
     return Mixture(networks) if len(networks) > 1 else networks[0]
+
+
+def states_of(network: Predictor, state: Array) -> list[Array]:
+    """Returns the state of each member of a mixture, (L, B, R); of a network alone, its own."""
+    return network.apart(state) if isinstance(network, Mixture) else [state]
 
 
 @overflow_allowed

@@ -191,13 +191,40 @@ def test_a_missing_member_is_named(runs: Path, tmp_path: Path) -> None:
 
 def test_a_member_that_adapts_is_a_model_of_its_own(runs: Path, tmp_path: Path) -> None:
     text = "I had coffee today.\n" * 20
-    error = fail("eval", "--adapt", *models("both"), "--runs", runs, stdin=text, code=2)
-    assert f"--adapt: it is of one model, not 2: --model {files(runs)[0]}" in error
     place = tmp_path / "adapted" / "model.safetensors"
     place.parent.mkdir()
     args = ("eval", "--adapt", *models(files(runs)[0]), "--save-adapted", place)
     succeed(*args, stdin=text)
     succeed("eval", "--model", place.parent, stdin=text)
+
+
+def test_members_adapt_together_and_are_saved_each_by_itself(runs: Path, tmp_path: Path) -> None:
+    text = "I had coffee today.\n" * 40
+    one, other = tmp_path / "adapted.safetensors", tmp_path / "adapted-2.safetensors"
+    args = ("eval", "--json", *models("both"), "--runs", runs)
+    plain = json.loads(succeed(*args, stdin=text).stdout)["bits_per_char"]
+    result = succeed(*args, "--adapt", "--save-adapted", one, stdin=text)
+    figures = json.loads(result.stdout)
+    assert figures["bits_per_char_as_it_was"] == pytest.approx(plain, abs=1e-4)
+    assert figures["bits_per_char"] < plain - 0.1
+    assert f"--model {one} --model {other}" in result.stderr
+    for member, saved in zip(files(runs), (one, other), strict=True):
+        alone = ("eval", "--json", "--model")
+        before, after = (
+            json.loads(succeed(*alone, model, stdin=text).stdout)["bits_per_char"]
+            for model in (member, saved)
+        )
+        assert after < before - 0.1
+    succeed("eval", "--model", one, "--model", other, stdin=text)
+
+
+def test_no_file_is_replaced_that_nobody_named(runs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "adapted-2.safetensors"
+    other.write_text("mine")
+    args = ("eval", "--adapt", "--save-adapted", tmp_path / "adapted.safetensors")
+    error = fail(*args, *models("both"), "--runs", runs, stdin="x", code=2)
+    assert f"one of 2 models would replace {other}" in error
+    assert other.read_text() == "mine"
 
 
 def test_each_member_starts_from_its_own(runs: Path, tmp_path: Path) -> None:

@@ -40,7 +40,11 @@ Dropout = Annotated[
 ]
 Members = Annotated[
     int | None,
-    option(MODEL, "Models of different seeds that train at once and are used as one.", T.members),
+    option(
+        MODEL,
+        "Models of different seeds, 1 to 16, that train at once and are used as one.",
+        f"{T.members}; 2 to 4 if --max-time allows, unless a shape is given",
+    ),
 ]
 InitFrom = Annotated[
     str | None, naming_run(MODEL, "Start from this model's weights, and with its shape.")

@@ -21,6 +21,11 @@ LARGE_MODEL_TEXT = 500_000
 LARGE_MODEL_BATCH = 64
 LARGE_MODEL_EPOCHS = 60  # its larger dropout makes more worthwhile
 
+# so many models together are better than one, from this many characters on that one would read, if
+# it would read the text this often; until then, one learns more from more
+MEMBERS_BY_CHARS = ((4.5e7, 4), (2.4e7, 3), (8e6, 2))
+MEMBERS_EPOCHS = 8
+
 # a training that reads this many characters in all can start and end with smaller steps
 LONG_CHARS = 8e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
@@ -57,6 +62,17 @@ def fitted_hidden_size(chars: float, train_chars: float) -> int:
     if train_chars >= LARGE_MODEL_TEXT and chars >= large:
         return LARGE_MODEL_SIZE
     return next(size for least, size in HIDDEN_SIZE_BY_CHARS if chars >= least)
+
+
+def fitted_members(chars: float, train_chars: float) -> int:
+    """Returns how many models train at once in a time in which one would read ``chars`` characters.
+
+    Each reads that many fewer of them. Their mixture is better than one that reads on where that
+    one already gains little from more of the same text.
+    """
+    if chars < MEMBERS_EPOCHS * train_chars:
+        return 1
+    return next((members for least, members in MEMBERS_BY_CHARS if chars >= least), 1)
 
 
 def fitted_seq_len(chars: float, batch_size: int) -> int:

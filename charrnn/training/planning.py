@@ -6,7 +6,7 @@ The rules are in `fitting`; here, they meet the user's settings and this machine
 import itertools
 import math
 import statistics
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from charrnn.training.fitting import (
     fit_to_text,
     fitted_dropout,
     fitted_hidden_size,
+    fitted_members,
     fitted_schedule,
     fitted_seq_len,
     most_epochs,
@@ -36,6 +37,9 @@ from charrnn.training.workers import Workers
 
 # how long the speed is measured, seconds; and as a share of a short time budget
 MEASURE_S, MEASURE_SHARE = 0.25, 0.02
+
+# who sets one of these gets one model, but by `members`
+ONE_MODEL = {"members", "cell", "hidden_size", "num_layers", "nonlinearity"}
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def _val_chars(model: ModelConfig, training: TrainingConfig, chars: float) -> in
 def _fit_to_time(
     model: ModelConfig,
     asked: TrainingConfig,
-    fixed: Container[str],
+    fixed: Set[str],
     train_chars: float,
     workers: Workers,
     clock: Clock,
@@ -160,17 +164,26 @@ def _fit_to_time(
         return training_speed(model, fit_to_text(asked, train_chars), workers, clock)
 
     speed = chars_per_s()
-    size = fitted_hidden_size(speed * (budget_s - clock()), train_chars)
+    chars, first = speed * (budget_s - clock()), (model, asked)
+    if fixed.isdisjoint(ONE_MODEL) and _is_measured(asked, workers):
+        asked = replace(asked, members=fitted_members(chars, train_chars))
+    size = fitted_hidden_size(chars / asked.members, train_chars)
     if "hidden_size" not in fixed and size != model.hidden_size:
         if size > model.hidden_size and "batch_size" not in fixed:
             asked = replace(asked, batch_size=LARGE_MODEL_BATCH)
         model = replace(model, hidden_size=size)
+    if (model, asked) != first:
         speed = chars_per_s()
     seq_len = fitted_seq_len(speed * (budget_s - clock()), asked.batch_size)
     if "seq_len" not in fixed and seq_len != asked.seq_len:
         asked = replace(asked, seq_len=seq_len)
         speed = chars_per_s()
     return model, asked, speed
+
+
+def _is_measured(asked: TrainingConfig, workers: Workers) -> bool:
+    """Returns whether the training is of the kind in which members were compared with one model."""
+    return find_device(asked.device).type == "cpu" and not workers.on_machines
 
 
 def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers) -> TrainingConfig:

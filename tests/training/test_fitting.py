@@ -16,6 +16,7 @@ from charrnn.training.fitting import (
     fit_to_text,
     fitted_dropout,
     fitted_hidden_size,
+    fitted_members,
     fitted_schedule,
     fitted_seq_len,
     most_epochs,
@@ -80,6 +81,29 @@ def test_a_larger_text_gets_the_large_model_sooner() -> None:
     for train_chars, least in ((1e6, 6e7), (5e6, 1.2e7), (1e8, 1e7)):
         assert fitted_hidden_size(least, train_chars) == 384
         assert fitted_hidden_size(0.99 * least, train_chars) == 256
+
+
+def test_more_to_read_never_means_fewer_members() -> None:
+    for train_chars in (1e4, 1e6, 1e7, math.inf):
+        chosen = [fitted_members(chars, train_chars) for chars in AMOUNTS]
+        assert chosen == sorted(chosen) and chosen[0] == 1
+    assert fitted_members(1e12, 1e6) == 4
+    assert fitted_members(1e12, math.inf) == 1, "a text that is never read again"
+
+
+@pytest.mark.parametrize(
+    ("chars", "members"),
+    [(4.0e6, 1), (12.3e6, 2), (22e6, 2), (36e6, 3), (48e6, 4), (75e6, 4)],
+)
+def test_members_of_shakespeare_are_as_many_as_were_found_to_win(
+    chars: float, members: int
+) -> None:
+    assert fitted_members(chars, 1_003_854) == members
+
+
+def test_a_text_that_is_read_seldom_gets_one_model() -> None:
+    assert fitted_members(12e6, 9e6) == fitted_members(60e6, 9e6) == 1
+    assert fitted_members(80e6, 9e6) == 4
 
 
 def test_only_a_short_training_has_short_sequences() -> None:

@@ -72,38 +72,73 @@ def test_a_very_short_time_gets_shorter_sequences(
     assert seq_len(10.0, seq_len=64) == 64
 
 
+def plan_by_time(
+    monkeypatch: pytest.MonkeyPatch, max_time: float, train_chars: float, **options: Any
+) -> planning.Plan:
+    """Returns the plan of a machine that learns 50,000 characters/s with one model of 256 units."""
+
+    def training_speed(model: ModelConfig, config: TrainingConfig, *_: object) -> float:
+        return 50_000 * 256 / model.hidden_size / config.members
+
+    monkeypatch.setattr(planning, "training_speed", training_speed)
+    model = {key: options.pop(key) for key in MODEL_FIELDS & options.keys()}
+    options["max_time"] = max_time
+    return planning.plan({"vocab_size": 60, **model}, options, train_chars, Workers(), Clock(1e-4))
+
+
 def test_a_very_long_time_gets_a_larger_model_of_a_text_that_is_large_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Read 60 times at most, in larger batches, more dropout; options you set take precedence."""
-    monkeypatch.setattr(
-        planning, "training_speed", lambda model, *_: 50_000 * 256 / model.hidden_size
-    )
-    plan = planning.plan(
-        {"vocab_size": 60}, {"max_time": 1800.0}, 1_000_000, Workers(), Clock(1e-4)
-    )
+
+    def planned(max_time: float, train_chars: float, **options: Any) -> planning.Plan:
+        return plan_by_time(monkeypatch, max_time, train_chars, members=1, **options)
+
+    plan = planned(1800.0, 1_000_000)
     assert (plan.model.hidden_size, plan.training.batch_size, plan.model.dropout) == (384, 64, 0.15)
     assert plan.training.learning_rate == 3e-3
     assert plan.training.max_time == pytest.approx(1800.0, rel=0.01)
-    plan = planning.plan(
-        {"vocab_size": 60}, {"max_time": 3600.0}, 1_000_000, Workers(), Clock(1e-4)
-    )
+    plan = planned(3600.0, 1_000_000)
     assert plan.training.max_time == pytest.approx(60e6 / (50_000 * 256 / 384), rel=0.01)
-    plan = planning.plan(
-        {"vocab_size": 60}, {"max_time": 1800.0, "batch_size": 8}, 1_000_000, Workers(), Clock(1e-4)
-    )
+    plan = planned(1800.0, 1_000_000, batch_size=8)
     assert (plan.model.hidden_size, plan.training.batch_size) == (384, 8)
-    plan = planning.plan(
-        {"vocab_size": 60}, {"max_time": 1800.0}, 100_000_000, Workers(), Clock(1e-4)
-    )
+    plan = planned(1800.0, 100_000_000)
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, 400_000, Workers(), Clock(1e-4))
+    plan = planned(1800.0, 400_000)
     assert (plan.model.hidden_size, plan.training.batch_size) == (256, 32)
-    plan = planning.plan({"vocab_size": 60}, {"max_time": 1800.0}, math.inf, Workers(), Clock(1e-4))
+    plan = planned(1800.0, math.inf)
     assert (plan.model.hidden_size, plan.model.dropout) == (384, 0.0)
     assert plan.training.max_time == 1800.0 and not plan.notes
     with pytest.raises(OptionError, match="--steps or --max-time"):
         planning.plan({"vocab_size": 60}, {}, math.inf, Workers(), Clock(1e-4))
+
+
+def test_a_long_time_gets_several_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the size, and with the dropout, for what it reads itself."""
+    chosen = []
+    for max_time in (61.0, 300.0, 600.0, 1800.0, 6000.0):
+        plan = plan_by_time(monkeypatch, max_time, 1_000_000)
+        chosen.append((plan.training.members, plan.model.hidden_size, plan.model.dropout))
+    assert chosen == [(1, 256, 0), (2, 256, 0), (3, 256, 0), (4, 256, 0.05), (4, 384, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("option", "members"),
+    [
+        ({"members": 1}, 1),
+        ({"members": 3}, 3),
+        ({"hidden_size": 256}, 1),
+        ({"num_layers": 3}, 1),
+        ({"cell": "lstm"}, 1),
+        ({"nonlinearity": "tanh"}, 1),
+        ({"dropout": 0.0}, 4),
+        ({"batch_size": 16}, 4),
+    ],
+)
+def test_whoever_sets_a_models_shape_gets_one_model(
+    monkeypatch: pytest.MonkeyPatch, option: dict[str, Any], members: int
+) -> None:
+    assert plan_by_time(monkeypatch, 1800.0, 1_000_000, **option).training.members == members
 
 
 def test_the_oftener_a_text_is_read_the_more_dropout(

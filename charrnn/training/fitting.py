@@ -21,10 +21,9 @@ LARGE_MODEL_TEXT = 500_000
 LARGE_MODEL_BATCH = 64
 LARGE_MODEL_EPOCHS = 60  # its larger dropout makes more worthwhile
 
-# so many models together are better than one, from this many characters on that one would read, if
-# it would read the text this often; until then, one learns more from more
-MEMBERS_BY_CHARS = ((4.5e7, 4), (2.4e7, 3), (8e6, 2))
-MEMBERS_EPOCHS = 8
+# so many models together are better than one, if that one would read the text this often, and this
+# many characters in all; until then, one learns more from more
+MEMBERS_BY_EPOCHS_AND_CHARS = ((45, 1.8e7, 4), (24, 9e6, 3), (5.5, 3e6, 2))
 
 # a training that reads this many characters in all can start and end with smaller steps
 LONG_CHARS = 8e6
@@ -70,9 +69,12 @@ def fitted_members(chars: float, train_chars: float) -> int:
     Each reads that many fewer of them. Their mixture is better than one that reads on where that
     one already gains little from more of the same text.
     """
-    if chars < MEMBERS_EPOCHS * train_chars:
-        return 1
-    return next((members for least, members in MEMBERS_BY_CHARS if chars >= least), 1)
+    fits = (
+        members
+        for epochs, least, members in MEMBERS_BY_EPOCHS_AND_CHARS
+        if chars >= max(epochs * train_chars, least)
+    )
+    return next(fits, 1)
 
 
 def fitted_seq_len(chars: float, batch_size: int) -> int:

@@ -44,7 +44,8 @@ def test_a_very_short_time_gets_a_smaller_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hidden(**options: Any) -> int:
-        return planned(monkeypatch, tmp_path, **options).learner.model.config.hidden_size
+        trainer = planned(monkeypatch, tmp_path, members=1, **options)
+        return trainer.learner.model.config.hidden_size
 
     assert hidden(speed=50_000, max_time=61.0) == 256
     assert hidden(speed=50_000, max_time=20.0) == 192

@@ -82,12 +82,14 @@ def test_a_table_is_made_and_what_is_missing_is_named(
     there = known(data)
     missing = KnownText("Another", (KnownFile("gone.txt", 7, None),), "its owner", (), (0.5, 0.75))
     monkeypatch.setattr(reproduce, "KNOWN", (there, missing))
-    monkeypatch.setattr("sys.argv", ["reproduce", "--texts", str(tmp_path), "--budget", "1s"])
+    words = ["reproduce", "--texts", str(tmp_path), "--budget", "1s", "--adapt"]
+    monkeypatch.setattr("sys.argv", words)
     main()
     out, err = capsys.readouterr()
     assert "Another: gone.txt is not there; from its owner" in err
     assert "A text" in out and "Another" not in out
-    assert out.count("charrnn train --cell rnn") == 1
+    assert out.count("charrnn train --cell rnn") == 2
+    assert out.count("eval --adapt") == 1
 
 
 def test_ours_stand_among_the_published_the_best_first() -> None:

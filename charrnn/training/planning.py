@@ -39,7 +39,7 @@ from charrnn.training.workers import Workers
 MEASURE_S, MEASURE_SHARE = 0.25, 0.02
 
 # who sets one of these gets one model, but by `members`
-ONE_MODEL = {"members", "cell", "hidden_size", "num_layers", "nonlinearity"}
+ONE_MODEL = {"members", "hidden_size", "num_layers"}
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _fit_to_time(
 
     speed = chars_per_s()
     chars, first = speed * (budget_s - clock()), (model, asked)
-    if fixed.isdisjoint(ONE_MODEL) and _is_measured(asked, workers):
+    if fixed.isdisjoint(ONE_MODEL) and _is_measured(model, asked, workers):
         asked = replace(asked, members=fitted_members(chars, train_chars))
     size = fitted_hidden_size(chars / asked.members, train_chars)
     if "hidden_size" not in fixed and size != model.hidden_size:
@@ -181,9 +181,10 @@ def _fit_to_time(
     return model, asked, speed
 
 
-def _is_measured(asked: TrainingConfig, workers: Workers) -> bool:
+def _is_measured(model: ModelConfig, asked: TrainingConfig, workers: Workers) -> bool:
     """Returns whether the training is of the kind in which members were compared with one model."""
-    return find_device(asked.device).type == "cpu" and not workers.on_machines
+    plain = model.cell == "rnn" and model.nonlinearity == "tanh"
+    return plain and find_device(asked.device).type == "cpu" and not workers.on_machines
 
 
 def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers) -> TrainingConfig:

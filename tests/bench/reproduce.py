@@ -91,9 +91,9 @@ def config_of(size: int, vocab_size: int, cell: Cell) -> ModelConfig:
 
 
 def measured(
-    text: KnownText, parts: Parts, cells: Sequence[Cell], budget: str, runs: Path
+    text: KnownText, parts: Parts, cells: Sequence[Cell], budget: str, runs: Path, *, adapt: bool
 ) -> Iterator[Row]:
-    """Trains, and yields a row for each model: by default first, then at each published size."""
+    """Trains, and yields rows for each model: by default first, then at each published size."""
     symbols = parts.train.read_bytes()
     vocab_size = 256 if text.unit == "byte" else len(set(symbols.decode("utf-8")))
     for parameters in (None, *text.budgets):
@@ -102,20 +102,26 @@ def measured(
             if parameters is not None:
                 size = hidden_size(parameters, vocab_size, cell)
                 options += ["--hidden-size", str(size), "--num-layers", str(LAYERS)]
-            yield trained(text, parts, [*options, "--max-time", budget], runs)
+            yield from trained(text, parts, [*options, "--max-time", budget], runs, adapt=adapt)
 
 
-def trained(text: KnownText, parts: Parts, options: Sequence[str], runs: Path) -> Row:
-    """Trains one model, and scores the test text."""
+def trained(
+    text: KnownText, parts: Parts, options: Sequence[str], runs: Path, *, adapt: bool
+) -> Iterator[Row]:
+    """Trains a model, or a mixture, and scores the test text; then also while it adapts to it."""
     texts = [str(parts.train), "--val-source", str(parts.valid), "--unit", text.unit]
-    path = charrnn("train", *texts, "--runs", str(runs), *options).strip()
-    score = json.loads(charrnn("eval", str(parts.test), "--model", path, "--json"))
-    run = json.loads(charrnn("runs", str(Path(path).parent), "--json"))
+    path = Path(charrnn("train", *texts, "--runs", str(runs), *options).strip())
+    folder = path if path.is_dir() else path.parent
+    run = json.loads(charrnn("runs", str(folder), "--json"))
     settings = run["settings"]
-    shape = f"{settings['hidden_size']} x {settings['num_layers']}"
-    cell = settings["cell"].upper()
-    ours = f"charrnn train {' '.join(options)}"
-    return Row(f"{cell} {shape}", run["parameters"], score["nats_per_char"], ours)
+    model = f"{settings['cell'].upper()} {settings['hidden_size']} x {settings['num_layers']}"
+    members = settings.get("members", 1)
+    if members > 1:
+        model = f"{members} {model}"
+    for how in [[], ["--adapt"]] if adapt else [[]]:
+        score = json.loads(charrnn("eval", str(parts.test), "--model", str(folder), "--json", *how))
+        ours = " ".join(["charrnn train", *options, *(["; eval --adapt"] if how else [])])
+        yield Row(model, members * run["parameters"], score["nats_per_char"], ours)
 
 
 def charrnn(*arguments: str) -> str:
@@ -146,6 +152,7 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, required=True, help="the folder of the texts")
     parser.add_argument("--budget", default="10m", help="time for each training, such as 10m")
     parser.add_argument("--cell", nargs="+", choices=get_args(Cell), default=["rnn"])
+    parser.add_argument("--adapt", action="store_true", help="also with `charrnn eval --adapt`")
     names = [text.name for text in KNOWN]
     parser.add_argument("--only", action="append", choices=names, help="one text, or several")
     options = parser.parse_args()
@@ -168,7 +175,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             parts = cut(text, present, folder)
-            rows = list(measured(text, parts, options.cell, options.budget, folder / "runs"))
+            rows = list(
+                measured(
+                    text, parts, options.cell, options.budget, folder / "runs", adapt=options.adapt
+                )
+            )
         console.print(as_table(text, rows))
 
 

@@ -131,12 +131,13 @@ def test_a_long_time_gets_several_members(monkeypatch: pytest.MonkeyPatch) -> No
         ({"hidden_size": 256}, 1),
         ({"num_layers": 3}, 1),
         ({"cell": "lstm"}, 1),
-        ({"nonlinearity": "tanh"}, 1),
+        ({"nonlinearity": "relu"}, 1),
+        ({"cell": "rnn", "nonlinearity": "tanh"}, 4),
         ({"dropout": 0.0}, 4),
         ({"batch_size": 16}, 4),
     ],
 )
-def test_whoever_sets_a_models_shape_gets_one_model(
+def test_whoever_sets_a_models_size_or_cell_gets_one_model(
     monkeypatch: pytest.MonkeyPatch, option: dict[str, Any], members: int
 ) -> None:
     assert plan_by_time(monkeypatch, 1800.0, 1_000_000, **option).training.members == members

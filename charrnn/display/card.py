@@ -120,6 +120,8 @@ def _best(run: "Run") -> str:
         nats, which = run.mixture.val_nats_per_char, f"one of {run.mixture.members} members"
         of_all = "" if nats is None else f", which reach {nats / LN_2:.4f} bits together"
         return f"not known of it alone: it is {which}{of_all}"
+    if isinstance(adapted_to := run.provenance.get("adapted_to"), list):
+        return f"not known: it has adapted to {', '.join(map(_text, adapted_to))} since"
     if run.best_nats is None:
         return "none: nothing was held out, or the model was not scored yet"
     bits = f"{run.best_nats / LN_2:.4f} bits per {UNIT_NAMES[run.unit]}"

@@ -21,9 +21,9 @@ LARGE_MODEL_TEXT = 500_000
 LARGE_MODEL_BATCH = 64
 LARGE_MODEL_EPOCHS = 60  # its larger dropout makes more worthwhile
 
-# so many models together are better than one, if that one would read the text this often, and this
-# many characters in all; until then, one learns more from more
-MEMBERS_BY_EPOCHS_AND_CHARS = ((45, 1.8e7, 4), (24, 9e6, 3), (5.5, 3e6, 2))
+# members of a training, if one model would read the text this often, and this many characters in
+# all; until then, one learns more from more. Not 3: two workers would take as long as for 4
+MEMBERS_BY_EPOCHS_AND_CHARS = ((36, 1.44e7, 4), (5.5, 3e6, 2))
 
 # a training that reads this many characters in all can start and end with smaller steps
 LONG_CHARS = 8e6
@@ -64,10 +64,10 @@ def fitted_hidden_size(chars: float, train_chars: float) -> int:
 
 
 def fitted_members(chars: float, train_chars: float) -> int:
-    """Returns how many models train at once in a time in which one would read ``chars`` characters.
+    """Returns how many members suit a time in which one model would read ``chars`` characters.
 
-    Each reads that many fewer of them. Their mixture is better than one that reads on where that
-    one already gains little from more of the same text.
+    Each reads fewer. If one model would gain little from more of the same text, their mixture is
+    better.
     """
     fits = (
         members

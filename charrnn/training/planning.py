@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from charrnn.config import UNIT_NAMES, ModelConfig, TrainingConfig
+from charrnn.errors import TooLargeError
 from charrnn.model.device import find_device
 from charrnn.model.forward import Forward
 from charrnn.model.memory import HELPER_BYTES, check_room, training_bytes
@@ -164,15 +165,17 @@ def _fit_to_time(
         return training_speed(model, fit_to_text(asked, train_chars), workers, clock)
 
     speed = chars_per_s()
-    chars, first = speed * (budget_s - clock()), (model, asked)
-    if fixed.isdisjoint(ONE_MODEL) and _is_measured(model, asked, workers):
-        asked = replace(asked, members=fitted_members(chars, train_chars))
-    size = fitted_hidden_size(chars / asked.members, train_chars)
+    if fixed.isdisjoint(ONE_MODEL) and _members_were_compared(model, asked, workers):
+        members = fitted_members(speed * (budget_s - clock()), train_chars)
+        several = replace(asked, members=members)
+        if members > 1 and _has_room(model, fit_to_text(several, train_chars), workers):
+            asked = several
+            speed = chars_per_s()
+    size = fitted_hidden_size(speed * (budget_s - clock()), train_chars)
     if "hidden_size" not in fixed and size != model.hidden_size:
         if size > model.hidden_size and "batch_size" not in fixed:
             asked = replace(asked, batch_size=LARGE_MODEL_BATCH)
         model = replace(model, hidden_size=size)
-    if (model, asked) != first:
         speed = chars_per_s()
     seq_len = fitted_seq_len(speed * (budget_s - clock()), asked.batch_size)
     if "seq_len" not in fixed and seq_len != asked.seq_len:
@@ -181,10 +184,19 @@ def _fit_to_time(
     return model, asked, speed
 
 
-def _is_measured(model: ModelConfig, asked: TrainingConfig, workers: Workers) -> bool:
-    """Returns whether the training is of the kind in which members were compared with one model."""
+def _members_were_compared(model: ModelConfig, asked: TrainingConfig, workers: Workers) -> bool:
+    """Returns whether experiments compared members and one model in trainings of this kind."""
     plain = model.cell == "rnn" and model.nonlinearity == "tanh"
     return plain and find_device(asked.device).type == "cpu" and not workers.on_machines
+
+
+def _has_room(model: ModelConfig, config: TrainingConfig, workers: Workers) -> bool:
+    """Returns whether there may be enough memory for a training."""
+    try:
+        check_memory(model, fit_to_machine(model, config, workers), workers)
+    except TooLargeError:
+        return False
+    return True
 
 
 def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers) -> TrainingConfig:

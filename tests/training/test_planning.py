@@ -120,7 +120,34 @@ def test_a_long_time_gets_several_members(monkeypatch: pytest.MonkeyPatch) -> No
     for max_time in (61.0, 300.0, 600.0, 1800.0, 6000.0):
         plan = plan_by_time(monkeypatch, max_time, 1_000_000)
         chosen.append((plan.training.members, plan.model.hidden_size, plan.model.dropout))
-    assert chosen == [(1, 256, 0), (2, 256, 0), (3, 256, 0), (4, 256, 0.05), (4, 384, 0.1)]
+    assert chosen == [(1, 256, 0), (2, 256, 0), (2, 256, 0.05), (4, 256, 0.05), (4, 384, 0.1)]
+
+
+@pytest.mark.parametrize(("max_time", "members"), [(300.0, 2), (1800.0, 4), (6000.0, 4)])
+def test_members_that_are_asked_for_are_of_the_size_of_those_that_are_chosen(
+    monkeypatch: pytest.MonkeyPatch, max_time: float, members: int
+) -> None:
+    chosen = plan_by_time(monkeypatch, max_time, 1_000_000)
+    asked = plan_by_time(monkeypatch, max_time, 1_000_000, members=members)
+    assert chosen == asked
+
+
+def test_there_is_one_model_if_several_need_more_memory_than_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def check_room(needed: float, *_: str) -> None:
+        if needed > 25e6:
+            raise TooLargeError("too large")
+
+    monkeypatch.setattr(planning, "check_room", check_room)
+    assert plan_by_time(monkeypatch, 1800.0, 1_000_000).training.members == 1
+    with pytest.raises(TooLargeError):
+        plan_by_time(monkeypatch, 1800.0, 1_000_000, members=4)
+
+
+def test_ranks_train_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workers, "on_machines", True)
+    assert plan_by_time(monkeypatch, 1800.0, 1_000_000).training.members == 1
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from charrnn.cli.shell import end_with_clean_up, named_errors
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import set_options
 from charrnn.cli.waiting import output_bar, tell_who_types
-from charrnn.config import RUNS, UNIT_NAMES, DataConfig, check
+from charrnn.config import RUNS, TRAINING_FILE, UNIT_NAMES, DataConfig, check, member_file
 from charrnn.display import rows
 from charrnn.display.console import note
-from charrnn.errors import CheckpointError, OptionError
+from charrnn.errors import CheckpointError, OptionError, refusal
 from charrnn.store.folder import find_models
 from charrnn.system import quoted
 
@@ -82,7 +82,7 @@ def evaluate(
         loaded = load_all(find_models(runs, model))
         if not model:
             note(f"model {loaded.place}")
-        places = _places(save_adapted, len(loaded.members))
+        _check_place(save_adapted, loaded)
         above = _usual_of_lines(loaded) if threshold == "auto" else threshold
         if end and loaded.vocabulary.newline_id is None:
             raise OptionError("--end: the model was trained on a text of one line: leave --end out")
@@ -112,8 +112,8 @@ def evaluate(
         else:
             form = forms.WholeTexts(scorer, loaded.paths, bar, as_json=as_json)
         forms.score_all(form, corpora, scorer.start, carry=carry)
-        if places:
-            _save_adapted(places, scorer, loaded, sources)
+        if save_adapted is not None:
+            _save_adapted(Path(save_adapted), scorer, loaded, sources, carry=carry)
 
 
 def _scorer(loaded: "Loaded", *, adapt: bool, **options: Any) -> "Scorer":
@@ -129,41 +129,60 @@ def _scorer(loaded: "Loaded", *, adapt: bool, **options: Any) -> "Scorer":
     return AdaptingScorer(members, loaded.vocabulary, **options)
 
 
-def _places(save_adapted: str | None, count: int) -> list[Path]:
-    """Returns where so many adapted models are saved: the file that was named, and more beside it.
+def _check_place(save_adapted: str | None, loaded: "Loaded") -> None:
+    """Refuses a place where what has adapted cannot be saved, before the text is read.
 
     Raises:
-        OptionError: There is a file that nobody named.
+        OptionError: It is no place for these models.
     """
     if save_adapted is None:
-        return []
-    first = Path(save_adapted)
-    more = [first.with_stem(f"{first.stem}-{number}") for number in range(2, count + 1)]
-    for place in more:
-        if place.exists():
-            raise OptionError(
-                f"--save-adapted: one of {count} models would replace {quoted(place)}: "
-                "move it away, or name another file"
-            )
-    return [first, *more]
+        return
+    place, count = Path(save_adapted), len(loaded.members)
+    if loaded.named > 1:
+        raise OptionError("--save-adapted: it keeps the model of one run: name one --model")
+    if not place.parent.is_dir():
+        raise OptionError(f"--save-adapted: there is no folder {quoted(place.parent)}: create it")
+    if count == 1 and place.is_dir():
+        raise OptionError(f"--save-adapted: {quoted(place)} is a folder: name a file")
+    if count > 1 and place.is_file():
+        raise OptionError(f"--save-adapted: {count} members are kept in a folder: name a new one")
+    if (place / TRAINING_FILE).exists():
+        raise OptionError(f"--save-adapted: {quoted(place)} is a run: name a new folder")
 
 
 def _save_adapted(
-    places: Sequence[Path], scorer: "Scorer", loaded: "Loaded", sources: Sequence[str]
+    place: Path, scorer: "Scorer", loaded: "Loaded", sources: Sequence[str], *, carry: bool
 ) -> None:
-    """Saves the models that a text has made of others, each as a model of its own."""
+    """Saves what a text has made of a model: a file, or a folder of all members.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
     from charrnn.store import checkpoint
     from charrnn.training.adapting import AdaptingScorer
 
     assert isinstance(scorer, AdaptingScorer)
+    # without a carried state, each source begins with the model as it was
+    read = sources if carry else sources[-1:]
     # what was measured is of the model before
-    changed = {"val_nats_per_char": None, "held_out_lines": None, "adapted_to": list(sources)}
-    for place, before, model in zip(places, loaded.members, scorer.adapted(), strict=True):
+    changed: dict[str, Any] = {"val_nats_per_char": None, "held_out_lines": None}
+    changed["adapted_to"] = list(read)
+    members = len(loaded.members)
+    if members > 1:
+        try:
+            place.mkdir(exist_ok=True)
+        except OSError as error:
+            remedy = "name another with --save-adapted"
+            raise CheckpointError(refusal(place, "made", error, remedy)) from None
+    pairs = zip(loaded.members, scorer.adapted(), strict=True)
+    for number, (before, model) in enumerate(pairs, start=1):
         provenance = {**before.provenance, **changed}
         provenance.pop("mixture", None)
-        checkpoint.save(place, replace(before, model=model, provenance=provenance))
-    if len(places) > 1:
-        note(f"adapted models: {' '.join(f'--model {quoted(place)}' for place in places)}")
+        if members > 1:
+            mixture = {"member": number, "members": members, "val_nats_per_char": None}
+            provenance["mixture"] = mixture
+        path = place / member_file(number) if members > 1 else place
+        checkpoint.save(path, replace(before, model=model, provenance=provenance))
 
 
 def _open(sources: Sequence[str], config: DataConfig, on_unknown: str) -> "list[Corpus]":

@@ -238,9 +238,7 @@ Adapt = Annotated[
 ]
 SaveAdapted = Annotated[
     str | None,
-    option(
-        SCORING, "With --adapt: a file for the model as it is at the end; of a mixture, one each."
-    ),
+    option(SCORING, "With --adapt: a file for the model at the end; of several members, a folder."),
 ]
 
 # arguments

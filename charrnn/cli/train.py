@@ -88,7 +88,7 @@ def train(
     device: training_options.Device = None,
     precision: training_options.Precision = None,
 ) -> None:
-    """Train on a text; print the best model's path. Ctrl-C saves and names the command to resume.
+    """Train on a text; print where the best model is. Ctrl-C saves, and names what resumes it.
 
     Examples: charrnn train corpus.txt; cat *.log | charrnn train - --max-time 5m
     """

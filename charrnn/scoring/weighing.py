@@ -10,8 +10,8 @@ be wrong at first, or for a while. So all three predict together, by Bayes' rule
 
     p(x) = v_1 p_1(x) + v_2 p_2(x) + v_3 p_joined(x),    v_i ~ what p_i gave to the text so far
 
-A text then costs at most ln 3 nats more than by the best of the three alone, and next to nothing
-for each time that a v is kept from vanishing.
+A text then costs at most ln 3 nats more than by the best of the three alone; and 0.002 for each
+step, as each v is kept above 1/1000, so that what is behind can catch up.
 
 Sources: Mahoney, "Adaptive weighing of context models for lossless data compression", 2005, for the
 weights; Bayes for the rest. Shapes: t symbols, V vocabulary.
@@ -23,8 +23,8 @@ from charrnn.model.forward import Array, overflow_allowed
 from charrnn.text.vocabulary import Ids
 
 STEP, FIRST_STEP = 0.0005, 0.01  # of the weights, for each symbol; more at the first steps
-MOST = 0.1  # that a weight changes at once
-LEAST = np.log(1e-3)  # of ln v, so that what is behind can catch up
+MOST_STEP, MOST = 0.1, 2.0  # that a weight changes at once; of a weight
+LEAST_LOG_V = np.log(1e-3)
 
 
 class Weighing:
@@ -38,7 +38,7 @@ class Weighing:
         self.weights = np.array([0.5, 0.5])
         self._slope = np.zeros(2)  # of what was predicted since the last step
         self._steps = 0  # that the weights made
-        self._credit = np.log(np.full((3, 1), 1 / 3))  # ln v before the next symbol
+        self._log_v = np.log(np.full((3, 1), 1 / 3))  # before the next symbol
 
     @overflow_allowed
     def nats(self, logits: Array, others: Array, ids: Ids) -> tuple[Array, Array]:
@@ -46,7 +46,7 @@ class Weighing:
 
         Args:
             logits: of the sure prediction, (t, V); finite.
-            others: of the second one, (t, V); where it has none, not finite, the sure one counts.
+            others: of the second one, (t, V); if it has none, not finite, the sure one counts.
             ids: which symbols came, (t,).
 
         Returns:
@@ -55,22 +55,23 @@ class Weighing:
         log_p = np.stack([log_softmax(logits), log_softmax(others)])  # (2, t, V)
         log_p[1] = np.where(np.isfinite(log_p[1]).all(axis=1, keepdims=True), log_p[1], log_p[0])
         joined = log_softmax(np.tensordot(self.weights, log_p, 1))  # (t, V)
-        came = np.stack([*log_p, joined])[:, np.arange(len(ids)), ids]  # (3, t)
-        self._slope += came[:2].sum(1) - np.tensordot(log_p, np.exp(joined), 2)
-        credits = np.cumsum(np.concatenate([self._credit, came], axis=1), axis=1)  # (3, t + 1)
-        credits -= np.logaddexp.reduce(credits, axis=0)
-        self._credit = credits[:, -1:]
-        nats: Array = -np.logaddexp.reduce(credits[:, :-1] + came, axis=0)
-        return nats, -came[:2]
+        log_p_of_ids = np.stack([*log_p, joined])[:, np.arange(len(ids)), ids]  # (3, t)
+        self._slope += log_p_of_ids[:2].sum(1) - np.tensordot(log_p, np.exp(joined), 2)
+        # before each symbol, and after the last one
+        log_v = np.cumsum(np.concatenate([self._log_v, log_p_of_ids], axis=1), axis=1)
+        log_v -= np.logaddexp.reduce(log_v, axis=0)  # (3, t + 1)
+        self._log_v = log_v[:, -1:]
+        nats: Array = -np.logaddexp.reduce(log_v[:, :-1] + log_p_of_ids, axis=0)
+        return nats, -log_p_of_ids[:2]
 
     def learn(self) -> None:
         """Makes a step of the weights, by all that was scored since the last one."""
         self._steps += 1
         step = (STEP + FIRST_STEP / self._steps) * self._slope
-        self.weights = np.maximum(self.weights + np.clip(step, -MOST, MOST), 0)
+        self.weights = np.clip(self.weights + np.clip(step, -MOST_STEP, MOST_STEP), 0, MOST)
         self._slope = np.zeros(2)
-        credit = np.maximum(self._credit, LEAST)
-        self._credit = credit - np.logaddexp.reduce(credit, axis=0)
+        log_v = np.maximum(self._log_v, LEAST_LOG_V)
+        self._log_v = log_v - np.logaddexp.reduce(log_v, axis=0)
 
 
 @overflow_allowed

@@ -2,8 +2,8 @@
 
 A segment of the text is scored, then the weights make a step down its gradient, then the next
 segment is scored: no character is ever scored by a model that has seen it. Beside it, the model as
-it was is scored, and both predict together, as :mod:`charrnn.scoring.weighing` says: so a text
-costs at most about ln 3 nats more than without adapting. If the adapted model falls behind
+it was is scored, and both predict together, as `scoring/weighing.py` says: so a text costs at most
+ln 3 nats more than without adapting, and 0.002 for each segment. If the adapted model falls behind
 (a cumulative sum, Page 1954), it begins again as it was, with half the rate. Of a mixture, each
 member learns by itself.
 

@@ -54,7 +54,7 @@ class Machines(Workers):
         if config.members > 1:
             raise OptionError(
                 f"--members: {self.count} ranks train one model, not {config.members} members: "
-                "start it without torchrun"
+                "start it without torchrun; or a new run from one member's file, by --init-from"
             )
         if config.device != "cpu":
             raise OptionError(

@@ -115,13 +115,13 @@ def trained(
     run = json.loads(charrnn("runs", str(folder), "--json"))
     settings = run["settings"]
     model = f"{settings['cell'].upper()} {settings['hidden_size']} x {settings['num_layers']}"
-    members = settings.get("members", 1)
+    members, ours = run["members"], f"charrnn train {' '.join(options)}"
     if members > 1:
         model = f"{members} {model}"
-    for how in [[], ["--adapt"]] if adapt else [[]]:
-        score = json.loads(charrnn("eval", str(parts.test), "--model", str(folder), "--json", *how))
-        ours = " ".join(["charrnn train", *options, *(["; eval --adapt"] if how else [])])
-        yield Row(model, members * run["parameters"], score["nats_per_char"], ours)
+    scoring = ("eval", str(parts.test), "--model", str(folder), "--json")
+    for flags, source in [((), ours), (("--adapt",), f"{ours}, then eval --adapt")][: 1 + adapt]:
+        nats = json.loads(charrnn(*scoring, *flags))["nats_per_char"]
+        yield Row(model, members * run["parameters"], nats, source)
 
 
 def charrnn(*arguments: str) -> str:

@@ -58,6 +58,19 @@ def test_the_adapted_model_is_saved(letters: Path, tmp_path: Path) -> None:
     assert "not known: it has adapted to - since" in succeed("runs", saved, "--card").stdout
 
 
+@pytest.mark.parametrize("carry", [False, True])
+def test_what_is_saved_names_the_sources_that_it_has_learnt_from(
+    letters: Path, tmp_path: Path, carry: bool
+) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(TEXT[:200])
+    sources = [str(tmp_path / name) for name in "ab"]
+    saved = tmp_path / "adapted.safetensors"
+    args = ("eval", *sources, "--adapt", "--save-adapted", saved, "--model", letters)
+    succeed(*args, *["--carry"] * carry)
+    assert metadata(saved, "provenance")["adapted_to"] == (sources if carry else sources[1:])
+
+
 @pytest.mark.parametrize(
     "args",
     [

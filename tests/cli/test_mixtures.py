@@ -198,33 +198,52 @@ def test_a_member_that_adapts_is_a_model_of_its_own(runs: Path, tmp_path: Path) 
     succeed("eval", "--model", place.parent, stdin=text)
 
 
-def test_members_adapt_together_and_are_saved_each_by_itself(runs: Path, tmp_path: Path) -> None:
+def test_members_adapt_together_and_are_saved_together(runs: Path, tmp_path: Path) -> None:
     text = "I had coffee today.\n" * 40
-    one, other = tmp_path / "adapted.safetensors", tmp_path / "adapted-2.safetensors"
+    saved = tmp_path / "adapted"
     args = ("eval", "--json", *models("both"), "--runs", runs)
     plain = json.loads(succeed(*args, stdin=text).stdout)["bits_per_char"]
-    result = succeed(*args, "--adapt", "--save-adapted", one, stdin=text)
-    figures = json.loads(result.stdout)
+    figures = json.loads(succeed(*args, "--adapt", "--save-adapted", saved, stdin=text).stdout)
     assert figures["bits_per_char_as_it_was"] == pytest.approx(plain, abs=1e-4)
     assert figures["bits_per_char"] < plain - 0.1
-    assert f"--model {one} --model {other}" in result.stderr
-    for member, saved in zip(files(runs), (one, other), strict=True):
-        alone = ("eval", "--json", "--model")
-        before, after = (
-            json.loads(succeed(*alone, model, stdin=text).stdout)["bits_per_char"]
-            for model in (member, saved)
-        )
-        assert after < before - 0.1
-    succeed("eval", "--model", one, "--model", other, stdin=text)
+
+    def bits(model: Path) -> float:
+        score = json.loads(succeed("eval", "--json", "--model", model, stdin=text).stdout)
+        return float(score["bits_per_char"])
+
+    assert bits(saved) < plain - 0.1
+    assert [path.name for path in sorted(saved.iterdir())] == [
+        "model-2.safetensors",
+        "model.safetensors",
+    ]
+    for member, changed in zip(files(runs), sorted(saved.iterdir(), reverse=True), strict=True):
+        assert bits(changed) < bits(member) - 0.1
+    # again, further, and as a start
+    further = ("eval", "--adapt", "--model", saved, "--save-adapted", saved)
+    before = bits(saved)
+    succeed(*further, stdin=text)
+    assert bits(saved) < before
+    start = ("train", runs.parent / "a.txt", "--runs", tmp_path / "runs", "--steps", "1")
+    succeed(*start, "--init-from", saved)
 
 
-def test_no_file_is_replaced_that_nobody_named(runs: Path, tmp_path: Path) -> None:
-    other = tmp_path / "adapted-2.safetensors"
-    other.write_text("mine")
-    args = ("eval", "--adapt", "--save-adapted", tmp_path / "adapted.safetensors")
-    error = fail(*args, *models("both"), "--runs", runs, stdin="x", code=2)
-    assert f"one of 2 models would replace {other}" in error
-    assert other.read_text() == "mine"
+def test_adapted_models_are_saved_only_where_they_go_together(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    single = files(runs)[0]
+
+    def refused(place: Path, *models: str | Path) -> str:
+        named = [word for model in models for word in ("--model", model)]
+        args = ("eval", "--adapt", "--save-adapted", place, *named, "--runs", runs)
+        return fail(*args, stdin="x", code=2)
+
+    assert "2 members are kept in a folder: name a new one" in refused(tmp_path / "file", "both")
+    assert f"{runs / 'both'} is a run: name a new folder" in refused(runs / "both", "both")
+    assert f"{tmp_path} is a folder: name a file" in refused(tmp_path, single)
+    assert "it keeps the model of one run" in refused(tmp_path / "new", single, single)
+    assert (tmp_path / "file").read_text() == "mine"
+    for models in (["both"], [single]):
+        no_folder = f"there is no folder {tmp_path / 'gone'}: create it"
+        assert no_folder in refused(tmp_path / "gone" / "new", *models)
 
 
 def test_each_member_starts_from_its_own(runs: Path, tmp_path: Path) -> None:

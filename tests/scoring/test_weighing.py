@@ -129,5 +129,31 @@ def test_where_the_second_prediction_overflowed_the_sure_one_counts(bad: float) 
     logits, ids = predictions(5, 30), np.arange(30) % V
     logits[1, 10:20, 2] = bad
     both, alone = weighed(logits, ids)
-    assert np.isfinite(both).all()
+    same = logits.copy()
+    same[1, 10:20] = same[0, 10:20]
+    assert (both == weighed(same, ids)[0]).all()
     assert (alone[0] == alone[1]).tolist() == [10 <= i < 20 for i in range(30)]
+
+
+def test_what_was_behind_for_long_catches_up_soon() -> None:
+    """The source changes: what was wrong is now right."""
+    p, q = np.array([0.9, 0.05, 0.02, 0.02, 0.01]), np.array([0.01, 0.02, 0.02, 0.05, 0.9])
+    logits = np.tile(np.stack([logits_of(p), logits_of(q)])[:, None], (1, 2000, 1))
+    for first, then in ((0, 4), (4, 0)):
+        ids = np.repeat([first, then], 1000)
+        both, _ = weighed(logits, ids)
+        assert both[1000 : 1000 + PART].sum() < 25, "e.g. ln 1000, then next to nothing"
+        assert both[1000 + 2 * PART :].mean() < 0.12
+
+
+def test_the_weights_stay_in_their_bounds_and_change_little_at_once() -> None:
+    """Of predictions that are all but sure."""
+    logits = np.zeros((2, PART, V), np.float32)
+    logits[1, :, 0], weighing = 30.0, Weighing()
+    for ids in (np.ones(PART, np.int64), np.zeros(PART, np.int64)):
+        for _ in range(100):
+            before = weighing.weights
+            weighing.nats(logits[0], logits[1], ids)
+            weighing.learn()
+            assert abs(weighing.weights - before).max() <= 0.1 + 1e-12
+            assert (weighing.weights >= 0).all() and (weighing.weights <= 2).all()

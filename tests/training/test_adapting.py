@@ -150,6 +150,50 @@ def test_a_rate_that_is_too_high_is_lowered_until_it_helps(network: Forward) -> 
     assert nats[-200:].mean() < as_it_was(network, ids)[-200:].mean() - 0.3
 
 
+# --- several models
+
+
+@pytest.fixture(scope="module")
+def pair() -> list[Forward]:
+    """Two networks of different shapes and cells."""
+    torch.manual_seed(1)
+    return [
+        model_of(VOCABULARY, hidden_size=12, num_layers=2),
+        model_of(VOCABULARY, hidden_size=8, cell="lstm"),
+    ]
+
+
+def test_each_member_learns_by_itself_what_it_would_alone(pair: list[Forward]) -> None:
+    together = AdaptingScorer(pair, VOCABULARY)
+    together.nats(IDS[: 3 * SEGMENT], together.start)
+    for network, changed in zip(pair, together.adapted(), strict=True):
+        alone = AdaptingScorer([network], VOCABULARY)
+        alone.nats(IDS[: 3 * SEGMENT], alone.start)
+        for name, weight in alone.adapted()[0].weights.items():
+            np.testing.assert_allclose(changed.weights[name], weight, atol=1e-6)
+
+
+def test_a_mixture_that_adapts_scores_fairly_in_any_pieces(pair: list[Forward]) -> None:
+    def last(ids: Ids, pieces: int) -> float:
+        scorer = AdaptingScorer(pair, VOCABULARY)
+        state = scorer.start
+        for part in np.array_split(ids, pieces):
+            nats, state = scorer.nats(part, state)
+        return float(nats[-1])
+
+    start = IDS[:150]
+    texts = [np.append(start, symbol).astype(IDS.dtype) for symbol in range(len(VOCABULARY))]
+    assert sum(math.exp(-last(ids, 1)) for ids in texts) == pytest.approx(1, abs=1e-4)
+    assert last(texts[0], 13) == pytest.approx(last(texts[0], 1), abs=1e-4)
+
+
+def test_a_mixture_begins_again_if_its_rate_is_too_high(pair: list[Forward]) -> None:
+    scorer = AdaptingScorer(pair, VOCABULARY, rate=1000.0)
+    nats, _ = scorer.nats(np.tile(IDS, 4), scorer.start)
+    assert scorer.rate < 100
+    assert nats[-200:].mean() < scorer.nats_as_it_was / (4 * len(IDS)) - 0.3
+
+
 def test_a_trained_model_gains_on_text_of_its_kind(trained: Checkpoint) -> None:
     from texts import DATA
 

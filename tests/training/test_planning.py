@@ -136,13 +136,13 @@ def test_there_is_one_model_if_several_need_more_memory_than_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def check_room(needed: float, *_: str) -> None:
-        if needed > 25e6:
+        if needed > 18e6:
             raise TooLargeError("too large")
 
     monkeypatch.setattr(planning, "check_room", check_room)
-    assert plan_by_time(monkeypatch, 1800.0, 1_000_000).training.members == 1
+    assert plan_by_time(monkeypatch, 600.0, 1_000_000).training.members == 1
     with pytest.raises(TooLargeError):
-        plan_by_time(monkeypatch, 1800.0, 1_000_000, members=4)
+        plan_by_time(monkeypatch, 600.0, 1_000_000, members=2)
 
 
 def test_ranks_train_one_model(monkeypatch: pytest.MonkeyPatch) -> None:

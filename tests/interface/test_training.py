@@ -208,15 +208,18 @@ def test_every_setting_of_a_training_can_be_given() -> None:
 # --- the README
 
 
+@pytest.mark.parametrize("members", [1, 2])
 def test_the_readmes_lines_work(
-    story: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    story: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], members: int
 ) -> None:
+    """Of one model, and of several, as a long training has by default."""
     block, history = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
     assert "max_time=60" in block
     monkeypatch.chdir(story.parent)
     story.rename("corpus.txt")
     names: dict[str, Any] = {}
-    exec(block.replace("max_time=60", "steps=20, hidden_size=16, num_layers=2"), names)
+    small = f"steps=20, hidden_size=16, num_layers=2, members={members}"
+    exec(block.replace("max_time=60", small), names)
     assert len(names["text"]) == 200
     assert names["bits"].shape == (13,)
     assert names["h"].shape == (13, 2, 16)

@@ -94,8 +94,8 @@ def _figures(run: "Run") -> Iterator[tuple[str, str]]:
         yield f"{unit}s", f"{_count(facts['chars'])}, {symbols}"
         each = f" in each of {run.members} members" if run.members > 1 else ""
         yield "parameters", f"{facts['parameters']:,}{each}"
-    if facts["member"]:
-        yield "member", f"{facts['member']} of a mixture"
+    if run.alone and run.mixture:
+        yield "member", f"{run.mixture.member} of {run.mixture.members}"
     yield "steps", _count(facts["step"])
     yield f"{unit}s read", _count(facts["train_chars_read"])
     yield "time trained", UNKNOWN if facts["elapsed_s"] is None else duration(facts["elapsed_s"])

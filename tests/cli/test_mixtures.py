@@ -142,7 +142,7 @@ def test_a_run_of_several_members_is_listed_and_described(runs: Path) -> None:
     assert "`model.safetensors` and\n`model-2.safetensors` belong together" in card
     for number, path in enumerate(files(runs), 1):
         shown = succeed("runs", path, "--runs", runs).stdout
-        assert re.search(rf"\nmember +{number} of a mixture\n", shown)
+        assert re.search(rf"\nmember +{number} of 2\n", shown)
         assert re.search(r"\nbest validation +-\n", shown)
         card = succeed("runs", path, "--card", "--runs", runs).stdout
         assert re.search(r"not known of it alone: it is one of 2 members, which reach \d", card)

@@ -105,6 +105,18 @@ def test_one_that_knows_nothing_loses_its_weight() -> None:
     assert weighing.weights == pytest.approx([0, 1], abs=0.15)
 
 
+def test_the_first_steps_are_the_largest() -> None:
+    """So that a short text gains, too."""
+    logits = np.zeros((2, PART, V), np.float32)
+    logits[1, :, 0], weighing = 1.0, Weighing()
+    after = []
+    for _ in range(200):
+        weighing.nats(logits[0], logits[1], np.zeros(PART, np.int64))
+        weighing.learn()
+        after.append(float(weighing.weights[1]))
+    assert after[0] - 0.5 > 10 * (after[-1] - after[-2]) > 0
+
+
 def test_the_weights_step_up_the_gradient_of_what_came() -> None:
     logits, ids = predictions(4, PART, scale=0.3), np.arange(PART) % V
     weighing = Weighing()
@@ -147,13 +159,14 @@ def test_what_was_behind_for_long_catches_up_soon() -> None:
 
 
 def test_the_weights_stay_in_their_bounds_and_change_little_at_once() -> None:
-    """Of predictions that are all but sure."""
+    """Of a prediction that is wrong each time, and then right each time: by a large power, sure."""
     logits = np.zeros((2, PART, V), np.float32)
-    logits[1, :, 0], weighing = 30.0, Weighing()
-    for ids in (np.ones(PART, np.int64), np.zeros(PART, np.int64)):
-        for _ in range(100):
+    logits[1, :, 0], weighing = 1.0, Weighing()
+    for symbol, bound in ((1, 0.0), (0, 2.0)):
+        for _ in range(3000):
             before = weighing.weights
-            weighing.nats(logits[0], logits[1], ids)
+            weighing.nats(30 * logits[0], logits[1] * (30 if symbol else 1), np.full(PART, symbol))
             weighing.learn()
             assert abs(weighing.weights - before).max() <= 0.1 + 1e-12
             assert (weighing.weights >= 0).all() and (weighing.weights <= 2).all()
+        assert weighing.weights[1] == bound

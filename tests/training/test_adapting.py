@@ -15,8 +15,10 @@ from charrnn.config import GATES
 from charrnn.model.forward import Array, Forward
 from charrnn.model.network import CharRNN
 from charrnn.scoring.scorer import Scorer
+from charrnn.scoring.weighing import Weighing
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.training import adapting
 from charrnn.training.adapting import SEGMENT, AdaptingScorer
 
 VOCABULARY = Vocabulary.of_text("\n abcdefgh")
@@ -148,6 +150,37 @@ def test_a_rate_that_is_too_high_is_lowered_until_it_helps(network: Forward) -> 
     nats, _ = scorer.nats(ids, scorer.start)
     assert scorer.rate < 100
     assert nats[-200:].mean() < as_it_was(network, ids)[-200:].mean() - 0.3
+
+
+def test_a_new_beginning_is_the_model_as_it_was_where_it_is_now(
+    network: Forward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its state after all that was read."""
+    scored: list[Array] = []
+
+    class Recorded(Weighing):
+        def nats(self, *args: Array) -> tuple[Array, Array]:
+            both, alone = super().nats(*args)
+            scored.append(alone)
+            return both, alone
+
+    monkeypatch.setattr(adapting, "Weighing", Recorded)
+    scorer = AdaptingScorer([network], VOCABULARY, rate=1000.0)
+    state = scorer.start
+    while scorer.rate == 1000.0:
+        _, state = scorer.nats(IDS[:SEGMENT], state)
+    scorer.nats(IDS[:SEGMENT], state)
+    as_it_was, again = scored[-1]
+    assert again == pytest.approx(as_it_was, abs=1e-5)
+
+
+def test_numbers_that_overflow_are_a_rate_that_is_too_high() -> None:
+    torch.manual_seed(1)
+    network = model_of(VOCABULARY, hidden_size=16, nonlinearity="relu")
+    scorer = AdaptingScorer([network], VOCABULARY, rate=1e38)
+    nats, _ = scorer.nats(IDS, scorer.start)
+    assert scorer.rate == 1e38 / 2 ** ((len(IDS) // SEGMENT) // 2), "every second segment"
+    assert np.isfinite(nats).all()
 
 
 # --- several models

@@ -76,7 +76,7 @@ LearningRate = Annotated[
     option(
         TRAINING,
         "Peak learning rate.",
-        f"{T.learning_rate}; 0.003 if at least 8 million characters are read",
+        f"{T.learning_rate}; 0.003 if at least 6 million characters are read",
     ),
 ]
 GradClip = Annotated[

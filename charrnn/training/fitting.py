@@ -15,18 +15,19 @@ HIDDEN_SIZE_BY_CHARS = ((3e6, 256), (0.6e6, 192), (-math.inf, 128))
 # a hidden size above the default pays from this many characters on, the fewer the larger the text
 # is, for it is then read less often; never for a small text
 LARGE_MODEL_SIZE = 384
-LARGE_MODEL_FEWEST_CHARS = 1e7
-LARGE_MODEL_CHARS_BY_TEXT = 6e13  # over the characters of the text: 60 million, of a million
+LARGE_MODEL_FEWEST_CHARS = 6e6
+LARGE_MODEL_CHARS_BY_TEXT = 5e13  # over the characters of the text: 50 million, of a million
 LARGE_MODEL_TEXT = 500_000
 LARGE_MODEL_BATCH = 64
 LARGE_MODEL_EPOCHS = 60  # its larger dropout makes more worthwhile
 
-# members of a training, if one model would read the text this often, and this many characters in
-# all; until then, one learns more from more. Not 3: two workers would take as long as for 4
-MEMBERS_BY_EPOCHS_AND_CHARS = ((36, 1.44e7, 4), (5.5, 3e6, 2))
+# members of a training, if one model would read this many characters, of a text of a million; of
+# others, by the cube root of their size. Until then, one learns more from more. Not 3: two workers
+# would take as long as for 4
+MEMBERS_BY_CHARS = ((3.6e7, 4), (5.5e6, 2))
 
 # a training that reads this many characters in all can start and end with smaller steps
-LONG_CHARS = 8e6
+LONG_CHARS = 6e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
 
 # a training of fewer updates than this learns more from more, of sequences half as long
@@ -69,12 +70,8 @@ def fitted_members(chars: float, train_chars: float) -> int:
     Each reads fewer. If one model would gain little from more of the same text, their mixture is
     better.
     """
-    fits = (
-        members
-        for epochs, least, members in MEMBERS_BY_EPOCHS_AND_CHARS
-        if chars >= max(epochs * train_chars, least)
-    )
-    return next(fits, 1)
+    scaled = chars / math.cbrt(train_chars / 1e6)
+    return next((members for least, members in MEMBERS_BY_CHARS if scaled >= least), 1)
 
 
 def fitted_seq_len(chars: float, batch_size: int) -> int:

@@ -43,7 +43,7 @@ Members = Annotated[
     option(
         MODEL,
         "Models of different seeds, 1 to 16, that train at once and are used as one.",
-        f"{T.members}; 2 to 4 if --max-time allows, unless a size is given",
+        f"{T.members}; 2 or 4 if --max-time allows, unless a size is given",
     ),
 ]
 InitFrom = Annotated[

@@ -11,10 +11,10 @@ from charrnn.cli.shell import end_with_clean_up, named_errors
 from charrnn.cli.threads import set_threads
 from charrnn.cli.values import set_options
 from charrnn.cli.waiting import output_bar, tell_who_types
-from charrnn.config import RUNS, TRAINING_FILE, UNIT_NAMES, DataConfig, check, member_file
+from charrnn.config import RUNS, TRAINING_FILE, UNIT_NAMES, DataConfig, check
 from charrnn.display import rows
 from charrnn.display.console import note
-from charrnn.errors import CheckpointError, OptionError, refusal
+from charrnn.errors import CheckpointError, OptionError
 from charrnn.store.folder import find_models
 from charrnn.system import quoted
 
@@ -158,7 +158,7 @@ def _save_adapted(
     Raises:
         CheckpointError: It cannot be written.
     """
-    from charrnn.store import checkpoint
+    from charrnn.store.mixing import save_all
     from charrnn.training.adapting import AdaptingScorer
 
     assert isinstance(scorer, AdaptingScorer)
@@ -167,22 +167,13 @@ def _save_adapted(
     # what was measured is of the model before
     changed: dict[str, Any] = {"val_nats_per_char": None, "held_out_lines": None}
     changed["adapted_to"] = list(read)
-    members = len(loaded.members)
-    if members > 1:
-        try:
-            place.mkdir(exist_ok=True)
-        except OSError as error:
-            remedy = "name another with --save-adapted"
-            raise CheckpointError(refusal(place, "made", error, remedy)) from None
-    pairs = zip(loaded.members, scorer.adapted(), strict=True)
-    for number, (before, model) in enumerate(pairs, start=1):
-        provenance = {**before.provenance, **changed}
-        provenance.pop("mixture", None)
-        if members > 1:
-            mixture = {"member": number, "members": members, "val_nats_per_char": None}
-            provenance["mixture"] = mixture
-        path = place / member_file(number) if members > 1 else place
-        checkpoint.save(path, replace(before, model=model, provenance=provenance))
+    save_all(
+        place,
+        [
+            replace(before, model=model, provenance={**before.provenance, **changed})
+            for before, model in zip(loaded.members, scorer.adapted(), strict=True)
+        ],
+    )
 
 
 def _open(sources: Sequence[str], config: DataConfig, on_unknown: str) -> "list[Corpus]":

@@ -1,11 +1,12 @@
 """Several models that are used as one: of several runs, or the members of one run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from charrnn.config import MODEL_FILE, Newlines, member_file
-from charrnn.errors import CheckpointError, MemberError
+from charrnn.errors import CheckpointError, MemberError, refusal
 from charrnn.model import mixture
 from charrnn.model.forward import Predictor
 from charrnn.store import checkpoint
@@ -73,6 +74,43 @@ def load_run(path: Path, folder: RunFolder | None = None) -> Loaded:
     if first.mixture:
         return replace(loaded, held_out_lines=first.mixture.held_out_lines)
     return loaded
+
+
+def as_member(
+    provenance: Mapping[str, Any], member: int, members: int, nats: float | None
+) -> dict[str, Any]:
+    """Returns the provenance of a member of a mixture, whose figure is not this one's.
+
+    Args:
+        provenance: of a model alone.
+        member: which one it is, from 1 up.
+        members: how many there are.
+        nats: what the mixture scored on the validation text, nats/char, if it was scored.
+    """
+    mixture = {"member": member, "members": members, "val_nats_per_char": nats}
+    return {**provenance, "val_nats_per_char": None, "mixture": mixture}
+
+
+def save_all(place: Path, models: Sequence[Checkpoint]) -> None:
+    """Writes one model to a file, or several as the members of a mixture into a folder.
+
+    The first one, of which a reader learns how many there are, comes last.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    alone = [{k: v for k, v in m.provenance.items() if k != "mixture"} for m in models]
+    if len(models) == 1:
+        checkpoint.save(place, replace(models[0], provenance=alone[0]))
+        return
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(refusal(place, "made", error, "name another folder")) from None
+    for number in range(len(models), 0, -1):
+        provenance = as_member(alone[number - 1], number, len(models), None)
+        model = replace(models[number - 1], provenance=provenance)
+        checkpoint.save(place / member_file(number), model)
 
 
 def load_member(

@@ -3,6 +3,7 @@
 The rules are in `fitting`; here, they meet the user's settings and this machine.
 """
 
+import contextlib
 import itertools
 import math
 import statistics
@@ -161,26 +162,26 @@ def _fit_to_time(
     assert asked.max_time is not None
     budget_s = asked.max_time
 
-    def chars_per_s() -> float:
+    def chars_per_s(model: ModelConfig, asked: TrainingConfig) -> float:
         return training_speed(model, fit_to_text(asked, train_chars), workers, clock)
 
-    speed = chars_per_s()
+    speed = chars_per_s(model, asked)
     if fixed.isdisjoint(ONE_MODEL) and _members_were_compared(model, asked, workers):
         members = fitted_members(speed * (budget_s - clock()), train_chars)
         several = replace(asked, members=members)
-        if members > 1 and _has_room(model, fit_to_text(several, train_chars), workers):
-            asked = several
-            speed = chars_per_s()
+        if members > 1:
+            with contextlib.suppress(TooLargeError):  # one model may be small enough
+                speed, asked = chars_per_s(model, several), several
     size = fitted_hidden_size(speed * (budget_s - clock()), train_chars)
     if "hidden_size" not in fixed and size != model.hidden_size:
         if size > model.hidden_size and "batch_size" not in fixed:
             asked = replace(asked, batch_size=LARGE_MODEL_BATCH)
         model = replace(model, hidden_size=size)
-        speed = chars_per_s()
+        speed = chars_per_s(model, asked)
     seq_len = fitted_seq_len(speed * (budget_s - clock()), asked.batch_size)
     if "seq_len" not in fixed and seq_len != asked.seq_len:
         asked = replace(asked, seq_len=seq_len)
-        speed = chars_per_s()
+        speed = chars_per_s(model, asked)
     return model, asked, speed
 
 
@@ -188,15 +189,6 @@ def _members_were_compared(model: ModelConfig, asked: TrainingConfig, workers: W
     """Returns whether experiments compared members and one model in trainings of this kind."""
     plain = model.cell == "rnn" and model.nonlinearity == "tanh"
     return plain and find_device(asked.device).type == "cpu" and not workers.on_machines
-
-
-def _has_room(model: ModelConfig, config: TrainingConfig, workers: Workers) -> bool:
-    """Returns whether there may be enough memory for a training."""
-    try:
-        check_memory(model, fit_to_machine(model, config, workers), workers)
-    except TooLargeError:
-        return False
-    return True
 
 
 def fit_to_machine(model: ModelConfig, config: TrainingConfig, workers: Workers) -> TrainingConfig:

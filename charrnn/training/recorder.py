@@ -24,7 +24,7 @@ from charrnn.errors import CheckpointError, MemberError
 from charrnn.store import checkpoint
 from charrnn.store.checkpoint import Checkpoint
 from charrnn.store.history import History
-from charrnn.store.mixing import Loaded, load_run
+from charrnn.store.mixing import Loaded, as_member, load_run
 from charrnn.store.opened import RunFolder
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import moments
@@ -166,9 +166,8 @@ class Recorder:
         models, members = {}, len(learner.averages)
         for number in range(members, 0, -1):
             provenance = self._provenance_of(progress, nats)
-            if members > 1:  # the figure is not this one's
-                mixture = {"member": number, "members": members, "val_nats_per_char": nats}
-                provenance |= {"val_nats_per_char": None, "mixture": mixture}
+            if members > 1:
+                provenance = as_member(provenance, number, members, nats)
             network = learner.averages[number - 1].in_numpy()
             models[member_file(number, file)] = Checkpoint(network, self._vocabulary, provenance)
         return models

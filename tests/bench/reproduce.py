@@ -119,9 +119,14 @@ def trained(
     if members > 1:
         model = f"{members} {model}"
     scoring = ("eval", str(parts.test), "--model", str(folder), "--json")
-    for flags, source in [((), ours), (("--adapt",), f"{ours}, then eval --adapt")][: 1 + adapt]:
+
+    def row(source: str, *flags: str) -> Row:
         nats = json.loads(charrnn(*scoring, *flags))["nats_per_char"]
-        yield Row(model, members * run["parameters"], nats, source)
+        return Row(model, members * run["parameters"], nats, source)
+
+    yield row(ours)
+    if adapt:
+        yield row(f"{ours}, then eval --adapt", "--adapt")
 
 
 def charrnn(*arguments: str) -> str:

@@ -12,7 +12,8 @@ from calls import SMALL, TINY, fail, succeed
 from charrnn.report.measures import measure
 from charrnn.scoring.lines import usual_of_lines
 from charrnn.scoring.scorer import Scorer
-from charrnn.store.mixing import load_all, load_run
+from charrnn.store import checkpoint
+from charrnn.store.mixing import load_all, load_run, save_all
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,16 @@ def test_members_adapt_together_and_are_saved_together(runs: Path, tmp_path: Pat
     assert bits(saved) < before
     start = ("train", runs.parent / "a.txt", "--runs", tmp_path / "runs", "--steps", "1")
     succeed(*start, "--init-from", saved)
+
+
+def test_the_first_member_of_those_that_are_saved_comes_last(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From it, a reader learns how many there are."""
+    written: list[Path] = []
+    monkeypatch.setattr(checkpoint, "save", lambda path, _: written.append(path))
+    save_all(tmp_path / "saved", load_run(runs / "both").members)
+    assert [path.name for path in written] == ["model-2.safetensors", "model.safetensors"]
 
 
 def test_adapted_models_are_saved_only_where_they_go_together(runs: Path, tmp_path: Path) -> None:

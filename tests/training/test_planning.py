@@ -78,7 +78,10 @@ def plan_by_time(
 ) -> planning.Plan:
     """Returns the plan of a machine that learns 50,000 characters/s with one model of 256 units."""
 
-    def training_speed(model: ModelConfig, config: TrainingConfig, *_: object) -> float:
+    def training_speed(
+        model: ModelConfig, config: TrainingConfig, workers: Workers, clock: object
+    ) -> float:
+        planning.check_memory(model, fit_to_machine(model, config, workers), workers)
         return 50_000 * 256 / model.hidden_size / config.members
 
     monkeypatch.setattr(planning, "training_speed", training_speed)

@@ -1,12 +1,14 @@
 """A model card: what a reader of a model must know, as Markdown."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from charrnn.config import MODEL_FILE, UNIT_NAMES, Cell, member_file
 from charrnn.display.console import LN_2, duration, printable
 from charrnn.display.runs import INNER, setting
 from charrnn.store.commands import exact, exact_path
+from charrnn.text.sources import shown
 
 if TYPE_CHECKING:
     from charrnn.store.runs import Run
@@ -73,7 +75,7 @@ def card(run: "Run") -> str:
         equation=EQUATION.format(_text(settings.get("nonlinearity", "f"))) if plain else "",
         path=exact(run.path),
         python_path=_code(repr(str(exact_path(run.path)))),
-        sources=", ".join(map(_text, run.sources)) or UNKNOWN,
+        sources=_sources(run.sources) or UNKNOWN,
         chars=_known(facts["chars"]),
         symbols=_known(settings.get("vocab_size")),
         validation=_validation(facts, settings),
@@ -90,6 +92,10 @@ def card(run: "Run") -> str:
         versions=", ".join(f"{_text(k)} {_text(v)}" for k, v in (facts["versions"] or {}).items())
         or UNKNOWN,
     )
+
+
+def _sources(sources: Sequence[object]) -> str:
+    return ", ".join(_text(shown(str(source))) for source in sources)
 
 
 def _text(value: object) -> str:
@@ -121,7 +127,7 @@ def _best(run: "Run") -> str:
         of_all = "" if nats is None else f", which reach {nats / LN_2:.4f} bits together"
         return f"not known of it alone: it is {which}{of_all}"
     if isinstance(adapted_to := run.provenance.get("adapted_to"), list):
-        return f"not known: it has adapted to {', '.join(map(_text, adapted_to))} since"
+        return f"not known: it has adapted to {_sources(adapted_to)} since"
     if run.best_nats is None:
         return "none: nothing was held out, or the model was not scored yet"
     bits = f"{run.best_nats / LN_2:.4f} bits per {UNIT_NAMES[run.unit]}"

@@ -121,11 +121,14 @@ class Schedule:
         progress = self.progress
         if self.steps is not None:
             return progress.step / self.steps
-        assert self.config.max_time is not None
+        return (progress.elapsed_s - progress.starts_s) / self._budget_s()
+
+    def _budget_s(self) -> float:
+        """Returns the seconds of a time budget that are for updates and what is due between."""
+        budget, progress = self.config.max_time, self.progress
+        assert budget is not None
         end_s = LAST_EVALUATIONS * progress.eval_s + self._save_took_s  # after the last update
-        left_s = self.config.max_time - progress.starts_s - end_s
-        training_s = progress.elapsed_s - progress.starts_s
-        return training_s / max(left_s, LEAST_SHARE * self.config.max_time)
+        return max(budget - progress.starts_s - end_s, LEAST_SHARE * budget)
 
     def learning_rate(self) -> float:
         """Returns the learning rate of the next update."""
@@ -214,7 +217,9 @@ class Schedule:
         wanted_s = max(min(config.max_time / 10, 60.0), 20 * progress.eval_s)
         if progress.evaluated_step == 0 and config.max_time >= EARLY_FROM_S:
             wanted_s /= 4  # a model that only gets worse is best early
-        return progress.elapsed_s - progress.evaluated_s >= wanted_s
+        is_due = progress.elapsed_s - progress.evaluated_s >= wanted_s
+        # the last one follows soon
+        return is_due and (1 - self.share_done()) * self._budget_s() > wanted_s / 2
 
     def judge(self, nats: float | None) -> bool:
         """Counts an evaluation; returns whether it is the best so far.

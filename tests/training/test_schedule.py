@@ -190,6 +190,24 @@ def test_max_time_ends_near_the_budget(tmp_path: Path, clock: Clock, evaluation_
     assert all(event.total_steps is None for event in events if isinstance(event, Stepped))
 
 
+@pytest.mark.parametrize("evaluation_s", [0.01, 0.1, 0.3, 0.35, 0.4])
+def test_no_evaluation_of_a_budget_comes_shortly_before_the_last(
+    tmp_path: Path, evaluation_s: float
+) -> None:
+    """Its time is better spent on learning."""
+    clock = Clock(0.01)
+
+    def score(*_: object) -> float:
+        clock.now += evaluation_s
+        return 1.0
+
+    limits = {"steps": None, "max_time": 19.0, "eval_every": None, "patience": 0, "hidden_size": 4}
+    events = run(start(tmp_path, clock=clock, score=score, **limits))
+    times_s = [event.elapsed_s for event in events if isinstance(event, Evaluated)]
+    between_s = [b - a for a, b in itertools.pairwise(times_s)]
+    assert min(between_s) > 0.45 * max(1.9, 20 * evaluation_s)
+
+
 def test_a_budget_that_is_spent_is_spent(tmp_path: Path, clock: Clock) -> None:
     """Whatever the last evaluation left of it."""
     taken = itertools.chain([6.0, 6.0], itertools.repeat(0.0))

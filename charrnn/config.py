@@ -247,7 +247,7 @@ class TrainingConfig(_Checked):
     final_learning_rate: float = 0.2  # the schedule's end, as a share of the peak
     warmup: float = 0.02  # share of the training over which the rate rises to its peak
     grad_clip: float = 1.0  # the gradient's norm is cut to this; 0 leaves it
-    weight_decay: float = 0.01  # AdamW's decay, of matrices only
+    weight_decay: float = 0.01  # of matrices only
     epochs: float | None = None  # end after this many passes over the text
     steps: int | None = None  # end after this many updates
     max_time: float | None = None  # end after this many seconds

@@ -83,7 +83,7 @@ GradClip = Annotated[
     float | None, option(TRAINING, "Clip the gradient to this norm; 0: no clipping.", T.grad_clip)
 ]
 WeightDecay = Annotated[
-    float | None, option(TRAINING, "AdamW's weight decay, of matrices only.", T.weight_decay)
+    float | None, option(TRAINING, "The weight decay, of matrices only.", T.weight_decay)
 ]
 TrainingSeed = Annotated[
     int | None, option(TRAINING, "Seed of the initial weights and of dropout.", T.seed)

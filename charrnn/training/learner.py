@@ -10,7 +10,7 @@ Shapes: B batch, L layers, S of a layer's state, K members, P parameters of a me
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch
 from charrnn.training.machines import Machines
 from charrnn.training.members import Member, prefix
-from charrnn.training.optimizer import AdamW, update_average
+from charrnn.training.optimizer import RATES, QHAdamW, update_average
 from charrnn.training.ranks import RankShares
 from charrnn.training.shares import Shares
 from charrnn.training.workers import Workers
@@ -71,11 +71,18 @@ class Learner:
         self.models = shares.models
         self._average = shares.weights.clone()
         self.averages = [CharRNN(model.config, p) for p in shares.by_member(self._average)]
-        weight_decay = torch.zeros_like(shares.weights)
-        for parts in shares.by_member(weight_decay):
-            for part in parts.values():
-                part.fill_(config.weight_decay if part.ndim > 1 else 0)  # only matrices decay
-        self.optimizer = AdamW(shares.weights, weight_decay)
+
+        def of_each(number: Callable[[str, Tensor], float]) -> Tensor:
+            numbers = torch.empty_like(shares.weights)
+            for parts in shares.by_member(numbers):
+                for name, part in parts.items():
+                    part.fill_(number(name, part))
+            return numbers
+
+        rates = of_each(lambda name, _: RATES.get(name, 1.0))
+        # only matrices decay
+        weight_decay = of_each(lambda _, part: config.weight_decay if part.ndim > 1 else 0.0)
+        self.optimizer = QHAdamW(shares.weights, rates, weight_decay)
         self._max_norm = config.grad_clip or math.inf
         if workers.rank == 0:
             self.spread(updates=0)

@@ -1,37 +1,59 @@
-"""The optimiser is torch's own; the average follows."""
+"""The optimiser is a mean of two of torch's; the average follows."""
 
 import pytest
 import torch
+from torch import Tensor
 
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.model.network import CharRNN
 from charrnn.training.learner import Learner
-from charrnn.training.optimizer import AdamW, update_average
+from charrnn.training.optimizer import (
+    BETAS,
+    MOMENTUM_SHARE,
+    RATES,
+    QHAdamW,
+    update_average,
+)
 from charrnn.training.workers import Workers
 
 P = 300
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e3])
-def test_an_update_is_that_of_torchs_adamw(scale: float) -> None:
-    ours, decays = torch.randn(P), torch.tensor([0.0, 0.3, 2.0]).repeat_interleave(P // 3)
-    theirs = [part.clone().requires_grad_() for part in ours.split(P // 3)]
-    groups = [
-        {"params": [part], "weight_decay": float(decays[P // 3 * i])}
-        for i, part in enumerate(theirs)
-    ]
-    optimizer = AdamW(ours, decays)
-    reference = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+def test_an_update_is_a_mean_of_two_of_torchs_adamw(scale: float) -> None:
+    """One follows the moving average of the gradient, the other the newest gradient alone."""
+    ours, rates = torch.randn(P), torch.tensor([1.0, 2.0, 0.5]).repeat_interleave(P // 3)
+    decays = torch.tensor([0.0, 0.3, 2.0]).repeat_interleave(P // 3)
+    optimizer = QHAdamW(ours, rates, decays)
+    averaging, newest = (TorchsAdamW(beta, rates, decays) for beta in (BETAS[0], 0.0))
     for number in range(1, 30):
-        rate = 0.01 / number
-        for group in reference.param_groups:
-            group["lr"] = rate
-        gradient = torch.randn(P) * scale
-        for part, its_gradient in zip(theirs, gradient.split(P // 3), strict=True):
-            part.grad = its_gradient.clone()
-        optimizer.update(gradient, rate)
-        reference.step()
-        torch.testing.assert_close(ours, torch.cat(theirs).detach(), rtol=1e-5, atol=1e-7)
+        gradient, lr = torch.randn(P) * scale, 0.01 / number
+        of_newest, of_average = (one.updated(ours, gradient, lr) for one in (newest, averaging))
+        optimizer.update(gradient, lr)
+        theirs = torch.lerp(of_newest, of_average, MOMENTUM_SHARE)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+class TorchsAdamW:
+    """Makes updates of weights, a third of which share a rate and a decay."""
+
+    def __init__(self, beta: float, rates: Tensor, decays: Tensor) -> None:
+        self.parts = [torch.empty(P // 3, requires_grad=True) for _ in range(3)]
+        self.rates = rates[:: P // 3].tolist()
+        groups = [
+            {"params": [part], "weight_decay": decay}
+            for part, decay in zip(self.parts, (decays / rates)[:: P // 3].tolist(), strict=True)
+        ]
+        self.optimizer = torch.optim.AdamW(groups, betas=(beta, BETAS[1]))
+
+    def updated(self, weights: Tensor, gradient: Tensor, lr: float) -> Tensor:
+        """Returns what an update makes of these weights, (P,)."""
+        for i, part in enumerate(self.parts):
+            part.data = weights.split(P // 3)[i].clone()
+            part.grad = gradient.split(P // 3)[i].clone()
+            self.optimizer.param_groups[i]["lr"] = lr * self.rates[i]
+        self.optimizer.step()
+        return torch.cat([part.detach() for part in self.parts])
 
 
 def test_only_matrices_decay() -> None:
@@ -42,6 +64,20 @@ def test_only_matrices_decay() -> None:
     learner.optimizer.update(torch.zeros_like(learner.shares.weights), lr=0.1)
     for weights in learner.model.parameters():
         assert torch.allclose(weights, torch.tensor(0.95 if weights.ndim > 1 else 1.0))
+
+
+def test_each_kind_of_weight_has_its_rate() -> None:
+    learner = Learner(
+        CharRNN(ModelConfig(5, hidden_size=4, num_layers=2)),
+        TrainingConfig(weight_decay=0),
+        Workers(),
+    )
+    before = {name: weights.detach().clone() for name, weights in learner.model.named_parameters()}
+    learner.optimizer.update(torch.ones_like(learner.shares.weights), lr=0.001)
+    assert RATES.keys() <= before.keys()
+    for name, weights in learner.model.named_parameters():
+        step = torch.full_like(weights, 0.001 * RATES.get(name, 1.0))
+        torch.testing.assert_close(before[name] - weights, step, rtol=1e-3, atol=1e-6)
 
 
 def test_the_average_begins_with_the_first_weights_and_varies_less() -> None:

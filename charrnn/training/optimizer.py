@@ -20,7 +20,7 @@ MOMENTUM_SHARE = 0.7
 
 # learning rates in times of the others'; the constants here are found by experiments, in
 # tests/bench/README.md. A character's column of layer 1's W_x has large numbers, and is seldom read
-RATES = {"layers.0.W_x": 10.0, "output.W_y": 2.0}
+RATES = {"layers.0.W_x": 30.0, "output.W_y": 2.0}
 
 
 class QHAdamW:

@@ -76,7 +76,8 @@ LearningRate = Annotated[
     option(
         TRAINING,
         "Peak learning rate.",
-        f"{T.learning_rate}; 0.003 if at least 6 million characters are read",
+        f"{T.learning_rate}; 0.003 if at least 6 million characters are read; higher if the "
+        "hidden size is below 128",
     ),
 ]
 GradClip = Annotated[

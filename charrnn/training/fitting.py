@@ -30,6 +30,9 @@ MEMBERS_BY_CHARS = ((3.6e7, 4), (5.5e6, 2))
 LONG_CHARS = 6e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
 
+# models narrower than this learn more with larger steps: the narrower the larger, up to twice
+NARROW_SIZE = 128
+
 # a training of fewer updates than this learns more from more, of sequences half as long
 FEWEST_UPDATES = 800
 SHORT_SEQ_LEN = TrainingConfig.seq_len // 2
@@ -80,9 +83,12 @@ def fitted_seq_len(chars: float, batch_size: int) -> int:
     return SHORT_SEQ_LEN if updates < FEWEST_UPDATES else TrainingConfig.seq_len
 
 
-def fitted_schedule(chars: float) -> dict[str, Any]:
-    """Returns settings that suit a training of ``chars`` characters better than the defaults."""
-    return LONG_SCHEDULE if chars >= LONG_CHARS else {}
+def fitted_schedule(hidden_size: int, chars: float) -> dict[str, Any]:
+    """Returns the learning rates of a training that reads ``chars`` characters in all."""
+    short = {"learning_rate": TrainingConfig.learning_rate}
+    schedule = dict(LONG_SCHEDULE) if chars >= LONG_CHARS else short
+    schedule["learning_rate"] *= min(max(NARROW_SIZE / hidden_size, 1.0), 2.0)
+    return schedule
 
 
 def fitted_dropout(weights: int, train_chars: float, epochs: float) -> float:

@@ -123,8 +123,14 @@ def test_only_a_short_training_has_short_sequences() -> None:
 
 
 def test_only_a_long_training_takes_smaller_steps() -> None:
-    assert fitted_schedule(LONG_CHARS - 1) == {}
-    assert fitted_schedule(LONG_CHARS) == {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+    assert fitted_schedule(256, LONG_CHARS - 1) == {"learning_rate": 4e-3}
+    assert fitted_schedule(256, LONG_CHARS) == {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+
+
+def test_a_narrow_model_takes_larger_steps() -> None:
+    sizes = [512, 128, 96, 80, 64, 32, 1]
+    steps = [fitted_schedule(size, 1e6)["learning_rate"] / 4e-3 for size in sizes]
+    assert steps == pytest.approx([1, 1, 4 / 3, 1.6, 2, 2, 2])
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ GATES: dict[Cell, int] = {"rnn": 1, "gru": 3, "lstm": 4}
 STATE_PARTS: dict[Cell, int] = {"rnn": 1, "gru": 1, "lstm": 2}
 Nonlinearity = Literal["tanh", "relu"]
 Precision = Literal["auto", "fp32", "bf16"]
+Optimizer = Literal["qhadamw", "adamw"]
 OnUnknown = Literal["charge", "error", "skip"]
 EncodingErrors = Literal["strict", "replace", "surrogateescape"]
 Format = Literal["text", "jsonl", "json", "csv", "tsv"]
@@ -97,6 +98,7 @@ _RANGES: dict[str, Range] = {
     "members": (lambda n: 1 <= n <= MOST_MEMBERS, f"1 to {MOST_MEMBERS}"),
     "seed": (lambda n: 0 <= n < 2**63, "0 to 2**63 - 1"),
     "precision": _one_of(Precision),
+    "optimizer": _one_of(Optimizer),
     "workers": (lambda n: 1 <= n <= 1024, "1 to 1024"),
     "average_every": (lambda n: 1 <= n <= 1000, "1 to 1000"),
     "threads": (lambda n: 1 <= n <= 1024, "1 to 1024"),
@@ -247,6 +249,7 @@ class TrainingConfig(_Checked):
     final_learning_rate: float = 0.2  # the schedule's end, as a share of the peak
     warmup: float = 0.02  # share of the training over which the rate rises to its peak
     grad_clip: float = 1.0  # the gradient's norm is cut to this; 0 leaves it
+    optimizer: Optimizer = "qhadamw"  # how a gradient changes the weights
     weight_decay: float = 0.01  # of matrices only
     epochs: float | None = None  # end after this many passes over the text
     steps: int | None = None  # end after this many updates

@@ -59,6 +59,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "save_every_s": [0.0, -1.0, NAN, INF],
         "seed": [-1, 2**63, NAN, INF],
         "precision": ["fp16", "", "FP32"],
+        "optimizer": ["sgd", "", "AdamW"],
         "workers": [0, -1, 10**5, NAN, INF],
         "members": [0, -1, 17, NAN, INF],
         "average_every": [0, -1, 1.5e15, NAN, INF],

@@ -80,6 +80,7 @@ def train(
     batch_size: training_options.BatchSize = None,
     seq_len: training_options.SeqLen = None,
     seed: training_options.TrainingSeed = None,
+    optimizer: training_options.Optimizer = None,
     weight_decay: training_options.WeightDecay = None,
     grad_clip: training_options.GradClip = None,
     eval_every: training_options.EvalEvery = None,
@@ -104,6 +105,7 @@ def train(
     training = set_options(epochs=epochs, steps=steps, max_time=max_time, patience=patience)
     training |= set_options(batch_size=batch_size, seq_len=seq_len, learning_rate=learning_rate)
     training |= set_options(grad_clip=grad_clip, weight_decay=weight_decay, seed=seed)
+    training |= set_options(optimizer=optimizer)
     training |= set_options(eval_every=eval_every, save_every=save_every)
     training |= set_options(device=device, workers=workers, threads=threads, precision=precision)
     training |= set_options(average_every=average_every, keep_every=keep_every, members=members)

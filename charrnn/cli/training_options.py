@@ -80,6 +80,10 @@ LearningRate = Annotated[
         "hidden size is below 128",
     ),
 ]
+Optimizer = Annotated[
+    config.Optimizer | None,
+    option(TRAINING, "How a gradient changes the weights; adamw: as torch's.", T.optimizer),
+]
 GradClip = Annotated[
     float | None, option(TRAINING, "Clip the gradient to this norm; 0: no clipping.", T.grad_clip)
 ]

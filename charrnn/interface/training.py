@@ -18,6 +18,7 @@ from charrnn.config import (
     ModelConfig,
     Newlines,
     Nonlinearity,
+    Optimizer,
     Precision,
     Quotes,
     TrainingConfig,
@@ -77,6 +78,7 @@ class Settings(TypedDict, total=False):
     seq_len: int | None
     learning_rate: float | None
     grad_clip: float | None
+    optimizer: Optimizer | None
     weight_decay: float | None
     epochs: float | None
     steps: int | None

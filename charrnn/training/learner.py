@@ -26,7 +26,7 @@ from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch
 from charrnn.training.machines import Machines
 from charrnn.training.members import Member, prefix
-from charrnn.training.optimizer import RATES, QHAdamW, update_average
+from charrnn.training.optimizer import MOMENTUM_SHARES, RATES, AdamW, update_average
 from charrnn.training.ranks import RankShares
 from charrnn.training.shares import Shares
 from charrnn.training.workers import Workers
@@ -79,10 +79,11 @@ class Learner:
                     part.fill_(number(name, part))
             return numbers
 
-        rates = of_each(lambda name, _: RATES.get(name, 1.0))
         # only matrices decay
         weight_decay = of_each(lambda _, part: config.weight_decay if part.ndim > 1 else 0.0)
-        self.optimizer = QHAdamW(shares.weights, rates, weight_decay)
+        rates = of_each(lambda name, _: RATES[config.optimizer].get(name, 1.0))
+        momentum_share = MOMENTUM_SHARES[config.optimizer]
+        self.optimizer = AdamW(shares.weights, weight_decay, rates, momentum_share)
         self._max_norm = config.grad_clip or math.inf
         if workers.rank == 0:
             self.spread(updates=0)

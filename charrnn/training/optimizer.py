@@ -1,7 +1,7 @@
-"""Gradients to better weights: an update of Adam's kind, and the moving average of the weights.
+"""Gradients to better weights: AdamW, and the moving average of the weights.
 
-`torch.optim` has AdamW, but loads torch's compiler before its first update: a second and more at
-the start of every training. A test proves ours equal to a mean of two of torch's.
+`torch.optim` has an AdamW too, but loads torch's compiler before its first update: a second and
+more at the start of every training. A test proves the two equal.
 
 Shapes: P parameters in all, which stand one after another.
 """
@@ -11,20 +11,25 @@ import math
 import torch
 from torch import Tensor
 
+from charrnn.config import Optimizer
+
 BETAS = 0.9, 0.99  # decay rates of the moving averages of the gradient and of its square
 EPSILON = 1e-8
 
 # the share of the moving average in what an update follows; the rest is the newest gradient, which
-# an average of ten is late to follow
-MOMENTUM_SHARE = 0.7
+# the average is late to follow. These constants are found by experiments: tests/bench/README.md
+MOMENTUM_SHARES: dict[Optimizer, float] = {"qhadamw": 0.7, "adamw": 1.0}
 
-# learning rates in times of the others'; the constants here are found by experiments, in
-# tests/bench/README.md. A character's column of layer 1's W_x has large numbers, and is seldom read
-RATES = {"layers.0.W_x": 30.0, "output.W_y": 2.0}
+# learning rates in times of the others', by a weight's name. A character's column of layer 1's W_x
+# has large numbers, and is only learnt when the character is read
+RATES: dict[Optimizer, dict[str, float]] = {
+    "qhadamw": {"layers.0.W_x": 30.0, "output.W_y": 2.0},
+    "adamw": {},
+}
 
 
-class QHAdamW:
-    """Adam with decoupled weight decay and quasi-hyperbolic momentum.
+class AdamW:
+    """Adam with decoupled weight decay, and quasi-hyperbolic momentum if that is chosen.
 
     Sources: Loshchilov and Hutter, Decoupled weight decay regularization, 2019; Ma and Yarats,
     Quasi-hyperbolic momentum and Adam for deep learning, 2019.
@@ -36,19 +41,23 @@ class QHAdamW:
         updates: updates made so far.
     """
 
-    def __init__(self, weights: Tensor, rates: Tensor, weight_decay: Tensor) -> None:
+    def __init__(
+        self, weights: Tensor, weight_decay: Tensor, rates: Tensor, momentum_share: float = 1.0
+    ) -> None:
         """Prepares the first update.
 
         Args:
             weights: to be updated, (P,).
-            rates: each one's learning rate, in times of the rate of an update, (P,).
             weight_decay: of each, (P,), whatever its rate.
+            rates: each one's learning rate, in times of the rate of an update, (P,).
+            momentum_share: of the moving average in what an update follows.
         """
         self.weights = weights
         self.exp_avg = torch.zeros_like(weights)
         self.exp_avg_sq = torch.zeros_like(weights)
         self.updates = 0
-        self._rates, self._weight_decay = rates, weight_decay
+        self._weight_decay, self._rates = weight_decay, rates
+        self._momentum_share = momentum_share
 
     @torch.no_grad()
     def update(self, gradient: Tensor, lr: float) -> None:
@@ -59,7 +68,7 @@ class QHAdamW:
         self.exp_avg_sq.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
         # both averages start at zero: undo how far that still pulls them down
         correction, correction_sq = (1 - beta**self.updates for beta in BETAS)
-        direction = torch.lerp(gradient, self.exp_avg / correction, MOMENTUM_SHARE)
+        direction = torch.lerp(gradient, self.exp_avg / correction, self._momentum_share)
         denominator = self.exp_avg_sq.sqrt().div_(math.sqrt(correction_sq)).add_(EPSILON)
         self.weights.addcdiv_(direction.mul_(self._rates), denominator, value=-lr)
 

@@ -31,6 +31,8 @@ from charrnn.training.workers import Workers, may_have_helpers
 # settings that a resumed run may change
 RESUMABLE = {*LIMITS, "patience", "eval_every", "save_every", "save_every_s", "keep_every"}
 RESUMABLE |= {"workers", "average_every", "threads", "device", "precision"}
+# what runs of earlier versions had, where they had no choice
+OF_EARLIER_VERSIONS = {"precision": "fp32", "optimizer": "adamw"}
 MADE = ("asked", "began", "command")  # what a training file tells of the run's beginning
 MOST_WORKERS_A_CORE = 4  # of those that a file asks for, which may be of another machine
 
@@ -161,8 +163,7 @@ def _settings(saved: Checkpoint) -> tuple[TrainingConfig, Origin]:
     if not state:
         raise CheckpointError(f"{saved.path}: a model, not a saved training: name the run's folder")
     try:
-        # runs of earlier versions had no choice
-        config = typed(TrainingConfig, {"precision": "fp32", **state["training_config"]})
+        config = typed(TrainingConfig, {**OF_EARLIER_VERSIONS, **state["training_config"]})
         if not isinstance(state.get("asked", {}), dict):
             raise TypeError("asked is no JSON object")
         origin = Origin.read(state)

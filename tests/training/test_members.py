@@ -29,7 +29,7 @@ from charrnn.store.reading import Header, check_tensors
 from charrnn.store.runs import look_at
 from charrnn.training import workers as team
 from charrnn.training.events import Evaluated, Finished, RolledBack, SaveFailed
-from charrnn.training.optimizer import QHAdamW
+from charrnn.training.optimizer import AdamW
 from charrnn.training.shares import Shape
 from charrnn.training.workers import Workers, worker_count
 
@@ -261,15 +261,15 @@ def test_resuming_is_exact(tmp_path: Path, stops: list[int]) -> None:
 
 def test_all_members_are_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If only the second one diverges."""
-    update = QHAdamW.update
+    update = AdamW.update
 
-    def spoil(optimizer: QHAdamW, gradient: torch.Tensor, lr: float) -> None:
+    def spoil(optimizer: AdamW, gradient: torch.Tensor, lr: float) -> None:
         update(optimizer, gradient, lr)
         if optimizer.updates == 8:
-            monkeypatch.setattr(QHAdamW, "update", update)
+            monkeypatch.setattr(AdamW, "update", update)
             optimizer.weights[-1] = math.nan
 
-    monkeypatch.setattr(QHAdamW, "update", spoil)
+    monkeypatch.setattr(AdamW, "update", spoil)
     events = run(start(tmp_path, members=2, dropout=0.2, eval_every=5))
     assert [event.step for event in events if isinstance(event, RolledBack)] == [5]
     slower = tmp_path / "slower"

@@ -4,33 +4,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.config import ModelConfig, Optimizer, TrainingConfig
 from charrnn.model.network import CharRNN
 from charrnn.training.learner import Learner
-from charrnn.training.optimizer import (
-    BETAS,
-    MOMENTUM_SHARE,
-    RATES,
-    QHAdamW,
-    update_average,
-)
+from charrnn.training.optimizer import BETAS, RATES, AdamW, update_average
 from charrnn.training.workers import Workers
 
 P = 300
 
 
+@pytest.mark.parametrize("momentum_share", [1.0, 0.7, 0.0])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e3])
-def test_an_update_is_a_mean_of_two_of_torchs_adamw(scale: float) -> None:
+def test_an_update_is_a_mean_of_two_of_torchs_adamw(scale: float, momentum_share: float) -> None:
     """One follows the moving average of the gradient, the other the newest gradient alone."""
     ours, rates = torch.randn(P), torch.tensor([1.0, 2.0, 0.5]).repeat_interleave(P // 3)
     decays = torch.tensor([0.0, 0.3, 2.0]).repeat_interleave(P // 3)
-    optimizer = QHAdamW(ours, rates, decays)
+    optimizer = AdamW(ours, decays, rates, momentum_share)
     averaging, newest = (TorchsAdamW(beta, rates, decays) for beta in (BETAS[0], 0.0))
     for number in range(1, 30):
         gradient, lr = torch.randn(P) * scale, 0.01 / number
         of_newest, of_average = (one.updated(ours, gradient, lr) for one in (newest, averaging))
         optimizer.update(gradient, lr)
-        theirs = torch.lerp(of_newest, of_average, MOMENTUM_SHARE)
+        theirs = torch.lerp(of_newest, of_average, momentum_share)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
@@ -66,18 +61,17 @@ def test_only_matrices_decay() -> None:
         assert torch.allclose(weights, torch.tensor(0.95 if weights.ndim > 1 else 1.0))
 
 
-def test_each_kind_of_weight_has_its_rate() -> None:
-    learner = Learner(
-        CharRNN(ModelConfig(5, hidden_size=4, num_layers=2)),
-        TrainingConfig(weight_decay=0),
-        Workers(),
-    )
-    before = {name: weights.detach().clone() for name, weights in learner.model.named_parameters()}
+@pytest.mark.parametrize("optimizer", ["qhadamw", "adamw"])
+def test_each_kind_of_weight_has_its_rate(optimizer: Optimizer) -> None:
+    config = TrainingConfig(weight_decay=0, optimizer=optimizer)
+    learner = Learner(CharRNN(ModelConfig(5, hidden_size=4, num_layers=2)), config, Workers())
+    weights = dict(learner.model.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
     learner.optimizer.update(torch.ones_like(learner.shares.weights), lr=0.001)
-    assert RATES.keys() <= before.keys()
-    for name, weights in learner.model.named_parameters():
-        step = torch.full_like(weights, 0.001 * RATES.get(name, 1.0))
-        torch.testing.assert_close(before[name] - weights, step, rtol=1e-3, atol=1e-6)
+    assert RATES[optimizer].keys() <= weights.keys()
+    for name, weight in weights.items():
+        step = torch.full_like(weight, 0.001 * RATES[optimizer].get(name, 1.0))
+        torch.testing.assert_close(before[name] - weight, step, rtol=1e-3, atol=1e-6)
 
 
 def test_the_average_begins_with_the_first_weights_and_varies_less() -> None:

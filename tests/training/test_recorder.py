@@ -31,7 +31,7 @@ from charrnn.errors import CheckpointError, RunRemovedError, TrainingError
 from charrnn.store import checkpoint
 from charrnn.store.opened import RunFolder
 from charrnn.training.events import Evaluated, Finished, RolledBack, SaveFailed
-from charrnn.training.optimizer import QHAdamW
+from charrnn.training.optimizer import AdamW
 
 # --- history and files
 
@@ -327,17 +327,17 @@ def test_a_rollback_returns_to_the_save_of_its_own_folder(
         if event.step == 20 and isinstance(event, Evaluated):
             folder.rename(away)
             begin_another(tmp_path)
-            monkeypatch.setattr(QHAdamW, "update", spoil_once(monkeypatch))
+            monkeypatch.setattr(AdamW, "update", spoil_once(monkeypatch))
         if isinstance(event, RolledBack):
             assert event.step == 20
             break
     events.close()
 
 
-def spoil_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[QHAdamW, object, float], None]:
+def spoil_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[AdamW, object, float], None]:
     """Returns an update that leaves weights that are NaN, and is undone by being made."""
 
-    def spoil(optimizer: QHAdamW, _: object, lr: float) -> None:
+    def spoil(optimizer: AdamW, _: object, lr: float) -> None:
         optimizer.weights.fill_(math.nan)
         monkeypatch.undo()
 
@@ -424,7 +424,7 @@ def test_a_better_model_than_the_untrained_training_file_stays(tmp_path: Path) -
 @pytest.fixture
 def ruined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every update leaves weights that are NaN; the loss before it is finite."""
-    monkeypatch.setattr(QHAdamW, "update", lambda self, *_: self.weights.fill_(math.nan))
+    monkeypatch.setattr(AdamW, "update", lambda self, *_: self.weights.fill_(math.nan))
 
 
 @pytest.mark.usefixtures("ruined")

@@ -21,7 +21,7 @@ from charrnn.store import checkpoint
 from charrnn.text.batches import Batch
 from charrnn.text.lines import split_lines
 from charrnn.training.events import Finished, RolledBack, Stepped
-from charrnn.training.optimizer import QHAdamW
+from charrnn.training.optimizer import AdamW
 from charrnn.training.schedule import learning_rate
 from charrnn.training.shares import Shares
 from charrnn.training.trainer import Trainer
@@ -93,13 +93,13 @@ class Spy:
 
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    spy, update = Spy(), QHAdamW.update
+    spy, update = Spy(), AdamW.update
 
-    def spied(self: QHAdamW, gradient: torch.Tensor, lr: float) -> None:
+    def spied(self: AdamW, gradient: torch.Tensor, lr: float) -> None:
         spy(gradient, lr)
         update(self, gradient, lr)
 
-    monkeypatch.setattr(QHAdamW, "update", spied)
+    monkeypatch.setattr(AdamW, "update", spied)
     return spy
 
 

@@ -6,12 +6,15 @@ and gradients stop there: truncated back-propagation through time.
 
 Several models, the members of a mixture, learn from the same batches, each by itself.
 
-Shapes: B batch, L layers, S of a layer's state, K members, P parameters of a member.
+Shapes: B batch, L layers, S of a layer's state, K members, P parameters of a member,
+V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,7 +29,15 @@ from charrnn.model.precision import precision_for
 from charrnn.text.batches import Batch
 from charrnn.training.machines import Machines
 from charrnn.training.members import Member, prefix
-from charrnn.training.optimizer import MOMENTUM_SHARES, RATES, AdamW, update_average
+from charrnn.training.optimizer import (
+    HIGHEST_COLUMN_RATE,
+    LOWEST_COLUMN_RATE,
+    MOMENTUM_SHARES,
+    W_Y_RATE,
+    AdamW,
+    column_rates,
+    update_average,
+)
 from charrnn.training.ranks import RankShares
 from charrnn.training.shares import Shares
 from charrnn.training.workers import Workers
@@ -53,8 +64,16 @@ class Learner:
         config: TrainingConfig,
         workers: Workers,
         others: Sequence[Member] = (),
+        frequencies: npt.NDArray[np.float64] | None = None,
     ) -> None:
         """Moves the model, and further members, to their device, or where all workers see them.
+
+        Args:
+            model: the first member.
+            config: the settings.
+            workers: what computes gradients.
+            others: the other members.
+            frequencies: of each symbol in the text, (V,), none 0; None if they are restored.
 
         Raises:
             OptionError: There is no such device, or it has no bfloat16.
@@ -72,18 +91,15 @@ class Learner:
         self._average = shares.weights.clone()
         self.averages = [CharRNN(model.config, p) for p in shares.by_member(self._average)]
 
-        def of_each(number: Callable[[str, Tensor], float]) -> Tensor:
-            numbers = torch.empty_like(shares.weights)
-            for parts in shares.by_member(numbers):
-                for name, part in parts.items():
-                    part.fill_(number(name, part))
-            return numbers
-
-        # only matrices decay
-        weight_decay = of_each(lambda _, part: config.weight_decay if part.ndim > 1 else 0.0)
-        rates = of_each(lambda name, _: RATES[config.optimizer].get(name, 1.0))
-        momentum_share = MOMENTUM_SHARES[config.optimizer]
-        self.optimizer = AdamW(shares.weights, weight_decay, rates, momentum_share)
+        weight_decay = torch.zeros_like(shares.weights)
+        for parts in shares.by_member(weight_decay):
+            for part in parts.values():
+                part.fill_(config.weight_decay if part.ndim > 1 else 0)  # only matrices decay
+        self.optimizer = AdamW(shares.weights, weight_decay, MOMENTUM_SHARES[config.optimizer])
+        self._rates = shares.weights.new_ones(model.config.vocab_size)
+        self._has_rates = config.optimizer == "qhadamw"
+        if frequencies is not None:
+            self._rates.copy_(column_rates(frequencies))
         self._max_norm = config.grad_clip or math.inf
         if workers.rank == 0:
             self.spread(updates=0)
@@ -131,7 +147,11 @@ class Learner:
             WorkerDied: One has ended.
         """
         self.optimizer.updates = updates
-        self.shares.spread(self._numbers(), updates)
+        self.shares.spread([*self._numbers(), self._rates], updates)
+        if self._has_rates:
+            for parts in self.shares.by_member(self.optimizer.rates):
+                parts["layers.0.W_x"].copy_(self._rates)  # of each column
+                parts["output.W_y"].fill_(W_Y_RATE)
 
     def _numbers(self) -> list[Tensor]:
         """Returns what is the same at each rank, or is averaged over them, (K P,) each.
@@ -175,6 +195,8 @@ class Learner:
         }
         states = enumerate(self.shares.state.chunk(len(self.models)))
         tensors = {f"{prefix(member)}state": state for member, state in states}
+        if self._has_rates:
+            tensors["optimizer.column_rates"] = self._rates
         for kind, numbers in kinds.items():
             for member, parts in enumerate(self.shares.by_member(numbers)):
                 before = prefix(member)
@@ -196,6 +218,9 @@ class Learner:
             tensor.copy_(saved)
         if bool((self.optimizer.exp_avg_sq < 0).any()):
             raise ValueError("a mean of squares is negative")
+        lowest, highest = (bound.item() for bound in self._rates.aminmax())
+        if not LOWEST_COLUMN_RATE <= lowest <= highest <= HIGHEST_COLUMN_RATE:
+            raise ValueError("a learning rate is out of range")
         try:
             self.check_finite()
         except Diverged as error:

@@ -8,6 +8,8 @@ Shapes: P parameters in all, which stand one after another.
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,12 +22,21 @@ EPSILON = 1e-8
 # the average is late to follow. These constants are found by experiments: tests/bench/README.md
 MOMENTUM_SHARES: dict[Optimizer, float] = {"qhadamw": 0.7, "adamw": 1.0}
 
-# learning rates in times of the others', by a weight's name. A character's column of layer 1's W_x
-# has large numbers, and is only learnt when the character is read
-RATES: dict[Optimizer, dict[str, float]] = {
-    "qhadamw": {"layers.0.W_x": 30.0, "output.W_y": 2.0},
-    "adamw": {},
-}
+# learning rates of qhadamw, in times of the others'. A symbol's column of layer 1's W_x has large
+# numbers, and learns only where the symbol is read: the rarer it is, the faster, over the root of
+# its frequency
+W_Y_RATE = 2.0
+COLUMN_RATE, LOWEST_COLUMN_RATE, HIGHEST_COLUMN_RATE = 0.6, 1.0, 30.0
+
+
+def column_rates(frequencies: npt.NDArray[np.float64]) -> Tensor:
+    """Returns the learning rates of layer 1's W_x for each symbol, (V,).
+
+    Args:
+        frequencies: of each symbol in the text, (V,), none 0; they add up to 1.
+    """
+    rates = torch.from_numpy(COLUMN_RATE / np.sqrt(frequencies))
+    return rates.clamp(LOWEST_COLUMN_RATE, HIGHEST_COLUMN_RATE).float()
 
 
 class AdamW:
@@ -38,26 +49,24 @@ class AdamW:
         weights: what is updated, (P,).
         exp_avg: the moving average of the gradient, (P,).
         exp_avg_sq: the moving average of the squared gradient, (P,).
+        rates: each weight's learning rate, in times of the rate of an update, (P,).
         updates: updates made so far.
     """
 
-    def __init__(
-        self, weights: Tensor, weight_decay: Tensor, rates: Tensor, momentum_share: float = 1.0
-    ) -> None:
+    def __init__(self, weights: Tensor, weight_decay: Tensor, momentum_share: float = 1.0) -> None:
         """Prepares the first update.
 
         Args:
             weights: to be updated, (P,).
             weight_decay: of each, (P,), whatever its rate.
-            rates: each one's learning rate, in times of the rate of an update, (P,).
             momentum_share: of the moving average in what an update follows.
         """
         self.weights = weights
         self.exp_avg = torch.zeros_like(weights)
         self.exp_avg_sq = torch.zeros_like(weights)
         self.updates = 0
-        self._weight_decay, self._rates = weight_decay, rates
-        self._momentum_share = momentum_share
+        self.rates = torch.ones_like(weights)
+        self._weight_decay, self._momentum_share = weight_decay, momentum_share
 
     @torch.no_grad()
     def update(self, gradient: Tensor, lr: float) -> None:
@@ -70,7 +79,7 @@ class AdamW:
         correction, correction_sq = (1 - beta**self.updates for beta in BETAS)
         direction = torch.lerp(gradient, self.exp_avg / correction, self._momentum_share)
         denominator = self.exp_avg_sq.sqrt().div_(math.sqrt(correction_sq)).add_(EPSILON)
-        self.weights.addcdiv_(direction.mul_(self._rates), denominator, value=-lr)
+        self.weights.addcdiv_(direction.mul_(self.rates), denominator, value=-lr)
 
 
 @torch.no_grad()

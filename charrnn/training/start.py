@@ -101,7 +101,7 @@ def start(
             member.model.expect(dataset.shares)
         for other, member in zip(others, members, strict=False):
             notes.append(transfer(other, member.model.in_numpy(), dataset.vocabulary))
-        learner = Learner(members[0].model, config, workers, members[1:])
+        learner = Learner(members[0].model, config, workers, members[1:], dataset.shares)
         recorder = _recorder(request, run.folder(), dataset, config)
         trainer = Trainer(learner, dataset, recorder, config, Progress(), clock)
         trainer.notes += [*_other_name(request, run.folder().path), *notes]

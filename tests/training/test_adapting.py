@@ -234,4 +234,4 @@ def test_a_trained_model_gains_on_text_of_its_kind(trained: Checkpoint) -> None:
     scorer = AdaptingScorer([trained.model], trained.vocabulary, on_unknown="skip")
     ids = scorer.encode(text).ids
     nats, _ = scorer.nats(ids, scorer.start)
-    assert nats.sum() < scorer.nats_as_it_was - 0.01 * len(ids)
+    assert nats.sum() < scorer.nats_as_it_was - 0.005 * len(ids)

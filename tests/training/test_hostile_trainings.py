@@ -122,6 +122,8 @@ def test_a_number_of_evaluations_ends_a_training_at_once(tmp_path: Path) -> None
         ("optimizer.output.W_y.exp_avg_sq", -1.0, "a mean of squares is negative"),
         ("optimizer.output.W_y.exp_avg_sq", math.nan, "NaN or infinite"),
         ("optimizer.output.W_y.exp_avg", math.inf, "NaN or infinite"),
+        ("optimizer.column_rates", 0.0, "a learning rate is out of range"),
+        ("optimizer.column_rates", 31.0, "a learning rate is out of range"),
         ("average.output.W_y", math.nan, "NaN or infinite"),
         ("average.output.W_y", 1e31, "NaN or infinite, or beyond 1e\\+30"),
         ("state", -math.inf, "NaN or infinite"),

@@ -1,5 +1,8 @@
 """The optimiser is a mean of two of torch's; the average follows."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +10,7 @@ from torch import Tensor
 from charrnn.config import ModelConfig, Optimizer, TrainingConfig
 from charrnn.model.network import CharRNN
 from charrnn.training.learner import Learner
-from charrnn.training.optimizer import BETAS, RATES, AdamW, update_average
+from charrnn.training.optimizer import BETAS, AdamW, update_average
 from charrnn.training.workers import Workers
 
 P = 300
@@ -19,7 +22,8 @@ def test_an_update_is_a_mean_of_two_of_torchs_adamw(scale: float, momentum_share
     """One follows the moving average of the gradient, the other the newest gradient alone."""
     ours, rates = torch.randn(P), torch.tensor([1.0, 2.0, 0.5]).repeat_interleave(P // 3)
     decays = torch.tensor([0.0, 0.3, 2.0]).repeat_interleave(P // 3)
-    optimizer = AdamW(ours, decays, rates, momentum_share)
+    optimizer = AdamW(ours, decays, momentum_share)
+    optimizer.rates.copy_(rates)
     averaging, newest = (TorchsAdamW(beta, rates, decays) for beta in (BETAS[0], 0.0))
     for number in range(1, 30):
         gradient, lr = torch.randn(P) * scale, 0.01 / number
@@ -62,15 +66,19 @@ def test_only_matrices_decay() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["qhadamw", "adamw"])
-def test_each_kind_of_weight_has_its_rate(optimizer: Optimizer) -> None:
+def test_rare_symbols_and_the_output_layer_learn_faster(optimizer: Optimizer) -> None:
     config = TrainingConfig(weight_decay=0, optimizer=optimizer)
-    learner = Learner(CharRNN(ModelConfig(5, hidden_size=4, num_layers=2)), config, Workers())
+    frequencies = np.array([0.4, 0.36 - 1e-8, 0.2304, 0.0096, 1e-8])
+    model = CharRNN(ModelConfig(5, hidden_size=4, num_layers=2))
+    learner = Learner(model, config, Workers(), frequencies=frequencies)
     weights = dict(learner.model.named_parameters())
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     learner.optimizer.update(torch.ones_like(learner.shares.weights), lr=0.001)
-    assert RATES[optimizer].keys() <= weights.keys()
+    rates: dict[str, Any] = dict.fromkeys(weights, 1.0)
+    if optimizer == "qhadamw":
+        rates |= {"layers.0.W_x": torch.tensor([1, 1, 1.25, 6.1237, 30]), "output.W_y": 2.0}
     for name, weight in weights.items():
-        step = torch.full_like(weight, 0.001 * RATES[optimizer].get(name, 1.0))
+        step = 0.001 * rates[name] * torch.ones_like(weight)
         torch.testing.assert_close(before[name] - weight, step, rtol=1e-3, atol=1e-6)
 
 

@@ -63,7 +63,8 @@ def test_a_training_file_is_everything(tmp_path: Path) -> None:
     """Weights, their averages, both moments of the optimiser, hidden state and random state."""
     run(start(tmp_path))
     names = {name for name in saved_tensors(tmp_path) if name.startswith(("layers.", "output."))}
-    further = {f"average.{name}" for name in names} | {"state", "random_state"}
+    further = {f"average.{name}" for name in names}
+    further |= {"state", "random_state", "optimizer.column_rates"}
     for key in ("exp_avg", "exp_avg_sq"):
         further |= {f"optimizer.{name}.{key}" for name in names}
     assert saved_tensors(tmp_path).keys() == names | further

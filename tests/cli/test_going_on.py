@@ -64,7 +64,7 @@ def test_a_folder_with_other_files_is_no_new_run(story: Path, runs: Path) -> Non
 def test_a_setting_that_differs_points_to_the_weights(story: Path, runs: Path) -> None:
     succeed("train", story, "--runs", runs, *TINY, *SAME)
     error = fail("train", story, "--runs", runs, *TINY, *SAME, "--learning-rate", "0.001")
-    assert "--learning-rate 0.004, not 0.001" in error
+    assert "--learning-rate 0.008, not 0.001" in error
     assert f"--init-from {runs}/x takes the weights" in error
     succeed("train", story, "--runs", runs, "--steps", 5, "--init-from", runs / "x")
     error = fail("train", story, "--runs", runs, *SAME, "--hidden-size", "9")

@@ -1,7 +1,7 @@
 """Gradients to better weights: AdamW, and the moving average of the weights.
 
 `torch.optim` has an AdamW too, but loads torch's compiler before its first update: a second and
-more at the start of every training. A test proves the two equal.
+more at the start of every training. A test proves the two equal, with all momentum and one rate.
 
 Shapes: P parameters in all, which stand one after another.
 """

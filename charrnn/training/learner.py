@@ -73,7 +73,7 @@ class Learner:
             config: the settings.
             workers: what computes gradients.
             others: the other members.
-            frequencies: of each symbol in the text, (V,), none 0; None: all alike, unless they are restored.
+            frequencies: of each symbol in the text, (V,), none 0; None: all alike, unless restored.
 
         Raises:
             OptionError: There is no such device, or it has no bfloat16.

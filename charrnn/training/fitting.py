@@ -85,8 +85,8 @@ def fitted_seq_len(chars: float, batch_size: int) -> int:
 
 def fitted_schedule(hidden_size: int, chars: float) -> dict[str, Any]:
     """Returns the learning rates of a training that reads ``chars`` characters in all."""
-    short = {"learning_rate": TrainingConfig.learning_rate}
-    schedule = dict(LONG_SCHEDULE) if chars >= LONG_CHARS else short
+    long = LONG_SCHEDULE if chars >= LONG_CHARS else {}
+    schedule = {"learning_rate": TrainingConfig.learning_rate, **long}
     schedule["learning_rate"] *= min(max(NARROW_SIZE / hidden_size, 1.0), 2.0)
     return schedule
 

@@ -120,7 +120,7 @@ class RankShares(Shares):
         """Gives all ranks the first one's numbers, and the hidden state.
 
         Args:
-            numbers: each (P,).
+            numbers: of one dimension each, such as (P,).
             updates: that were made so far.
 
         Raises:

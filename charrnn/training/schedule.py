@@ -218,7 +218,7 @@ class Schedule:
         if progress.evaluated_step == 0 and config.max_time >= EARLY_FROM_S:
             wanted_s /= 4  # a model that only gets worse is best early
         is_due = progress.elapsed_s - progress.evaluated_s >= wanted_s
-        # the last one follows soon
+        # none shortly before the last one
         return is_due and (1 - self.share_done()) * self._budget_s() > wanted_s / 2
 
     def judge(self, nats: float | None) -> bool:

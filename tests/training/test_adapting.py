@@ -230,8 +230,8 @@ def test_a_mixture_begins_again_if_its_rate_is_too_high(pair: list[Forward]) -> 
 def test_a_trained_model_gains_on_text_of_its_kind(trained: Checkpoint) -> None:
     from texts import DATA
 
-    text = (Path(DATA) / "coffee.txt").read_text()[40_000:52_000]
+    text = (Path(DATA) / "coffee.txt").read_text()[40_000:80_000]
     scorer = AdaptingScorer([trained.model], trained.vocabulary, on_unknown="skip")
     ids = scorer.encode(text).ids
     nats, _ = scorer.nats(ids, scorer.start)
-    assert nats.sum() < scorer.nats_as_it_was - 0.005 * len(ids)
+    assert nats.sum() < scorer.nats_as_it_was - 0.02 * len(ids)

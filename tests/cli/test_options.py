@@ -8,7 +8,7 @@ import pytest
 from calls import TINY, call, metadata, succeed
 
 from charrnn.cli.values import count
-from charrnn.config import Nonlinearity, OnUnknown, Precision, Unit
+from charrnn.config import Nonlinearity, OnUnknown, Optimizer, Precision, Unit
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,7 @@ def help_of(command: str) -> str:
         ("train", "--unit", get_args(Unit)),
         ("train", "--nonlinearity", get_args(Nonlinearity)),
         ("train", "--precision", get_args(Precision)),
+        ("train", "--optimizer", get_args(Optimizer)),
         ("eval", "--on-unknown", get_args(OnUnknown)),
         ("eval", "--encoding-errors", ("strict", "replace")),
     ],

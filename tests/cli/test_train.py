@@ -248,6 +248,12 @@ def test_bfloat16_is_shown_or_refused(
     assert config["precision"] == "bf16"
 
 
+def test_the_optimiser_is_chosen(story: Path, runs: Path) -> None:
+    succeed("train", story, "--runs", runs, *TINY, "--optimizer", "adamw")
+    config = metadata(runs / "story/training.safetensors", "training_state")["training_config"]
+    assert config["optimizer"] == "adamw"
+
+
 def test_a_run_that_is_over_stays_as_it_is(story: Path, runs: Path) -> None:
     model = Path(succeed("train", story, "--runs", runs, *TINY).stdout.strip())
     before = model.read_bytes()

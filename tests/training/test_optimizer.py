@@ -1,10 +1,12 @@
 """The optimiser is a mean of two of torch's; the average follows."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small_runs import run, saved_tensors, start
 from torch import Tensor
 
 from charrnn.config import ModelConfig, Optimizer, TrainingConfig
@@ -80,6 +82,13 @@ def test_rare_symbols_and_the_output_layer_learn_faster(optimizer: Optimizer) ->
     for name, weight in weights.items():
         step = 0.001 * rates[name] * torch.ones_like(weight)
         torch.testing.assert_close(before[name] - weight, step, rtol=1e-3, atol=1e-6)
+
+
+def test_a_run_keeps_how_fast_each_symbol_is_learnt(tmp_path: Path) -> None:
+    run(start(tmp_path, text="abab" * 500 + "c" * 5, val_fraction=0.0, steps=2))
+    counts = np.array([1001, 1001, 6])  # one more than there are, so that none is 0
+    rates = saved_tensors(tmp_path)["optimizer.column_rates"]
+    np.testing.assert_allclose(rates, [1, 1, 0.6 * (counts.sum() / 6) ** 0.5], rtol=1e-6)
 
 
 def test_the_average_begins_with_the_first_weights_and_varies_less() -> None:

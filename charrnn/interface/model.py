@@ -146,7 +146,14 @@ class Model:
         return "".join(self.stream(prompt, on_unknown, **settings))
 
     @one_thread_a_product()
-    def score(self, text: str, on_unknown: OnUnknown = "charge", *, exact: bool = False) -> Score:
+    def score(
+        self,
+        text: str,
+        on_unknown: OnUnknown = "charge",
+        *,
+        exact: bool = False,
+        adapt: bool = False,
+    ) -> Score:
         """Scores a text: every symbol once, the first one included, given all before it.
 
         Args:
@@ -154,6 +161,8 @@ class Model:
             on_unknown: whether unknown characters are charged what a sound model would charge, an
                 error, or left out.
             exact: whether it is read in one pass, and not in streams side by side.
+            adapt: whether a copy of the model learns from each segment after it was scored; that
+                loads torch, and reads in one pass.
 
         Returns:
             Its sums and means: ``bits_per_char``, ``bits_per_byte``, ``perplexity`` ...
@@ -162,12 +171,17 @@ class Model:
             UnknownCharacterError: It holds unknown characters, and they are an error.
             NothingToScoreError: It is empty.
         """
-        scorer = self._scorer(on_unknown, exact=exact)
+        scorer = self._scorer(on_unknown, exact=exact, adapt=adapt)
         return score(scorer, [_string(text)], scorer.start)[0]
 
     @one_thread_a_product()
     def surprise(
-        self, text: str, on_unknown: OnUnknown = "charge", *, exact: bool = False
+        self,
+        text: str,
+        on_unknown: OnUnknown = "charge",
+        *,
+        exact: bool = False,
+        adapt: bool = False,
     ) -> npt.NDArray[np.float64]:
         """Returns the surprise of each symbol, -log2 of its probability given all before it.
 
@@ -177,7 +191,7 @@ class Model:
             Bits, (n,): of each character, or of each byte of UTF-8 if the unit is the byte; NaN
             for a character that is left out.
         """
-        scorer = self._scorer(on_unknown, exact=exact)
+        scorer = self._scorer(on_unknown, exact=exact, adapt=adapt)
         return char_nats(scorer, _string(text), scorer.start) / math.log(2)
 
     @one_thread_a_product()
@@ -220,15 +234,14 @@ class Model:
         order = np.argsort(-p, kind="stable")
         return {self.symbols[i]: float(p[i]) for i in order}
 
-    def _scorer(self, on_unknown: OnUnknown, *, exact: bool = False) -> Scorer:
+    def _scorer(self, on_unknown: OnUnknown, exact: bool = False, adapt: bool = False) -> Scorer:
         check({"on_unknown": on_unknown})
-        return Scorer(
-            self._network,
-            self._vocabulary,
-            on_unknown=on_unknown,
-            trained_chars=self._trained_chars,
-            exact=exact,
-        )
+        options: dict[str, Any] = {"on_unknown": on_unknown, "trained_chars": self._trained_chars}
+        if not adapt:
+            return Scorer(self._network, self._vocabulary, exact=exact, **options)
+        from charrnn.training.adapting import AdaptingScorer  # loads torch
+
+        return AdaptingScorer([file.model for file in self._files], self._vocabulary, **options)
 
 
 def load(*models: str | os.PathLike[str], runs: str | os.PathLike[str] | None = None) -> Model:

@@ -58,7 +58,6 @@ class AdaptingScorer(Scorer):
         super().__init__(self._as_it_was, vocabulary, **options)
         self._members, self._first_rate = members, rate
         self.nats_as_it_was = 0.0
-        torch.set_num_threads(1)  # of its small products
         self._restart()
 
     def _restart(self) -> None:
@@ -89,11 +88,15 @@ class AdaptingScorer(Scorer):
         if state is self.start:
             self._restart()
         mixed = np.empty(len(ids), np.float32)
-        start = 0
-        while start < len(ids):
-            end = start + SEGMENT - len(self._segment)
-            mixed[start:end], state = self._score(ids[start:end], state)
-            start = end
+        start, threads = 0, torch.get_num_threads()
+        torch.set_num_threads(1)  # of its small products
+        try:
+            while start < len(ids):
+                end = start + SEGMENT - len(self._segment)
+                mixed[start:end], state = self._score(ids[start:end], state)
+                start = end
+        finally:
+            torch.set_num_threads(threads)
         return mixed, state
 
     def _score(self, ids: Ids, state: Array) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from calls import SMALL, succeed
 from numpy_model import NumpyModel
 
@@ -92,6 +93,24 @@ def test_the_surprises_mean_is_the_score(model: charrnn.Model) -> None:
         score = model.score(text, exact=True)
         assert bits.shape == (score.chars,)
         assert bits.mean() == pytest.approx(score.bits_per_char, rel=1e-6)
+
+
+def test_a_copy_of_the_model_adapts_to_a_text(model: charrnn.Model) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    printed = json.loads(
+        succeed("eval", "--adapt", "--json", "--model", model.path, stdin=TEXT).stdout
+    )
+    as_it_was = model.score(TEXT, exact=True).bits_per_char
+    for _ in range(2):
+        adapted = model.score(TEXT, adapt=True).bits_per_char
+        assert adapted == pytest.approx(printed["bits_per_char"], rel=1e-5)
+        assert adapted < as_it_was - 0.01
+    bits = model.surprise(TEXT, adapt=True)
+    assert bits.mean() == pytest.approx(adapted, rel=1e-5)
+    assert model.score(TEXT, exact=True).bits_per_char == as_it_was
+    assert torch.get_num_threads() == 2, "torch is left as it was"
+    torch.set_num_threads(threads)
 
 
 def test_an_unknown_character_is_charged_refused_or_left_out(runs: Path) -> None:

@@ -195,7 +195,7 @@ def test_no_evaluation_of_a_budget_comes_shortly_before_the_last(
     tmp_path: Path, evaluation_s: float
 ) -> None:
     """Its time is better spent on learning."""
-    clock = Clock(0.01)
+    clock = Clock(0.05)
 
     def score(*_: object) -> float:
         clock.now += evaluation_s

@@ -161,8 +161,7 @@ class Model:
             on_unknown: whether unknown characters are charged what a sound model would charge, an
                 error, or left out.
             exact: whether it is read in one pass, and not in streams side by side.
-            adapt: whether a copy of the model learns from each segment after it was scored; that
-                loads torch, and reads in one pass.
+            adapt: whether a copy of the model learns from each segment once it is scored, by torch.
 
         Returns:
             Its sums and means: ``bits_per_char``, ``bits_per_byte``, ``perplexity`` ...
@@ -236,9 +235,10 @@ class Model:
 
     def _scorer(self, on_unknown: OnUnknown, exact: bool = False, adapt: bool = False) -> Scorer:
         check({"on_unknown": on_unknown})
-        options: dict[str, Any] = {"on_unknown": on_unknown, "trained_chars": self._trained_chars}
+        options: dict[str, Any] = {"on_unknown": on_unknown, "exact": exact}
+        options["trained_chars"] = self._trained_chars
         if not adapt:
-            return Scorer(self._network, self._vocabulary, exact=exact, **options)
+            return Scorer(self._network, self._vocabulary, **options)
         from charrnn.training.adapting import AdaptingScorer  # loads torch
 
         return AdaptingScorer([file.model for file in self._files], self._vocabulary, **options)

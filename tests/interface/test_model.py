@@ -96,11 +96,9 @@ def test_the_surprises_mean_is_the_score(model: charrnn.Model) -> None:
 
 
 def test_a_copy_of_the_model_adapts_to_a_text(model: charrnn.Model) -> None:
-    threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    printed = json.loads(
-        succeed("eval", "--adapt", "--json", "--model", model.path, stdin=TEXT).stdout
-    )
+    scored = succeed("eval", "--adapt", "--json", "--model", model.path, stdin=TEXT)
+    printed = json.loads(scored.stdout)
     as_it_was = model.score(TEXT, exact=True).bits_per_char
     for _ in range(2):
         adapted = model.score(TEXT, adapt=True).bits_per_char
@@ -110,7 +108,6 @@ def test_a_copy_of_the_model_adapts_to_a_text(model: charrnn.Model) -> None:
     assert bits.mean() == pytest.approx(adapted, rel=1e-5)
     assert model.score(TEXT, exact=True).bits_per_char == as_it_was
     assert torch.get_num_threads() == 2, "torch is left as it was"
-    torch.set_num_threads(threads)
 
 
 def test_an_unknown_character_is_charged_refused_or_left_out(runs: Path) -> None:

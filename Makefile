@@ -7,8 +7,8 @@ TEXTS  ?= texts
 BUDGET ?= 10m
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# two at a time; a file's tests stay together, as they share what they trained
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# two at a time, mostly by files, which share what they trained; who is done first takes from the other
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check soak reproduce bench clean

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -118,6 +119,7 @@ def test_a_signal_while_standard_input_is_read_takes_no_name_away(
             copy = runs / "a" / "stdin.txt"
             while not copy.exists() or copy.stat().st_size < len(text):
                 assert process.poll() is None
+                time.sleep(0.01)  # or this loop takes the processor from what it waits for
             process.send_signal(number)
         if number != signal.SIGKILL:
             assert not runs.exists()

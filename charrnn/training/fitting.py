@@ -29,6 +29,8 @@ MEMBERS_BY_CHARS = ((3.6e7, 4), (5.5e6, 2))
 # a training that reads this many characters in all can start and end with smaller steps
 LONG_CHARS = 6e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+# times as large, if it takes the most dropout and not the larger batches of a large model
+LONG_AND_OVERFITTING = 0.5
 
 # models narrower than this learn more with larger steps: the narrower the larger, up to twice
 NARROW_SIZE = 128
@@ -41,7 +43,8 @@ SHORT_SEQ_LEN = TrainingConfig.seq_len // 2
 # each of its characters; the more often it is read than that, the more dropout it takes
 FREE_EPOCHS, FREE_EPOCHS_BY_CHARS_PER_WEIGHT = 5.0, 3.0
 ENOUGH_BY_FREE_EPOCHS = 3.0  # beyond, even with dropout, a model only overfits
-DROPOUT_BY_EXCESS = ((6.0, 0.15), (2.0, 0.1), (1.0, 0.05))
+MOST_DROPOUT = 0.15
+DROPOUT_BY_EXCESS = ((5.0, MOST_DROPOUT), (2.0, 0.1), (1.0, 0.05))
 
 
 def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:
@@ -83,11 +86,15 @@ def fitted_seq_len(chars: float, batch_size: int) -> int:
     return SHORT_SEQ_LEN if updates < FEWEST_UPDATES else TrainingConfig.seq_len
 
 
-def fitted_schedule(hidden_size: int, chars: float) -> dict[str, Any]:
+def fitted_schedule(model: ModelConfig, chars: float, train_chars: float) -> dict[str, Any]:
     """Returns the learning rates of a training that reads ``chars`` characters in all."""
-    long = LONG_SCHEDULE if chars >= LONG_CHARS else {}
-    schedule = {"learning_rate": TrainingConfig.learning_rate, **long}
-    schedule["learning_rate"] *= min(max(NARROW_SIZE / hidden_size, 1.0), 2.0)
+    schedule = {"learning_rate": TrainingConfig.learning_rate}
+    if chars >= LONG_CHARS:
+        schedule = dict(LONG_SCHEDULE)
+        dropout = fitted_dropout(model.parameter_count(), train_chars, chars / train_chars)
+        if dropout == MOST_DROPOUT and model.hidden_size < LARGE_MODEL_SIZE:
+            schedule["learning_rate"] *= LONG_AND_OVERFITTING
+    schedule["learning_rate"] *= min(max(NARROW_SIZE / model.hidden_size, 1.0), 2.0)
     return schedule
 
 

@@ -103,7 +103,7 @@ def plan(
         training = replace(
             training, max_time=max_time, max_val_chars=_val_chars(model, training, chars)
         )
-    schedule = fitted_schedule(model.hidden_size, chars)
+    schedule = fitted_schedule(model, chars, train_chars)
     schedule = {name: value for name, value in schedule.items() if name not in fixed}
     if "dropout" not in fixed:
         model = _with_dropout(model, train_chars, chars / train_chars, notes)

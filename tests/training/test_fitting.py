@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -122,14 +123,26 @@ def test_only_a_short_training_has_short_sequences() -> None:
         assert fitted_seq_len(enough - 1, batch_size) == SHORT_SEQ_LEN
 
 
+def rates(hidden_size: int, chars: float, train_chars: float = 1e6) -> dict[str, Any]:
+    return fitted_schedule(ModelConfig(65, hidden_size=hidden_size), chars, train_chars)
+
+
 def test_only_a_long_training_takes_smaller_steps() -> None:
-    assert fitted_schedule(256, LONG_CHARS - 1) == {"learning_rate": 4e-3}
-    assert fitted_schedule(256, LONG_CHARS) == {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+    assert rates(256, LONG_CHARS - 1) == {"learning_rate": 4e-3}
+    assert rates(256, LONG_CHARS) == {"learning_rate": 3e-3, "final_learning_rate": 0.05}
+
+
+def test_a_long_training_of_a_small_text_takes_half_of_these() -> None:
+    """Of names, 39 times; not of Shakespeare, 24 times, nor in the larger batches of 384 x 3."""
+    assert rates(256, 8e6, 205_000) == {"learning_rate": 1.5e-3, "final_learning_rate": 0.05}
+    assert rates(256, 5.7e6, 143_000) == {"learning_rate": 4e-3}
+    assert rates(256, 24.5e6)["learning_rate"] == 3e-3
+    assert rates(384, 55e6)["learning_rate"] == 3e-3
 
 
 def test_a_narrow_model_takes_larger_steps() -> None:
     sizes = [512, 128, 96, 80, 64, 32, 1]
-    steps = [fitted_schedule(size, 1e6)["learning_rate"] / 4e-3 for size in sizes]
+    steps = [rates(size, 1e6)["learning_rate"] / 4e-3 for size in sizes]
     assert steps == pytest.approx([1, 1, 4 / 3, 1.6, 2, 2, 2])
 
 
@@ -144,7 +157,8 @@ def test_a_narrow_model_takes_larger_steps() -> None:
         (375_000, 1_000_000, 4.5, 0.0),  # Shakespeare: a minute, 5, 30
         (375_000, 1_000_000, 20, 0.05),
         (830_000, 1_000_000, 55, 0.15),
-        (375_000, 205_000, 20, 0.1),  # names
+        (375_000, 205_000, 20, 0.1),  # names: a minute, 5
+        (342_000, 205_000, 39, 0.15),
         (375_000, 143_000, 25, 0.1),  # data/coffee.txt
         (375_000, math.inf, 0.0, 0.0),  # a text that has not ended
     ],

@@ -7,7 +7,7 @@ TEXTS  ?= texts
 BUDGET ?= 10m
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# two at a time, mostly by files, which share what they trained; who is done first takes from the other
+# two at a time, each half of the files, which share what they trained; who is done helps the other
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 .DEFAULT_GOAL := help

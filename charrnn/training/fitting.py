@@ -44,7 +44,7 @@ SHORT_SEQ_LEN = TrainingConfig.seq_len // 2
 FREE_EPOCHS, FREE_EPOCHS_BY_CHARS_PER_WEIGHT = 5.0, 3.0
 ENOUGH_BY_FREE_EPOCHS = 3.0  # beyond, even with dropout, a model only overfits
 MOST_DROPOUT = 0.15
-DROPOUT_BY_EXCESS = ((5.0, MOST_DROPOUT), (2.0, 0.1), (1.0, 0.05))
+DROPOUT_BY_EXCESS = ((4.5, MOST_DROPOUT), (2.0, 0.1), (1.0, 0.05))
 
 
 def fit_to_text(config: TrainingConfig, train_chars: float) -> TrainingConfig:

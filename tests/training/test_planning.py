@@ -338,7 +338,7 @@ def test_the_help_names_what_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
         {"epochs": 40.0},
         *({"max_time": t} for t in (9.0, 30.0, 3e3)),
     ):
-        for chars in (50, 5_000, 500_000, 1_000_000, 1e8):
+        for chars in (50, 5_000, 200_000, 500_000, 1_000_000, 1e8):
             plan = planning.plan({"vocab_size": 60}, options, chars, Workers(), Clock(1e-4))
             for field, value in (vars(plan.model) | vars(plan.training)).items():
                 values.setdefault(field, set()).add(value)

@@ -29,7 +29,8 @@ MEMBERS_BY_CHARS = ((3.6e7, 4), (5.5e6, 2))
 # a training that reads this many characters in all can start and end with smaller steps
 LONG_CHARS = 6e6
 LONG_SCHEDULE = {"learning_rate": 3e-3, "final_learning_rate": 0.05}
-# times as large, if it takes the most dropout and not the larger batches of a large model
+# of that rate, if it reads a small text so often that it takes the most dropout; not of a large
+# model, whose batches are larger
 LONG_AND_OVERFITTING = 0.5
 
 # models narrower than this learn more with larger steps: the narrower the larger, up to twice
@@ -86,15 +87,17 @@ def fitted_seq_len(chars: float, batch_size: int) -> int:
     return SHORT_SEQ_LEN if updates < FEWEST_UPDATES else TrainingConfig.seq_len
 
 
-def fitted_schedule(model: ModelConfig, chars: float, train_chars: float) -> dict[str, Any]:
-    """Returns the learning rates of a training that reads ``chars`` characters in all."""
+def fitted_schedule(hidden_size: int, chars: float, dropout: float) -> dict[str, Any]:
+    """Returns the learning rates of a training that reads ``chars`` characters in all.
+
+    The dropout is the one that suits the text, whichever is set.
+    """
     schedule = {"learning_rate": TrainingConfig.learning_rate}
     if chars >= LONG_CHARS:
         schedule = dict(LONG_SCHEDULE)
-        dropout = fitted_dropout(model.parameter_count(), train_chars, chars / train_chars)
-        if dropout == MOST_DROPOUT and model.hidden_size < LARGE_MODEL_SIZE:
+        if dropout == MOST_DROPOUT and hidden_size < LARGE_MODEL_SIZE:
             schedule["learning_rate"] *= LONG_AND_OVERFITTING
-    schedule["learning_rate"] *= min(max(NARROW_SIZE / model.hidden_size, 1.0), 2.0)
+    schedule["learning_rate"] *= min(max(NARROW_SIZE / hidden_size, 1.0), 2.0)
     return schedule
 
 

@@ -103,10 +103,11 @@ def plan(
         training = replace(
             training, max_time=max_time, max_val_chars=_val_chars(model, training, chars)
         )
-    schedule = fitted_schedule(model, chars, train_chars)
+    dropout = fitted_dropout(model.parameter_count(), train_chars, chars / train_chars)
+    schedule = fitted_schedule(model.hidden_size, chars, dropout)
     schedule = {name: value for name, value in schedule.items() if name not in fixed}
-    if "dropout" not in fixed:
-        model = _with_dropout(model, train_chars, chars / train_chars, notes)
+    if dropout and "dropout" not in fixed:
+        model = _with_dropout(model, dropout, chars / train_chars, notes)
     training = fit_to_machine(model, replace(training, **schedule), workers)
     notes += fewer_workers(asked.workers, training)
     check_memory(model, training, workers)
@@ -115,12 +116,10 @@ def plan(
 
 
 def _with_dropout(
-    model: ModelConfig, train_chars: float, epochs: float, notes: list[str]
+    model: ModelConfig, dropout: float, epochs: float, notes: list[str]
 ) -> ModelConfig:
     """Returns the model with the dropout for a text that is read so often; notes it."""
-    dropout = fitted_dropout(model.parameter_count(), train_chars, epochs)
-    if dropout:
-        notes.append(f"about {epochs:.0f} epochs: dropout {dropout}")
+    notes.append(f"about {epochs:.0f} epochs: dropout {dropout}")
     return replace(model, dropout=dropout)
 
 

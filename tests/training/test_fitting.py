@@ -124,7 +124,9 @@ def test_only_a_short_training_has_short_sequences() -> None:
 
 
 def rates(hidden_size: int, chars: float, train_chars: float = 1e6) -> dict[str, Any]:
-    return fitted_schedule(ModelConfig(65, hidden_size=hidden_size), chars, train_chars)
+    weights = ModelConfig(65, hidden_size=hidden_size).parameter_count()
+    dropout = fitted_dropout(weights, train_chars, chars / train_chars)
+    return fitted_schedule(hidden_size, chars, dropout)
 
 
 def test_only_a_long_training_takes_smaller_steps() -> None:
